@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// A bump allocator with a hard cap, for memory that lives as long as one request.
+// Single-threaded. Nothing is freed one by one.
+#pragma once
+
+#include <stddef.h>
+
+struct arena_block;
+
+struct arena {
+    struct arena_block *blocks; // newest first
+    size_t used;                // bytes handed out since the last reset
+    size_t limit;               // arena_alloc fails beyond this
+    char *at;                   // free space in the newest block
+    char *end;
+};
+
+// No memory is taken until the first allocation.
+void arena_init(struct arena *arena, size_t limit);
+
+// Zeroed memory, aligned for any type; NULL when the limit or the system's memory is exhausted.
+// `size` 0 gives a valid pointer. The memory lives until arena_reset or arena_free.
+void *arena_alloc(struct arena *arena, size_t size);
+
+// As arena_alloc, for count * size bytes; NULL when the product overflows.
+void *arena_array(struct arena *arena, size_t count, size_t size);
+
+// A NUL-terminated copy of `size` bytes, or NULL.
+char *arena_text(struct arena *arena, const void *data, size_t size);
+
+// Everything allocated becomes invalid; one block is kept for reuse.
+void arena_reset(struct arena *arena);
+
+// Everything allocated becomes invalid and all memory is returned.
+void arena_free(struct arena *arena);

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Record batches, format version 2 (magic 2): the unit that producers send, the log stores and
+// consumers receive. Layout of the 61-byte header: Kafka protocol, "Record Batch".
+// No I/O, no clock; memory only where the caller gives some.
+#pragma once
+
+#include "base/arena.h"
+#include "protocol/types.h"
+
+enum {
+    BATCH_HEADER_SIZE = 61,
+    BATCH_LENGTH_OVERHEAD = 12, // base offset and length: what the length field does not count
+};
+
+enum batch_codec { CODEC_NONE, CODEC_GZIP, CODEC_SNAPPY, CODEC_LZ4, CODEC_ZSTD };
+
+enum {
+    BATCH_CODEC_MASK = 0x07,
+    BATCH_LOG_APPEND_TIME = 0x08,
+    BATCH_TRANSACTIONAL = 0x10,
+    BATCH_CONTROL = 0x20,
+    BATCH_DELETE_HORIZON = 0x40,
+};
+
+struct batch_header {
+    int64_t base_offset;
+    int32_t length; // of everything after this field: total size - 12
+    int32_t leader_epoch;
+    int8_t magic;
+    uint32_t crc; // CRC-32C of everything after this field
+    int16_t attributes;
+    int32_t last_offset_delta;
+    int64_t base_timestamp;
+    int64_t max_timestamp;
+    int64_t producer_id;
+    int16_t producer_epoch;
+    int32_t base_sequence;
+    int32_t record_count;
+};
+
+enum batch_error {
+    BATCH_OK = 0,
+    BATCH_TRUNCATED = -1,     // fewer bytes than the header or its length say
+    BATCH_BAD_MAGIC = -2,     // a format other than 2
+    BATCH_BAD_LENGTH = -3,    // a length no batch can have
+    BATCH_BAD_CRC = -4,
+    BATCH_BAD_COUNT = -5,     // record count and last offset delta disagree, or none
+    BATCH_BAD_RECORD = -6,    // a record that does not parse
+    BATCH_BAD_CODEC = -7,     // codec number 5, 6 or 7
+    BATCH_BAD_COMPRESSION = -8, // compressed bytes that do not decompress
+    BATCH_TOO_LARGE = -9,     // decompressed size above the caller's limit
+    BATCH_NO_MEMORY = -10,
+};
+
+// A sentence for an error, without a full stop. Never NULL.
+const char *batch_error_text(enum batch_error error);
+
+// Parses a header. Checks that 61 bytes are there, magic and length; not the CRC, not that the
+// whole batch is there.
+enum batch_error batch_header_read(struct span bytes, struct batch_header *out);
+
+static inline size_t batch_total_size(const struct batch_header *header)
+{
+    return (size_t)header->length + BATCH_LENGTH_OVERHEAD;
+}
+
+// The last offset in the batch.
+static inline int64_t batch_last_offset(const struct batch_header *header)
+{
+    return header->base_offset + header->last_offset_delta;
+}
+
+// Checks a whole batch that starts at bytes.data: present in full, magic, CRC, codec number,
+// count = last delta + 1 > 0. Does not decompress. Fills *out as far as it got.
+enum batch_error batch_check(struct span bytes, struct batch_header *out);
+
+// What the broker rewrites in a batch it stores; neither is covered by the CRC.
+void batch_assign(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);
+
+// For topics with LogAppendTime: sets the timestamp type and max timestamp, recomputes the CRC.
+void batch_set_append_time(uint8_t *batch, size_t size, int64_t now_ms);
+
+struct record_header {
+    struct span key;
+    struct span value; // data NULL = null
+};
+
+struct record {
+    int64_t offset;
+    int64_t timestamp; // effective: the batch's max timestamp under LogAppendTime
+    struct span key;   // data NULL = null
+    struct span value; // data NULL = null
+    struct span headers;      // undecoded; walk with record_header_next
+    int32_t header_count;
+};
+
+// Walks the records of one batch. Records point into the batch, or into `inflated` when it was
+// compressed; they stay valid as long as that memory does.
+struct batch_reader {
+    struct batch_header header;
+    const uint8_t *at;
+    const uint8_t *end;
+    int32_t left;
+};
+
+// Prepares to walk a batch whose bytes are all there (call batch_check first on bytes that came
+// from a peer or a disk). Compressed records are inflated into `arena`, at most `inflate_limit`
+// bytes.
+enum batch_error batch_reader_init(struct batch_reader *reader, struct span batch,
+                                   struct arena *arena, size_t inflate_limit);
+
+// The next record: 1, at the end: 0, or a negative batch_error.
+int batch_reader_next(struct batch_reader *reader, struct record *out);
+
+// Walks record->headers, `*at` from 0: 1, 0 at the end, or BATCH_BAD_RECORD.
+int record_header_next(const struct record *record, size_t *at, struct record_header *out);
+
+// Builds one batch. Grows its buffer with malloc up to `limit` bytes of uncompressed records.
+struct batch_builder {
+    uint8_t *data; // header space, then uncompressed records
+    size_t size;
+    size_t capacity;
+    size_t limit;
+    int32_t count;
+    int64_t base_timestamp;
+    int64_t max_timestamp;
+};
+
+void batch_builder_init(struct batch_builder *builder, size_t limit);
+void batch_builder_free(struct batch_builder *builder);
+
+// Keeps the memory, drops the records.
+void batch_builder_reset(struct batch_builder *builder);
+
+// How many bytes a record would add, at most.
+size_t batch_record_bound(struct span key, struct span value, const struct record_header *headers,
+                          int32_t header_count);
+
+// Appends a record. BATCH_TOO_LARGE when it would pass the limit (the builder is unchanged).
+enum batch_error batch_builder_add(struct batch_builder *builder, int64_t timestamp,
+                                   struct span key, struct span value,
+                                   const struct record_header *headers, int32_t header_count);
+
+struct batch_producer {
+    int64_t id; // -1 for none
+    int16_t epoch;
+    int32_t base_sequence;
+};
+
+// Finishes the batch: compresses with `codec` (level 0 = the codec's default; left uncompressed
+// when that is smaller), fills the header, computes the CRC. Uncompressed: *out points into the
+// builder. Compressed: into `scratch`, grown with realloc and owned by the caller.
+struct batch_scratch {
+    uint8_t *data;
+    size_t capacity;
+};
+enum batch_error batch_builder_finish(struct batch_builder *builder, enum batch_codec codec,
+                                      int level, struct batch_producer producer,
+                                      struct batch_scratch *scratch, struct span *out);
