@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// The durable log: what the broker knows of storage. A store holds the logs (one per partition)
+// that one shard owns; everything here runs on that shard's thread.
+//
+// Calls that take an operation (`struct log_append`, ...) never wait: they return at once, and the
+// operation's `done` is called later from io_run, exactly once, never from inside the call. The
+// operation is owned by the caller and must stay in place until then. Errors are negative errnos:
+//   -EIO       the device failed or stored bytes are damaged; the log may have stopped accepting
+//   -ENOSPC    the device is full; the log goes on by itself when there is space again
+//   -ENOMEM    the memory budget is used up; try again
+//   -ERANGE    the offset is outside [start, end]
+//   -ESHUTDOWN the log is being deleted or the store closed
+//
+// Offsets: start <= committed <= end. Readers see [start, committed); `committed` is the high
+// watermark. `end` counts what is appended in memory and not yet durable.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/list.h"
+#include "base/pool.h"
+#include "base/span.h"
+#include "protocol/record_batch.h"
+#include "protocol/types.h"
+#include "storage/io.h"
+
+struct log_store;
+struct log;
+
+struct log_store_options {
+    struct io *io;
+    struct pool *pool;        // for tails and reads
+    const char *directory;    // the broker's data directory; copied
+    size_t tail_cache_bytes;  // committed bytes kept in memory for readers, all logs together
+    bool direct;              // O_DIRECT where the file system takes it
+};
+
+struct log_store_stats {
+    uint64_t commits;         // device writes that made data durable
+    uint64_t committed_bytes; // payload
+    uint64_t written_bytes;   // with frames and padding
+    uint64_t damaged_frames;  // found by recovery or reads
+    uint64_t write_errors;
+};
+
+// Makes the directories that are missing. 0 or a negative errno.
+int log_store_open(const struct log_store_options *options, struct log_store **out);
+
+// Stops accepting, commits what was accepted, writes the indexes of all logs, closes all files.
+// Runs io_run itself until that is done; frees the store and its logs. 0, or the first error.
+int log_store_close(struct log_store *store);
+
+struct log_store_stats log_store_stats(const struct log_store *store);
+
+struct log_name {
+    struct span topic; // text
+    struct kp_uuid topic_id;
+    int32_t partition;
+};
+
+// Limits as Kafka's topic settings of similar names; -1 = no limit for the retention ones.
+struct log_config {
+    int64_t segment_bytes;
+    int64_t segment_ms;
+    int64_t retention_bytes;
+    int64_t retention_ms;
+};
+
+// A new log, empty: no file exists until the first append. 0 or -ENOMEM.
+int log_create(struct log_store *store, struct log_name name, const struct log_config *config,
+               struct log **out);
+
+// What recovery found, for the start-up line and the tests.
+struct log_recovery {
+    int64_t torn_bytes;    // cut from the end: bytes of commits that were never acknowledged
+    int64_t damaged_ranges; // regions of the log that fail their checksum; reads of them get -EIO
+    uint32_t segments;
+    uint64_t scanned_bytes;
+};
+
+// The log that an earlier run left, or an empty one if it left no file. Waits (start-up only).
+// A log with damage opens, serves what is sound, and says so here and in one log line per range.
+int log_open(struct log_store *store, struct log_name name, const struct log_config *config,
+             struct log **out, struct log_recovery *recovery);
+
+void log_configure(struct log *log, const struct log_config *config);
+
+struct log_offsets {
+    int64_t start;
+    int64_t committed;
+    int64_t end;
+    int64_t size_bytes; // on disk, of the live range
+    int error;          // 0, or why the log accepts nothing at present (negative errno)
+};
+struct log_offsets log_offsets(const struct log *log);
+
+// --- append ---------------------------------------------------------------------------------
+
+struct log_append {
+    void (*done)(struct log_append *op);
+    int error;            // out: 0 = durable
+    int64_t base_offset;  // out: set on return from log_append already
+    int64_t last_offset;  // out: likewise
+    struct list node;     // the log's, until done
+};
+
+// Takes one checked batch (see batch_check): copies the bytes, gives the copy its offsets and
+// leader epoch, and lets the next commit make it durable. `done` follows the commit.
+void log_append(struct log *log, struct span batch, const struct batch_header *header,
+                int32_t leader_epoch, struct log_append *op);
+
+// --- read -----------------------------------------------------------------------------------
+
+enum { LOG_READ_SLICES = 64 };
+
+struct log_read {
+    void (*done)(struct log_read *op);
+    // in
+    int64_t offset;
+    uint32_t max_bytes;
+    bool at_least_one; // the first batch is returned even when it is larger than max_bytes
+    // out
+    int error;
+    struct log_offsets offsets; // as of the read
+    uint64_t size;              // sum of the slices
+    uint32_t slice_count;
+    struct iovec slices[LOG_READ_SLICES]; // whole batches, in order, the first one contains `offset`
+    // the log's
+    struct buffer *pins[LOG_READ_SLICES];
+    uint32_t pin_count;
+    void *private;
+};
+
+// Reads committed batches from `offset` on. At the high watermark: no error and no bytes. Served
+// from memory without copying where the bytes are still there, else from disk. Fewer bytes than
+// allowed may come back, also when more are there.
+// The slices are valid until log_read_release, which must be called on this thread after `done`
+// (with or without error). The bytes never change.
+void log_read(struct log *log, struct log_read *op);
+void log_read_release(struct log_read *op);
+
+// --- watch ----------------------------------------------------------------------------------
+
+struct log_watch {
+    void (*fired)(struct log_watch *watch);
+    int64_t offset;   // in
+    struct list node; // the log's, until fired or cancelled
+    bool set;
+};
+
+// Calls `fired` once, from io_run, when committed > offset, or start > offset, or the log fails or
+// is deleted; if that is so already, in the next io_run.
+void log_watch(struct log *log, struct log_watch *watch);
+void log_watch_cancel(struct log_watch *watch); // harmless when not set
+
+// --- time -----------------------------------------------------------------------------------
+
+enum { LOG_TIME_MAX = -3 }; // look for the record with the largest timestamp
+
+struct log_time_lookup {
+    void (*done)(struct log_time_lookup *op);
+    int64_t timestamp; // in: or LOG_TIME_MAX
+    int error;         // out
+    int64_t offset;    // out: of the first record, in offset order, with at least that timestamp; -1 = none
+    int64_t found_timestamp; // out
+    void *private;
+};
+
+// Looks inside batches, compressed ones too; timestamps need not be in order.
+void log_find_time(struct log *log, struct log_time_lookup *op);
+
+// --- the other end --------------------------------------------------------------------------
+
+struct log_trim {
+    void (*done)(struct log_trim *op);
+    int64_t offset; // in: the new start; -1 = committed
+    int error;      // out: 0 = durable
+    int64_t start;  // out
+    struct list node;
+};
+
+// Moves the start forward, durably, then deletes whole segments below it. -ERANGE when the offset
+// is above committed. An offset below the start changes nothing.
+void log_trim(struct log *log, struct log_trim *op);
+
+// Applies retention by time and size, and rolls an active segment that is too old, as of io->wall_ms.
+// Cheap when nothing is due; deletions happen in the background. Call it every few seconds.
+void log_retain(struct log *log);
+
+struct log_delete {
+    void (*done)(struct log_delete *op);
+    int error;
+    struct list node;
+};
+
+// Fails all operations in flight with -ESHUTDOWN, removes the files, frees the log, then `done`.
+// The log must not be used any more after this call.
+void log_delete(struct log *log, struct log_delete *op);
