@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// One request of a client, from its decoded header to its reply. Lives on the shard of its
+// connection. Replies leave a connection in the order of its requests, whatever order they are
+// finished in.
+//
+// A handler decodes the body, starts operations, and returns; when the last operation is done it
+// encodes the reply and calls exactly one of request_reply, request_no_reply, request_abort. It may
+// do so before it returns. The request, its arena and its body stay valid until then, also when
+// the connection breaks meanwhile (the reply is then thrown away).
+#pragma once
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "protocol/frame.h"
+#include "protocol/reader.h"
+#include "protocol/writer.h"
+
+struct connection;
+struct shard;
+struct request;
+
+// One row per API: drives dispatch, the version check, the ApiVersions answer, metrics and the
+// table in docs/protocol.md.
+struct api {
+    int16_t key;
+    int16_t min_version;        // that is served
+    int16_t max_version;
+    int16_t advertised_min;     // Produce says 0 though 0 to 2 are refused: see registry.c
+    int16_t flexible_version;   // first version with tagged fields
+    const char *name;
+    void (*handle)(struct request *request);
+};
+
+const struct api *registry_find(int16_t key);
+const struct api *registry_all(size_t *count);
+
+struct request {
+    struct shard *shard;
+    struct connection *connection;
+    const struct api *api;
+    int16_t version;
+    int32_t correlation_id;
+    struct span client_id;
+    struct kp_reader body;    // not yet decoded; inside the receive buffer
+    struct arena arena;       // for decoding, the handler's state and the reply
+    struct kp_writer reply;   // the handler encodes the body here, after request_begin_reply
+    void *state;              // the handler's, from the arena
+    uint64_t received_ns;
+    // Called once the reply has left or was thrown away: the place to release log slices.
+    void (*cleanup)(struct request *request);
+    // The connection's.
+    struct list node;
+    bool finished;
+    bool silent;
+    struct buffer *pin; // holds the bytes of `body`
+    size_t size;
+};
+
+// Writes the response header for the request's version; then encode the body into ->reply.
+void request_begin_reply(struct request *request);
+
+// The reply is complete in ->reply. Slices spliced into it must stay valid until `cleanup`.
+void request_reply(struct request *request);
+
+// The client expects none (Produce with acks=0).
+void request_no_reply(struct request *request);
+
+// The connection is closed after the replies before this one; `why` is a constant sentence for the
+// log. For malformed bodies and for what the protocol has no answer to.
+void request_abort(struct request *request, const char *why);
