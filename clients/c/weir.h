@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// libweir: produce to, consume from and administer Weir, Apache Kafka, or any broker that speaks
+// Kafka's protocol.
+//
+//     struct weir_client *client = weir_client_new("localhost:9092", NULL);
+//     struct weir_producer *producer = weir_producer_new(client, NULL);
+//     struct weir_message message = {.value = weir_text("hello")};
+//     int error = weir_produce(producer, "greetings", WEIR_ANY_PARTITION, &message);
+//     if (!error)
+//         error = weir_flush(producer, 10000);
+//     if (error)
+//         fprintf(stderr, "%s\n", weir_last_error(client));
+//     weir_producer_free(producer);
+//     weir_client_free(client);
+//
+// THREADS. The library has none. A client, with every producer and consumer made from it, is used
+// by one thread at a time; different clients share nothing and may run in different threads.
+// Connecting, sending, receiving, retrying and time-outs happen inside weir_poll and inside the
+// functions marked "waits", which drive the whole client until their own work is done. Call
+// weir_poll regularly, or hand weir_fd to your own event loop. Nothing else ever blocks, with one
+// exception: looking up a host name, which happens once per connection attempt, may.
+//
+// OWNERSHIP. What you pass in is copied before the function returns, unless its description says
+// otherwise. What you get back belongs to the library, and is valid for as long as the description
+// says; result lists (struct weir_topic_list and the like) are yours until you free them.
+//
+// CALLBACKS are only called from weir_poll and from functions marked "waits", in the thread that
+// called them. A callback may call weir_produce and any function that does not wait. It must not
+// call one that waits and must not free a handle.
+//
+// TIME-OUTS are in milliseconds; WEIR_FOREVER never gives up, 0 does not wait. Functions that
+// retry do so, with a growing pause, for as long as the time-out allows.
+//
+// ERRORS. Functions that can fail return 0 (WEIR_OK), a negative code of this library, or a
+// positive code: the broker's own answer, numbered as in Kafka's protocol. weir_last_error tells
+// the whole story in one sentence, naming host, topic and partition.
+
+#ifndef WEIR_H
+#define WEIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define WEIR_API __attribute__((visibility("default")))
+#else
+#define WEIR_API
+#endif
+
+#define WEIR_FOREVER (-1)
+
+// ---------------------------------------------------------------------------------------- errors
+
+enum weir_error {
+    WEIR_OK = 0,
+
+    WEIR_ERR_TIMED_OUT = -1,     // no answer, or no connection, within the time-out
+    WEIR_ERR_QUEUE_FULL = -2,    // buffer.memory is used up: poll, then try again
+    WEIR_ERR_TRANSPORT = -3,     // the connection was lost or could not be made
+    WEIR_ERR_REFUSED = -4,       // nobody listens at that address
+    WEIR_ERR_RESOLVE = -5,       // the host name is unknown
+    WEIR_ERR_BAD_ARGUMENT = -6,  // a value that makes no sense
+    WEIR_ERR_NO_MEMORY = -7,     // out of memory
+    WEIR_ERR_CORRUPT = -8,       // bytes that fail their checksum or cannot be decoded
+    WEIR_ERR_UNSUPPORTED = -9,   // the broker does not offer what is needed
+    WEIR_ERR_TOO_LARGE = -10,    // a record above message.max.bytes
+    WEIR_ERR_NOT_ASSIGNED = -11, // the consumer does not read that partition
+    WEIR_ERR_NO_GROUP = -12,     // committing or WEIR_STORED without group.id
+    WEIR_ERR_NO_OFFSET = -13,    // nothing committed, or none at that time
+    WEIR_ERR_ABANDONED = -14,    // the handle was freed before the message was delivered
+    WEIR_ERR_BUSY = -15,         // a waiting function was called from inside a callback
+    WEIR_ERR_SYSTEM = -16,       // the operating system refused (weir_last_error says what)
+
+    // The broker's answers that programs most often tell apart. The full list is Kafka's.
+    WEIR_ERR_UNKNOWN_SERVER_ERROR = -100, // Kafka's -1
+    WEIR_ERR_OFFSET_OUT_OF_RANGE = 1,
+    WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION = 3,
+    WEIR_ERR_LEADER_NOT_AVAILABLE = 5,
+    WEIR_ERR_NOT_LEADER = 6,
+    WEIR_ERR_REQUEST_TIMED_OUT = 7,
+    WEIR_ERR_MESSAGE_TOO_LARGE = 10,
+    WEIR_ERR_INVALID_TOPIC = 17,
+    WEIR_ERR_TOPIC_AUTHORIZATION_FAILED = 29,
+    WEIR_ERR_TOPIC_ALREADY_EXISTS = 36,
+    WEIR_ERR_INVALID_PARTITIONS = 37,
+    WEIR_ERR_INVALID_CONFIG = 40,
+    WEIR_ERR_POLICY_VIOLATION = 44,
+    WEIR_ERR_STORAGE = 56
+};
+
+// The code's name, "TIMED_OUT" or "UNKNOWN_TOPIC_OR_PARTITION". Never NULL. Any thread.
+WEIR_API const char *weir_error_name(int error);
+
+// What the code means, as a sentence without a full stop. Never NULL. Any thread.
+WEIR_API const char *weir_error_text(int error);
+
+// Whether the same call may well succeed later without anybody changing anything. Any thread.
+WEIR_API bool weir_error_retriable(int error);
+
+// --------------------------------------------------------------------------------------- settings
+//
+// Settings carry Kafka's names. All have defaults; NULL may be passed wherever a configuration is
+// expected. Sizes are in bytes and take the suffixes k, m, g (powers of 1,024). One configuration
+// may serve for a client, its producers and its consumers: each takes what concerns it.
+//
+// client
+//   client.id                      weir      how the broker's log names this program
+//   request.timeout.ms             30000     an unanswered request closes its connection
+//   socket.connection.setup.timeout.ms 10000
+//   socket.send.buffer.bytes       0         0 leaves it to the system
+//   socket.receive.buffer.bytes    0         0 leaves it to the system
+//   reconnect.backoff.ms           50        doubles with each failure, with jitter, ...
+//   reconnect.backoff.max.ms       2000      ... up to this
+//   retry.backoff.ms               50        pause before a failed request is repeated; doubles ...
+//   retry.backoff.max.ms           1000      ... up to this
+//   metadata.max.age.ms            300000    leaders and partition counts are asked for this often
+//   topic.metadata.propagation.max.ms 5000   how long a topic may be unknown before it is an error
+//   max.in.flight.requests.per.connection 5  produce requests sent ahead of their answers
+//   receive.message.max.bytes      256m      a longer response closes the connection
+//
+// producer
+//   acks                           all       all (-1), 1 or 0. With 0 there is no answer at all: a
+//                                            message counts as delivered once it is sent
+//   compression.type               none      none, gzip, snappy, lz4, zstd
+//   compression.level              0         0 is the codec's own default
+//   batch.size                     1m        a batch this large is sent without waiting
+//   linger.ms                      0         how long to wait for a batch to fill. Even with 0,
+//                                            messages gather while their partition awaits an answer
+//   message.max.bytes              1m        a larger record is refused at once
+//   max.request.size               8m        several partitions' batches share a request up to this
+//   buffer.memory                  64m       messages not yet reported; beyond it QUEUE_FULL
+//   retries                        2147483647 per batch, within delivery.timeout.ms
+//   delivery.timeout.ms            120000    from weir_produce to the final word
+//   max.in.flight.per.partition    1         above 1 is faster over long distances, but a batch that
+//                                            is repeated may then land behind its successors
+//   allow.auto.create.topics       true      let the broker create a topic on first use
+//
+// consumer
+//   group.id                       (none)    under whose name offsets are committed
+//   auto.offset.reset              latest    earliest, latest, or none (an error): where to start
+//                                            when nothing is committed, or the offset is gone
+//   fetch.min.bytes                1         the broker waits for this much ...
+//   fetch.max.wait.ms              500       ... at most this long
+//   fetch.max.bytes                32m       per answer
+//   max.partition.fetch.bytes      8m        per partition and answer
+//   check.crcs                     true      verify every batch's CRC-32C
+
+struct weir_config;
+
+// An empty configuration: every setting at its default. NULL when memory is short.
+WEIR_API struct weir_config *weir_config_new(void);
+
+// The configuration may be freed once the handles made with it exist. NULL is allowed.
+WEIR_API void weir_config_free(struct weir_config *config);
+
+// Sets one value, overwriting an earlier one. Returns WEIR_OK, or WEIR_ERR_BAD_ARGUMENT when there
+// is no such setting or the value is impossible: weir_config_error then says why. Nothing changes.
+WEIR_API int weir_config_set(struct weir_config *config, const char *name, const char *value);
+
+// Why the last weir_config_set on this configuration failed. Valid until the next one.
+WEIR_API const char *weir_config_error(const struct weir_config *config);
+
+// ----------------------------------------------------------------------------------------- client
+
+struct weir_client;
+
+// A client for the cluster that `brokers` leads to: "host:port", several separated by commas, the
+// port 9092 when left out, IPv6 addresses in brackets. Does not touch the network: the first use
+// connects. NULL with errno set: EINVAL for a malformed list, ENOMEM, or what epoll refused.
+WEIR_API struct weir_client *weir_client_new(const char *brokers, const struct weir_config *config);
+
+// Closes all connections. The client's producers and consumers must have been freed before.
+// NULL is allowed.
+WEIR_API void weir_client_free(struct weir_client *client);
+
+// Waits up to `timeout_ms` for something to do, does it, and calls the callbacks that are due:
+// sends what producers have queued, receives, reconnects, retries. Returns WEIR_OK, whether
+// anything happened or not, or WEIR_ERR_BUSY.
+WEIR_API int weir_poll(struct weir_client *client, int timeout_ms);
+
+// For programs with an event loop of their own: when this descriptor is readable, or after
+// weir_timeout_ms, call weir_poll(client, 0). Valid as long as the client. Never read from it.
+WEIR_API int weir_fd(const struct weir_client *client);
+
+// Milliseconds until weir_poll has to be called even if weir_fd is quiet; 0 for now, -1 for never.
+// Ask anew after every other call on the client, its producers and its consumers.
+WEIR_API int weir_timeout_ms(const struct weir_client *client);
+
+// The sentence for the last call that failed on this client, its producers or its consumers.
+// Never NULL; empty when nothing failed yet. Valid until the next call on any of them.
+WEIR_API const char *weir_last_error(const struct weir_client *client);
+
+// The library's version, "0.1.0". Any thread.
+WEIR_API const char *weir_version(void);
+
+// --------------------------------------------------------------------------------------- messages
+
+// Bytes somebody else owns. `data` NULL means absent (a record without key, a deletion), which is
+// not the same as empty.
+struct weir_bytes {
+    const void *data;
+    size_t size;
+};
+
+static inline struct weir_bytes weir_bytes_of(const void *data, size_t size)
+{
+    struct weir_bytes bytes = {data, size};
+    return bytes;
+}
+
+// The text without its terminator; absent for NULL.
+static inline struct weir_bytes weir_text(const char *text)
+{
+    return weir_bytes_of(text, text ? strlen(text) : 0);
+}
+
+struct weir_header {
+    struct weir_bytes name;
+    struct weir_bytes value;
+};
+
+// --------------------------------------------------------------------------------------- producer
+//
+// Messages gather in one batch per partition and are sent when weir_poll, weir_flush or a full
+// batch gives the occasion. Order within a partition is kept, also across retries: a partition has
+// one batch on its way at a time (see max.in.flight.per.partition). A batch whose answer was lost
+// with the connection is sent again, so that a message may be stored twice, but none is lost
+// without a report.
+
+struct weir_producer;
+
+#define WEIR_ANY_PARTITION (-1)
+
+struct weir_message {
+    struct weir_bytes key;   // absent: partitions take turns
+    struct weir_bytes value; // absent: on a compacted topic, deletes the key
+    const struct weir_header *headers;
+    size_t header_count;
+    int64_t timestamp; // milliseconds since 1970; 0 = now
+    void *opaque;      // comes back in the delivery report; the library does not look at it
+};
+
+// What became of one message.
+struct weir_delivery {
+    int error;          // WEIR_OK: stored as acks demands. Otherwise not known to be stored
+    const char *reason; // a sentence when `error` is set, else NULL
+    const char *topic;
+    int32_t partition;  // WEIR_ANY_PARTITION when it never got one
+    int64_t offset;     // -1 with acks=0 or an error
+    int64_t timestamp;  // the broker's, on topics that use it; otherwise -1
+    void *opaque;
+};
+
+// NULL when memory is short.
+WEIR_API struct weir_producer *weir_producer_new(struct weir_client *client,
+                                                 const struct weir_config *config);
+
+// Frees at once. Messages not yet delivered are reported with WEIR_ERR_ABANDONED before this
+// returns (call weir_flush first to have them delivered). NULL is allowed.
+WEIR_API void weir_producer_free(struct weir_producer *producer);
+
+// Has `delivered` called once for every message that weir_produce accepted, in order per
+// partition. The report is valid during the call. Set it before the first weir_produce.
+WEIR_API void weir_producer_on_delivery(struct weir_producer *producer,
+                                        void (*delivered)(void *context,
+                                                          const struct weir_delivery *delivery),
+                                        void *context);
+
+// Queues a copy of the message; does not wait and calls nothing back. `partition` may be
+// WEIR_ANY_PARTITION: messages with the same key then go to the same partition (the one Java's
+// clients would choose), others to one partition per batch, in turns.
+// Returns WEIR_OK: a report will follow. Otherwise none will: WEIR_ERR_QUEUE_FULL (poll, try
+// again), WEIR_ERR_TOO_LARGE, WEIR_ERR_BAD_ARGUMENT, WEIR_ERR_NO_MEMORY, or
+// WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION when the topic is known not to have that partition.
+WEIR_API int weir_produce(struct weir_producer *producer, const char *topic, int32_t partition,
+                          const struct weir_message *message);
+
+// Waits until every message has been reported, ignoring linger.ms. Returns WEIR_OK when all since
+// the last weir_flush were delivered, WEIR_ERR_TIMED_OUT with messages still queued, or the first
+// failed message's error.
+WEIR_API int weir_flush(struct weir_producer *producer, int timeout_ms);
+
+// Messages accepted and not yet reported.
+WEIR_API size_t weir_producer_queued(const struct weir_producer *producer);
+
+// --------------------------------------------------------------------------------------- consumer
+//
+//     weir_consumer_assign(consumer, "greetings", 0, WEIR_BEGINNING);
+//     while (weir_consumer_poll(consumer, 1000) == WEIR_OK) {
+//         struct weir_record record;
+//         while (weir_consumer_next(consumer, &record))
+//             printf("%.*s\n", (int)record.value.size, (const char *)record.value.data);
+//     }
+
+struct weir_consumer;
+
+// Places to start from, beside offsets from 0.
+#define WEIR_END (-1)       // only what is produced from now on
+#define WEIR_BEGINNING (-2) // the oldest record there is
+#define WEIR_STORED (-1000) // the group's committed offset, or auto.offset.reset if there is none
+
+struct weir_record {
+    const char *topic;
+    int32_t partition;
+    int32_t header_count;
+    int64_t offset;
+    int64_t timestamp; // milliseconds since 1970; -1 when the record has none
+    struct weir_bytes key;
+    struct weir_bytes value;
+    struct weir_bytes headers; // encoded: read them with weir_record_header
+};
+
+// NULL when memory is short.
+WEIR_API struct weir_consumer *weir_consumer_new(struct weir_client *client,
+                                                 const struct weir_config *config);
+
+// Commits nothing. All records become invalid. NULL is allowed.
+WEIR_API void weir_consumer_free(struct weir_consumer *consumer);
+
+// Adds a partition, to be read from `offset` (or WEIR_BEGINNING, WEIR_END, WEIR_STORED); one
+// already assigned is moved there. Does not wait: a topic that does not exist shows in
+// weir_consumer_poll. Returns WEIR_OK, WEIR_ERR_BAD_ARGUMENT, WEIR_ERR_NO_GROUP (WEIR_STORED
+// without group.id) or WEIR_ERR_NO_MEMORY.
+WEIR_API int weir_consumer_assign(struct weir_consumer *consumer, const char *topic,
+                                  int32_t partition, int64_t offset);
+
+// Stops reading a partition. Records of it that were already handed out stay valid until the next
+// weir_consumer_poll. Returns WEIR_OK or WEIR_ERR_NOT_ASSIGNED.
+WEIR_API int weir_consumer_unassign(struct weir_consumer *consumer, const char *topic,
+                                    int32_t partition);
+
+// As weir_consumer_assign, for a partition that is assigned already: WEIR_ERR_NOT_ASSIGNED if not.
+// Also clears the partition's error.
+WEIR_API int weir_consumer_seek(struct weir_consumer *consumer, const char *topic,
+                                int32_t partition, int64_t offset);
+
+// While paused, a partition stays assigned and hands out nothing. WEIR_OK or WEIR_ERR_NOT_ASSIGNED.
+WEIR_API int weir_consumer_pause(struct weir_consumer *consumer, const char *topic,
+                                 int32_t partition);
+WEIR_API int weir_consumer_resume(struct weir_consumer *consumer, const char *topic,
+                                  int32_t partition);
+
+// Waits up to `timeout_ms` for records, then lets weir_consumer_next hand them out. Invalidates
+// the records handed out before; those not yet taken are kept. While you work on them, the next
+// ones are already being fetched, whenever the client is driven.
+// Returns WEIR_OK (also when there is nothing yet), WEIR_ERR_BUSY, or an error that one partition
+// cannot recover from by itself (the sentence names it): reported once, and that partition rests
+// until it is assigned or sought anew, while the others go on.
+WEIR_API int weir_consumer_poll(struct weir_consumer *consumer, int timeout_ms);
+
+// The next record, without copying: its pointers lead into the received bytes, valid until the
+// next weir_consumer_poll, seek or assign. Does not wait. False when there are none left; poll
+// then. Taking a record moves the partition's position behind it.
+WEIR_API bool weir_consumer_next(struct weir_consumer *consumer, struct weir_record *record);
+
+// Walks a record's headers, `*at` from 0. False at the end. Valid as long as the record.
+WEIR_API bool weir_record_header(const struct weir_record *record, size_t *at,
+                                 struct weir_header *header);
+
+// The offset of the next record weir_consumer_next would hand out, or the place the partition is
+// to start from (a negative constant) when that has not been looked up yet.
+// WEIR_OK or WEIR_ERR_NOT_ASSIGNED.
+WEIR_API int weir_consumer_position(const struct weir_consumer *consumer, const char *topic,
+                                    int32_t partition, int64_t *position);
+
+// The first offset stored and the offset the next record will get, as the last answer of the
+// partition's leader said; -1 before the first one. Does not wait.
+// WEIR_OK or WEIR_ERR_NOT_ASSIGNED.
+WEIR_API int weir_consumer_watermarks(const struct weir_consumer *consumer, const char *topic,
+                                      int32_t partition, int64_t *low, int64_t *high);
+
+// One partition's offset, in calls that take several.
+struct weir_offset {
+    const char *topic;
+    int32_t partition;
+    int64_t offset;       // in: to commit; out: committed, -1 if nothing is
+    const char *metadata; // in: to be stored along, or NULL; not filled on return
+    int error;            // out: WEIR_OK or what the broker said about this partition
+};
+
+// Commits the positions of all assigned partitions under group.id. Waits. Returns WEIR_OK when all
+// are stored, else the first error.
+WEIR_API int weir_commit(struct weir_consumer *consumer, int timeout_ms);
+
+// Commits the given offsets (each the offset of the next record to read, that is the last one done
+// plus 1). The partitions need not be assigned. Waits. Sets each `error`; returns WEIR_OK when all
+// are stored, else the first error.
+WEIR_API int weir_commit_offsets(struct weir_consumer *consumer, struct weir_offset *offsets,
+                                 size_t count, int timeout_ms);
+
+// Fills in what is committed under group.id. Waits. Sets each `offset` and `error`; returns
+// WEIR_OK or the first error.
+WEIR_API int weir_committed(struct weir_consumer *consumer, struct weir_offset *offsets,
+                            size_t count, int timeout_ms);
+
+// -------------------------------------------------------------------------------- administration
+//
+// All of these wait. Result lists are complete and owned by the caller.
+
+struct weir_setting {
+    const char *name;
+    const char *value; // NULL in weir_alter_settings: back to the default
+};
+
+struct weir_new_topic {
+    const char *name;
+    int32_t partitions;         // 0 or -1: the broker's default
+    int16_t replication_factor; // 0 or -1: the broker's default
+    const struct weir_setting *settings;
+    size_t setting_count;
+    bool validate_only; // check, but do not create
+};
+
+// Returns WEIR_OK, WEIR_ERR_TOPIC_ALREADY_EXISTS, WEIR_ERR_INVALID_TOPIC, ...
+WEIR_API int weir_create_topic(struct weir_client *client, const struct weir_new_topic *topic,
+                               int timeout_ms);
+
+WEIR_API int weir_delete_topic(struct weir_client *client, const char *topic, int timeout_ms);
+
+// Grows a topic to `total` partitions.
+WEIR_API int weir_create_partitions(struct weir_client *client, const char *topic, int32_t total,
+                                    int timeout_ms);
+
+// Deletes all records of a partition before `offset` (WEIR_END: all there are). The first offset
+// that remains is stored to *low unless `low` is NULL.
+WEIR_API int weir_delete_records(struct weir_client *client, const char *topic, int32_t partition,
+                                 int64_t offset, int64_t *low, int timeout_ms);
+
+struct weir_partition {
+    int32_t partition;
+    int32_t leader; // broker id, -1 for none at the moment
+    int32_t leader_epoch;
+    int error;
+    const int32_t *replicas;
+    size_t replica_count;
+    const int32_t *in_sync;
+    size_t in_sync_count;
+};
+
+struct weir_topic {
+    const char *name;
+    char id[40]; // 8-4-4-4-12 hexadecimal; empty when the broker has no topic ids
+    bool internal;
+    int error; // for topics asked for by name: UNKNOWN_TOPIC_OR_PARTITION and the like
+    const struct weir_partition *partitions; // in order of their number
+    size_t partition_count;
+};
+
+struct weir_topic_list {
+    const struct weir_topic *topics; // in order of their names
+    size_t count;
+};
+
+// Describes the named topics; with `count` 0 all topics there are. Never creates one. A topic that
+// cannot be described has its own `error`; the call itself then still returns WEIR_OK.
+WEIR_API int weir_describe_topics(struct weir_client *client, const char *const *names,
+                                  size_t count, struct weir_topic_list **list, int timeout_ms);
+WEIR_API void weir_topic_list_free(struct weir_topic_list *list);
+
+enum weir_resource { WEIR_RESOURCE_TOPIC = 2, WEIR_RESOURCE_BROKER = 4 };
+
+struct weir_setting_info {
+    const char *name;
+    const char *value;  // NULL: not set, or not to be shown
+    const char *source; // "topic", "broker", "default", ...
+    bool is_default;
+    bool read_only;
+    bool sensitive;
+};
+
+struct weir_setting_list {
+    const struct weir_setting_info *settings; // in order of their names
+    size_t count;
+};
+
+// The settings of a topic, or of a broker (`name` is its id as text).
+WEIR_API int weir_describe_settings(struct weir_client *client, enum weir_resource resource,
+                                    const char *name, struct weir_setting_list **list,
+                                    int timeout_ms);
+WEIR_API void weir_setting_list_free(struct weir_setting_list *list);
+
+// Changes the given settings and leaves all others alone. A NULL value removes the setting.
+WEIR_API int weir_alter_settings(struct weir_client *client, enum weir_resource resource,
+                                 const char *name, const struct weir_setting *settings,
+                                 size_t count, int timeout_ms);
+
+struct weir_broker {
+    int32_t id;
+    const char *host;
+    int32_t port;
+    const char *rack; // NULL for none
+};
+
+struct weir_cluster {
+    const char *id; // NULL when the broker does not tell
+    int32_t controller; // broker id, -1 if unknown
+    const struct weir_broker *brokers; // in order of their ids
+    size_t broker_count;
+};
+
+WEIR_API int weir_describe_cluster(struct weir_client *client, struct weir_cluster **cluster,
+                                   int timeout_ms);
+WEIR_API void weir_cluster_free(struct weir_cluster *cluster);
+
+// Where in a partition: WEIR_BEGINNING, WEIR_END, or the first record with at least a timestamp.
+struct weir_offset_query {
+    const char *topic;
+    int32_t partition;
+    int64_t at;        // in: WEIR_BEGINNING, WEIR_END, or milliseconds since 1970
+    int64_t offset;    // out: -1 when no record is that young
+    int64_t timestamp; // out: of the record found by time; otherwise -1
+    int error;         // out
+};
+
+// Answers all queries. Returns WEIR_OK or the first error; each query has its own.
+WEIR_API int weir_list_offsets(struct weir_client *client, struct weir_offset_query *queries,
+                               size_t count, int timeout_ms);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
