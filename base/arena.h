@@ -22,13 +22,22 @@ void arena_init(struct arena *arena, size_t limit);
 // `size` 0 gives a valid pointer. The memory lives until arena_reset or arena_free.
 void *arena_alloc(struct arena *arena, size_t size);
 
+// As arena_alloc, but the memory's content is undefined: for buffers that are filled at once.
+void *arena_raw(struct arena *arena, size_t size);
+
+// Changes the size of the newest allocation, `memory` of `old_size` bytes (NULL and 0: none yet),
+// which keeps its bytes and may move; more bytes have undefined content. Given any other
+// allocation it makes a larger copy. NULL when it cannot grow; the old memory is then unchanged.
+// A buffer that grows this way never counts more than its present size against the limit.
+void *arena_resize(struct arena *arena, void *memory, size_t old_size, size_t size);
+
 // As arena_alloc, for count * size bytes; NULL when the product overflows.
 void *arena_array(struct arena *arena, size_t count, size_t size);
 
 // A NUL-terminated copy of `size` bytes, or NULL.
 char *arena_text(struct arena *arena, const void *data, size_t size);
 
-// Everything allocated becomes invalid; one block is kept for reuse.
+// Everything allocated becomes invalid; one block, of a megabyte at most, is kept for reuse.
 void arena_reset(struct arena *arena);
 
 // Everything allocated becomes invalid and all memory is returned.
