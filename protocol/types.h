@@ -26,8 +26,15 @@ static inline bool kp_uuid_is_zero(struct kp_uuid id)
     return kp_uuid_equal(id, (struct kp_uuid){{0}});
 }
 
+// A string or bytes of no length, which is not null: what fields without another default hold.
+static inline struct span kp_empty(void)
+{
+    return span_of("", 0);
+}
+
 // The "records" field. Decoded: one slice, inside the receive buffer. To encode: any number of
 // slices, which the writer does not copy but leaves for the sender to put in their place.
+// A struct copy still points at the original's `one`.
 struct kp_records {
     const struct iovec *slices;
     uint32_t slice_count;
