@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts, kills and stops a weir-broker for the tests that drive it from outside."""
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+READY = re.compile(r"weir-broker ready on (\S+):(\d+),")
+
+
+def binary(name):
+    build = os.environ["WEIR_BUILD"]
+    return os.path.join(build, {"weir-broker": "broker", "weir": "tools"}.get(name, ""), name)
+
+
+class Broker:
+    """One broker on a directory of its own; as a context manager it cleans up after itself."""
+
+    def __init__(self, shards=1, settings=(), directory=None):
+        self.directory = directory or tempfile.mkdtemp(prefix="weir-test-")
+        self.own_directory = directory is None
+        self.shards = shards
+        self.settings = list(settings)
+        self.port = 0
+        self.process = None
+        self.log_path = os.path.join(self.directory + ".log")
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.process and self.process.poll() is None:
+            self.kill()
+        if kind is not None:
+            print(f"--- broker log ({self.log_path}):\n{self.log()[-4000:]}")
+        elif os.path.exists(self.log_path):
+            os.unlink(self.log_path)
+        if self.own_directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def start(self, timeout=30):
+        """Returns once the broker says that it is ready; restarts keep the port."""
+        command = [binary("weir-broker"), "--data-dir", self.directory,
+                   "--listen", f"127.0.0.1:{self.port}", "--shards", str(self.shards)]
+        for setting in self.settings:
+            command += ["--set", setting]
+        start = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            ready = READY.search(self.log()[start:])
+            if ready:
+                self.port = int(ready.group(2))
+                return self
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the broker ended with {self.process.returncode}:\n{self.log()[start:]}")
+            time.sleep(0.005)
+        raise RuntimeError(f"the broker is not ready after {timeout} s:\n{self.log()[start:]}")
+
+    def log(self):
+        with open(self.log_path, errors="replace") as log:
+            return log.read()
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, timeout=30):
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def memory(self):
+        """Resident bytes."""
+        with open(f"/proc/{self.process.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def connect(self, timeout=10):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+
+def frame(key, version, body=b"", correlation=1, client=b"test"):
+    """A request frame with header v1."""
+    header = struct.pack(">hhih", key, version, correlation, len(client)) + client
+    return struct.pack(">i", len(header) + len(body)) + header + body
+
+
+def read_exactly(connection, size):
+    data = b""
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        if not piece:
+            raise EOFError(f"closed after {len(data)} of {size} bytes")
+        data += piece
+    return data
+
+
+def read_reply(connection):
+    """The bytes of one reply frame after its length."""
+    (size,) = struct.unpack(">i", read_exactly(connection, 4))
+    return read_exactly(connection, size)
+
+
+def is_closed(connection, timeout=10):
+    """Waits for the peer to close; replies before that are swallowed."""
+    connection.settimeout(None)
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([connection], [], [], left)[0]:
+            return False
+        try:
+            if not connection.recv(65536):
+                return True
+        except ConnectionError:
+            return True
