@@ -66,4 +66,8 @@ void partition_cancel_watch(struct partition_op *op);
 // drops them. 0 or a negative errno.
 int partition_open(struct shard *shard, struct log_name name, const struct log_config *config,
                    bool recover, struct partition **out);
+// Removes a partition of this shard: it can no longer be found, its log is deleted with `op`, and
+// the operations it has in flight end with -ESHUTDOWN. Frees `partition`.
+void partition_drop(struct shard *shard, struct partition *partition, struct log_delete *op);
+
 struct partition *partition_find(struct shard *shard, struct kp_uuid topic_id, int32_t partition);

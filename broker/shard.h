@@ -37,6 +37,7 @@ struct shard {
     struct log_store *store;
     struct map partitions;       // struct partition by struct partition_key; owned here
     const struct catalog *catalog; // the newest snapshot this shard has been told of
+    struct timer retention;        // see topics_start_retention
     struct offsets *offsets;     // committed offsets of the groups that live on this shard
     struct list connections;
     struct mailbox *mailbox;

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The address under which this broker tells a client to find it: advertised.listeners, else the
+// host of `listeners`, else, when listening on all addresses, the one this very client reached us
+// at, which is always an address that works for it.
+#pragma once
+
+#include "broker/request.h"
+
+struct endpoint {
+    char host[256];
+    uint16_t port;
+};
+
+struct endpoint endpoint_for(const struct request *request);

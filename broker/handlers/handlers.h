@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// One handler per API, one file per handler; registry.c names them in its rows.
+#pragma once
+
+#include "broker/request.h"
+
+// The data path.
+void handle_api_versions(struct request *request);
+void handle_produce(struct request *request);
+void handle_fetch(struct request *request);
+void handle_list_offsets(struct request *request);
+void handle_delete_records(struct request *request);
+
+// Topics, settings, the cluster.
+void handle_metadata(struct request *request);
+void handle_create_topics(struct request *request);
+void handle_delete_topics(struct request *request);
+void handle_create_partitions(struct request *request);
+void handle_describe_configs(struct request *request);
+void handle_alter_configs(struct request *request);
+void handle_incremental_alter_configs(struct request *request);
+void handle_describe_cluster(struct request *request);
+void handle_describe_topic_partitions(struct request *request);
+
+// Committed offsets.
+void handle_find_coordinator(struct request *request);
+void handle_offset_commit(struct request *request);
+void handle_offset_fetch(struct request *request);
