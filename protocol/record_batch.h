@@ -40,23 +40,25 @@ struct batch_header {
 
 enum batch_error {
     BATCH_OK = 0,
-    BATCH_TRUNCATED = -1,     // fewer bytes than the header or its length say
-    BATCH_BAD_MAGIC = -2,     // a format other than 2
-    BATCH_BAD_LENGTH = -3,    // a length no batch can have
+    BATCH_TRUNCATED = -1,  // fewer bytes than the header or its length say
+    BATCH_BAD_MAGIC = -2,  // a format other than 2
+    BATCH_BAD_LENGTH = -3, // a length no batch can have
     BATCH_BAD_CRC = -4,
-    BATCH_BAD_COUNT = -5,     // record count and last offset delta disagree, or none
-    BATCH_BAD_RECORD = -6,    // a record that does not parse
-    BATCH_BAD_CODEC = -7,     // codec number 5, 6 or 7
+    BATCH_BAD_COUNT = -5,       // record count and last offset delta disagree, or none
+    BATCH_BAD_RECORD = -6,      // a record that does not parse
+    BATCH_BAD_CODEC = -7,       // codec number 5, 6 or 7
     BATCH_BAD_COMPRESSION = -8, // compressed bytes that do not decompress
-    BATCH_TOO_LARGE = -9,     // decompressed size above the caller's limit
+    BATCH_TOO_LARGE = -9,       // decompressed size above the caller's limit
     BATCH_NO_MEMORY = -10,
+    BATCH_BAD_OFFSET = -11, // a base offset below 0, or so high that the last one overflows
+    BATCH_NO_KEY = -12,     // a record without a key where every record must have one
 };
 
 // A sentence for an error, without a full stop. Never NULL.
 const char *batch_error_text(enum batch_error error);
 
-// Parses a header. Checks that 61 bytes are there, magic and length; not the CRC, not that the
-// whole batch is there.
+// Parses a header. Checks that 61 bytes are there, magic, length and base offset; not the CRC, not
+// that the whole batch is there. On BATCH_TRUNCATED nothing of *out is set, otherwise all.
 enum batch_error batch_header_read(struct span bytes, struct batch_header *out);
 
 static inline size_t batch_total_size(const struct batch_header *header)
@@ -70,9 +72,14 @@ static inline int64_t batch_last_offset(const struct batch_header *header)
     return header->base_offset + header->last_offset_delta;
 }
 
-// Checks a whole batch that starts at bytes.data: present in full, magic, CRC, codec number,
-// count = last delta + 1 > 0. Does not decompress. Fills *out as far as it got.
+// For a batch of a producer. Checks that it starts at bytes.data and is there in full (more may
+// follow), magic, CRC, codec number, count = last delta + 1 > 0, and that so many records can be in
+// there if they are not compressed. Does not look at the records. Fills *out as far as it got.
 enum batch_error batch_check(struct span bytes, struct batch_header *out);
+
+// For a batch of a log, which compaction may have thinned out: as batch_check, but records may be
+// missing (count <= last delta + 1), even all of them.
+enum batch_error batch_check_stored(struct span bytes, struct batch_header *out);
 
 // What the broker rewrites in a batch it stores; neither is covered by the CRC.
 void batch_assign(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);
@@ -87,10 +94,10 @@ struct record_header {
 
 struct record {
     int64_t offset;
-    int64_t timestamp; // effective: the batch's max timestamp under LogAppendTime
-    struct span key;   // data NULL = null
-    struct span value; // data NULL = null
-    struct span headers;      // undecoded; walk with record_header_next
+    int64_t timestamp;   // effective: the batch's max timestamp under LogAppendTime
+    struct span key;     // data NULL = null
+    struct span value;   // data NULL = null
+    struct span headers; // undecoded; walk with record_header_next
     int32_t header_count;
 };
 
@@ -103,19 +110,42 @@ struct batch_reader {
     int32_t left;
 };
 
-// Prepares to walk a batch whose bytes are all there (call batch_check first on bytes that came
-// from a peer or a disk). Compressed records are inflated into `arena`, at most `inflate_limit`
-// bytes.
+// Prepares to walk a batch whose bytes are all there: call batch_check or batch_check_stored first
+// on bytes that came from a peer or a disk. Everything but the CRC is checked here and on the way,
+// so bytes that nobody checked give errors or wrong records, never a read beyond them.
+// Compressed records are inflated into `arena`, at most `inflate_limit` bytes; `arena` may be NULL
+// for batches known to be uncompressed.
 enum batch_error batch_reader_init(struct batch_reader *reader, struct span batch,
                                    struct arena *arena, size_t inflate_limit);
 
-// The next record: 1, at the end: 0, or a negative batch_error.
+// The next record: 1, at the end: 0, or BATCH_BAD_RECORD, which stays. A record given out is whole:
+// its headers parse, its offset lies within the batch. Rubbish after the last record is an error.
 int batch_reader_next(struct batch_reader *reader, struct record *out);
 
-// Walks record->headers, `*at` from 0: 1, 0 at the end, or BATCH_BAD_RECORD.
+// Walks record->headers, `*at` from 0: 1, 0 at the end. For records that batch_reader_next gave
+// out there are no errors; others may get BATCH_BAD_RECORD.
 int record_header_next(const struct record *record, size_t *at, struct record_header *out);
 
-// Builds one batch. Grows its buffer with malloc up to `limit` bytes of uncompressed records.
+// What is inside a batch, as opposed to what its header says.
+struct batch_facts {
+    int32_t record_count;
+    int64_t min_timestamp; // timestamps: -1 when there is no record
+    int64_t max_timestamp;
+    int32_t max_timestamp_delta; // offset delta of the first record that has it; -1 for none
+    int32_t first_null_key;      // its place among the records, from 0; -1 for none
+    bool dense;                  // offset deltas are exactly 0, 1, 2, ...: nothing is missing
+};
+
+// Walks everything inside a batch that batch_check or batch_check_stored has passed, inflating it
+// as batch_reader_init does. A producer's batch must be dense: that is the caller's to check. With
+// `keys_required` the walk ends with BATCH_NO_KEY at the first record without a key. *out holds
+// what was seen until the end or the error.
+enum batch_error batch_validate_records(struct span batch, struct arena *arena,
+                                        size_t inflate_limit, bool keys_required,
+                                        struct batch_facts *out);
+
+// Builds one batch. Grows its buffer with malloc up to `limit` bytes of uncompressed records; the
+// limit itself is at most what a batch can hold, some 2 GiB.
 struct batch_builder {
     uint8_t *data; // header space, then uncompressed records
     size_t size;
@@ -136,7 +166,8 @@ void batch_builder_reset(struct batch_builder *builder);
 size_t batch_record_bound(struct span key, struct span value, const struct record_header *headers,
                           int32_t header_count);
 
-// Appends a record. BATCH_TOO_LARGE when it would pass the limit (the builder is unchanged).
+// Appends a record. BATCH_TOO_LARGE when it would pass the limit, BATCH_NO_MEMORY when there is
+// none; the builder is then unchanged. Header keys cannot be null: an absent one is written empty.
 enum batch_error batch_builder_add(struct batch_builder *builder, int64_t timestamp,
                                    struct span key, struct span value,
                                    const struct record_header *headers, int32_t header_count);
@@ -149,7 +180,9 @@ struct batch_producer {
 
 // Finishes the batch: compresses with `codec` (level 0 = the codec's default; left uncompressed
 // when that is smaller), fills the header, computes the CRC. Uncompressed: *out points into the
-// builder. Compressed: into `scratch`, grown with realloc and owned by the caller.
+// builder. Compressed: into `scratch`, which starts zeroed, is grown with realloc and belongs to
+// the caller, who frees scratch.data. An empty builder gives BATCH_BAD_COUNT. The builder keeps
+// its records: it may be finished again, or reset.
 struct batch_scratch {
     uint8_t *data;
     size_t capacity;
