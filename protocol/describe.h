@@ -66,9 +66,9 @@ struct kp_message {
 
 struct kp_api {
     int16_t key;
-    const char *name;  // "ListOffsets"
-    const char *snake; // "list_offsets"
-    int16_t min, max;  // versions the schema covers
+    const char *name;      // "ListOffsets"
+    const char *snake;     // "list_offsets"
+    int16_t min, max;      // versions the schema covers
     int16_t flexible_from; // INT16_MAX: never
     const struct kp_message *request;
     const struct kp_message *response;

@@ -38,6 +38,6 @@ static inline struct span kp_empty(void)
 struct kp_records {
     const struct iovec *slices;
     uint32_t slice_count;
-    int64_t size; // sum of the slices; -1 = null
+    int64_t size;     // sum of the slices; -1 = null
     struct iovec one; // where `slices` points when there is just one
 };

@@ -27,8 +27,8 @@ uint8_t *kp_writer_grow(struct kp_writer *w, size_t size)
     size_t capacity = w->capacity ? w->capacity * 2 : WRITER_FIRST;
     if (capacity - w->size < size)
         capacity = w->size + size;
-    uint8_t *data = size > INT32_MAX || capacity > INT32_MAX ? NULL
-                                                             : arena_alloc(w->arena, capacity);
+    uint8_t *data =
+        size > INT32_MAX || capacity > INT32_MAX ? NULL : arena_alloc(w->arena, capacity);
     if (!data) {
         kp_writer_fail(w);
         return NULL;
