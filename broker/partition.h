@@ -23,51 +23,67 @@ enum partition_kind {
     PARTITION_WATCH,     // completes when there is more than watch.offset, or is cancelled
     PARTITION_FIND_TIME,
     PARTITION_TRIM,
-    PARTITION_OFFSETS,   // fills `offsets`
+    PARTITION_OFFSETS,   // fills `offsets` only
 };
 
-// Owned by the caller from partition_start until `done` (for PARTITION_READ until `released`, see
-// partition_release).
+// Owned by the caller, in place from partition_start until `done`; a PARTITION_READ that was done
+// stays in place until partition_release has said so.
 struct partition_op {
-    struct message message;
-    struct shard *home;
-    struct shard *owner;
     struct partition_key key;
     enum partition_kind kind;
-    void (*done)(struct partition_op *op); // on the home shard, never from inside partition_start
+    // On the home shard, never from inside partition_start or partition_cancel_watch.
+    void (*done)(struct partition_op *op);
+    void *context;  // the caller's
     int error;      // out: 0 or a negative errno of storage/log.h; -ENOENT: no such partition here
-    struct log_offsets offsets; // out, for every kind
-    // APPEND in
-    struct span batch;
-    struct batch_header header;
-    int32_t leader_epoch;
-    bool cancelled; // WATCH: out
+    struct log_offsets offsets; // out, for every kind; when the operation was done, or for
+                                // PARTITION_READ as of the read
     union {
-        struct log_append append;
-        struct log_read read;
-        struct log_watch watch;
+        struct {
+            struct span batch; // in: checked; its bytes stay valid and unchanged until `done`
+            const struct batch_header *header; // in
+            int32_t leader_epoch;              // in
+            struct log_append op;              // out
+        } append;
+        struct log_read *read; // in and out: the caller's, in place like the operation
+        struct {
+            struct log_watch op; // in: offset
+            bool cancelled;      // out
+        } watch;
         struct log_time_lookup time;
         struct log_trim trim;
     };
-    void *context; // the caller's
+    // Private to partition.c from here on.
+    struct shard *home;
+    struct shard *owner;
+    struct message message;        // start and done
+    struct message second_message; // cancel and its answer; release and its answer
+    void (*released)(struct partition_op *op);
+    bool settled;    // WATCH, owner's thread: the outcome is on its way
+    bool cancelling; // WATCH, home's thread
 };
 
 // Fill key, kind, done and the kind's inputs first.
 void partition_start(struct shard *home, struct partition_op *op);
 
-// Gives a finished read's slices back to the owner. `released` is called on the home shard when the
-// operation's memory may be reused; NULL when the caller keeps it until the shard ends.
+// Gives a finished read's slices back to the owner; for every PARTITION_READ that was done, whether
+// it failed or not. `released` is called on the home shard, possibly from inside, when the memory of
+// the operation and of its log_read may be reused.
 void partition_release(struct partition_op *op, void (*released)(struct partition_op *op));
 
-// Asks for the end of a WATCH that is not done yet; `done` follows as always.
+// Asks for the end of a WATCH whose `done` was not called yet; `done` follows as always.
 void partition_cancel_watch(struct partition_op *op);
 
-// The shard's own partitions: made at start-up and when a new catalog brings them, removed when it
-// drops them. 0 or a negative errno.
+// The shard's own partitions: made at start-up and when a new catalog brings them. `recover`: open
+// what an earlier run left (waits, start-up only; *recovery says what was found); otherwise the log
+// is new and nothing waits. 0 or a negative errno.
 int partition_open(struct shard *shard, struct log_name name, const struct log_config *config,
-                   bool recover, struct partition **out);
-// Removes a partition of this shard: it can no longer be found, its log is deleted with `op`, and
-// the operations it has in flight end with -ESHUTDOWN. Frees `partition`.
-void partition_drop(struct shard *shard, struct partition *partition, struct log_delete *op);
+                   bool recover, struct log_recovery *recovery, struct partition **out);
 
+// NULL when there is none on this shard.
 struct partition *partition_find(struct shard *shard, struct kp_uuid topic_id, int32_t partition);
+
+// Takes the partition out of the shard and deletes its log with log_delete(op).
+void partition_delete(struct shard *shard, struct partition *partition, struct log_delete *op);
+
+// Frees all partitions of a shard whose store is closed; the logs are gone already.
+void partition_forget_all(struct shard *shard);

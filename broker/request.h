@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/list.h"
+#include "base/pool.h"
 #include "protocol/frame.h"
 #include "protocol/reader.h"
 #include "protocol/writer.h"
@@ -23,15 +24,18 @@ struct request;
 // table in docs/protocol.md.
 struct api {
     int16_t key;
-    int16_t min_version;        // that is served
+    int16_t min_version;      // that is served
     int16_t max_version;
-    int16_t advertised_min;     // Produce says 0 though 0 to 2 are refused: see registry.c
-    int16_t flexible_version;   // first version with tagged fields
+    int16_t advertised_min;   // Produce says 0 though 0 to 2 are refused: see registry.c
+    int16_t flexible_version; // first version with tagged fields
+    bool large_replies;       // a connection's next request waits until such a reply has left
     const char *name;
     void (*handle)(struct request *request);
 };
 
+// NULL when it is not served.
 const struct api *registry_find(int16_t key);
+// All of them, in the order of their keys.
 const struct api *registry_all(size_t *count);
 
 struct request {
@@ -41,20 +45,30 @@ struct request {
     int16_t version;
     int32_t correlation_id;
     struct span client_id;
-    struct kp_reader body;    // not yet decoded; inside the receive buffer
-    struct arena arena;       // for decoding, the handler's state and the reply
-    struct kp_writer reply;   // the handler encodes the body here, after request_begin_reply
-    void *state;              // the handler's, from the arena
+    struct kp_reader body;  // not yet decoded; inside the receive buffer, which may be written to
+    struct arena arena;     // for decoding, the handler's state and the reply
+    struct kp_writer reply; // the handler encodes the body here, after request_begin_reply
+    void *state;            // the handler's, from the arena
     uint64_t received_ns;
-    // Called once the reply has left or was thrown away: the place to release log slices.
+    // Called once the reply has left or was thrown away: the place to release log slices. May be
+    // NULL.
     void (*cleanup)(struct request *request);
-    // The connection's.
+    // Called while the request waits for something that may take long, when the client has gone or
+    // the broker stops: finish now, or soon. May be NULL, may be called again.
+    void (*interrupt)(struct request *request);
+    // Private to the connection from here on.
     struct list node;
     bool finished;
-    bool silent;
-    struct buffer *pin; // holds the bytes of `body`
-    size_t size;
+    bool silent; // no reply is sent
+    struct buffer *pin; // holds the bytes of `body`; NULL: they are not in a buffer
+    size_t charge;      // bytes counted against the shard's bound
+    struct iovec *vectors;
+    uint32_t vector_count;
 };
+
+// After decoding the body with `decoded` as the result: true when it was malformed or is followed
+// by more bytes. The request is then aborted already and the handler returns.
+bool request_is_malformed(struct request *request, int decoded);
 
 // Writes the response header for the request's version; then encode the body into ->reply.
 void request_begin_reply(struct request *request);

@@ -11,49 +11,50 @@
 #include "base/map.h"
 #include "base/pool.h"
 #include "base/timer.h"
+#include "broker/mailbox.h"
 #include "storage/io.h"
 #include "storage/log.h"
 
 struct catalog;
 struct config;
+struct controller;
+struct listener;
+struct offsets;
 struct server;
 struct shard;
-struct offsets;
-
-// A message is part of a larger structure, owned by whoever the protocol between the two sides
-// says; it must stay in place until `deliver` is called on the receiving shard's thread.
-struct message {
-    struct message *next;
-    void (*deliver)(struct shard *here, struct message *message);
-};
+struct topics_retention;
 
 struct shard {
     uint32_t index;
     struct server *server;       // read-only for shards, except through messages
     const struct config *config; // immutable while the broker runs
-    struct io *io;
+    struct io *io;               // io->now_ns and io->wall_ms are the time for everything here
     struct pool *pool;
     struct timers timers;
     struct log_store *store;
-    struct map partitions;       // struct partition by struct partition_key; owned here
+    struct map partitions;         // struct partition by struct partition_key; owned here
     const struct catalog *catalog; // the newest snapshot this shard has been told of
-    struct timer retention;        // see topics_start_retention
-    struct offsets *offsets;     // committed offsets of the groups that live on this shard
-    struct list connections;
-    struct mailbox *mailbox;
+    struct offsets *offsets;       // committed offsets of the groups that live on this shard
+    struct topics_retention *retention;
+    struct listener *listener;     // connections and their requests
+    struct mailbox mailbox;
     struct controller *controller; // shard 0 only
-    bool stopping;
-    // Reading from sockets pauses while this many bytes of requests are being worked on.
-    size_t request_bytes;
-    size_t request_bytes_limit;
+    bool stopping;                 // no new work from clients
+    bool ended;                    // the loop returns
 };
+
+// The caller's thread becomes the shard's: opens what it needs, together with the other shards of
+// the server (server_meet), serves until the server stops, and closes again.
+void shard_run(struct shard *shard);
 
 // Hands `message` to shard `to`; called on the thread of `from`. Also right when both are the same:
 // it is then delivered later in the same loop, never from inside this call. Messages between one
 // pair of shards keep their order.
 void shard_post(struct shard *from, struct shard *to, struct message *message);
 
-// The shard that owns a partition, or a group: a hash, the same on every shard.
-struct shard *shard_of_partition(struct shard *any, struct kp_uuid topic_id, int32_t partition);
-struct shard *shard_by_index(struct shard *any, uint32_t index);
+// The shard that owns a partition, or a group: a hash, the same on every shard and in every run
+// with the same number of shards. The metadata partition is not placed by this: it is on shard 0.
+struct shard *shard_of_partition(const struct shard *any, struct kp_uuid topic_id,
+                                 int32_t partition);
+struct shard *shard_by_index(const struct shard *any, uint32_t index);
 uint32_t shard_count(const struct shard *any);
