@@ -6,7 +6,8 @@
 // must stay in place from the call that starts it until its `done` is called. Starting never
 // fails: every outcome, also a bad descriptor or a full queue, arrives as `result` in `done`.
 // `done` is called from io_run, never from inside the call that starts the operation; it may
-// start further operations, and must not wait. Paths and buffers must stay valid until then.
+// start further operations, also the same one again, and must not wait. It may be NULL. Paths,
+// buffers and vectors must stay valid until then; vectors are changed while a transfer goes on.
 //
 // `result` is what the system call of that name returns, or a negative errno. Interrupted calls
 // are repeated and short reads and writes of files continued inside the implementation, so a file
@@ -34,7 +35,7 @@ enum io_kind {
     IO_RENAME,
     IO_UNLINK,
     IO_MKDIR,
-    IO_ACCEPT,
+    IO_ACCEPT, // first of the socket operations
     IO_RECEIVE,
     IO_SEND,
     IO_SHUTDOWN,
@@ -43,26 +44,29 @@ enum io_kind {
 struct io_op {
     void (*done)(struct io_op *op);
     int64_t result;
+    bool pending; // from start until just before `done` is called; owners may read it
     // The rest belongs to the implementation from start to done.
+    bool cancelled;
+    uint8_t place;
     enum io_kind kind;
     int fd;
-    uint32_t flags;
+    uint32_t flags; // open and send flags; durable, data only, directory, whole as 0 or 1
+    mode_t mode;
     uint64_t offset;
-    uint64_t length;
-    uint64_t progress;       // bytes done so far, when continued
+    uint64_t length;   // bytes wanted in all
+    uint64_t progress; // bytes done so far, when continued
     const char *path;
     const char *path2;
-    struct iovec one;        // for single-buffer calls
-    struct iovec *vectors;   // consumed in place while a transfer is continued
+    struct iovec one;      // for single-buffer calls
+    struct iovec *vectors; // consumed in place while a transfer is continued
     uint32_t vector_count;
     struct msghdr message;
     struct list node;
 };
 
 struct io_stats {
-    uint64_t operations;  // started
+    uint64_t operations;   // started
     uint64_t system_calls; // entries into the kernel to submit or wait
-    uint64_t worker_hops; // operations the kernel moved to a worker thread, where it tells; else 0
 };
 
 struct io;
@@ -91,6 +95,13 @@ struct io {
 // errno and *why is a constant sentence for the user (for instance that the kernel or the container
 // forbids io_uring).
 int io_uring_create(unsigned entries, struct io **out, const char **why);
+
+// How many worker threads the kernel runs for this process's rings now. It keeps one for some
+// seconds after its last use, so more than 0 says that operations have lately left the thread that
+// submitted them, which is slow. The kernel does not tell which operations those were.
+unsigned io_uring_worker_threads(void);
+
+// No operation may be pending.
 void io_destroy(struct io *io);
 
 // Submits, waits until at least one operation completed, io_wake was called or `deadline_ns`
@@ -102,8 +113,11 @@ void io_run(struct io *io, uint64_t deadline_ns);
 // callback. Other operations complete meanwhile. Returns op->result.
 int64_t io_wait(struct io *io, struct io_op *op);
 
-// Ends the wait of another thread's io_run, now or at its next wait. Called on the thread of
-// `from`; `to` may be any live io.
+// Ends the wait of another thread's io_run, soon or at its next wait. Called on the thread of
+// `from`, and takes effect at the latest in its next io_run; until that has returned `to` must not
+// be destroyed. Calls that `to` has not yet noticed are merged into one. `from` and `to` must be of
+// one implementation. `from` may be NULL on a thread that has no io: the effect is then at once,
+// at the price of a system call.
 void io_wake(struct io *from, struct io *to);
 
 void io_nop(struct io *io, struct io_op *op);
@@ -124,20 +138,23 @@ void io_unlink(struct io *io, struct io_op *op, const char *path, bool directory
 void io_mkdir(struct io *io, struct io_op *op, const char *path, mode_t mode);
 
 // Sockets. io_listen returns a descriptor or a negative errno, at once; several ios may accept from
-// one listening descriptor. io_accept's result is a non-blocking descriptor with TCP_NODELAY set.
+// one listening descriptor. A name that does not resolve is -EADDRNOTAVAIL. NULL or "" or "*"
+// listens on all addresses. io_accept's result is a non-blocking descriptor with TCP_NODELAY set.
 int io_listen(struct io *io, const char *host, uint16_t port, uint16_t *bound_port);
 void io_accept(struct io *io, struct io_op *op, int fd);
 // `whole`: completes only when all `size` bytes are there, at the end of the stream or on error.
 void io_receive(struct io *io, struct io_op *op, int fd, void *to, size_t size, bool whole);
 void io_send(struct io *io, struct io_op *op, int fd, struct iovec *vectors, uint32_t count);
-void io_shutdown(struct io *io, struct io_op *op, int fd);
+void io_shutdown(struct io *io, struct io_op *op, int fd); // both directions
 
-// Asks for an early end; `done` is called as always (-ECANCELED, or the result if it was faster).
+// Asks for an early end; harmless when the operation is not pending. `done` is called as always
+// (-ECANCELED, or the result if it was faster). A file operation that the device has begun is not
+// interrupted.
 void io_cancel(struct io *io, struct io_op *op);
 
 // At once; for start-up and shutdown. `each` returns 0 to go on. "." and ".." are left out.
-int io_list_directory(struct io *io, const char *path,
-                      int (*each)(void *context, const char *name), void *context);
+int io_list_directory(struct io *io, const char *path, int (*each)(void *context, const char *name),
+                      void *context);
 int64_t io_file_size(struct io *io, int fd);
 
 // The blocking forms that start-up code needs, built on io_wait: descriptor or negative errno,

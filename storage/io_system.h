@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of io.h that are done at once by plain system calls.
+#pragma once
+
+#include <stdint.h>
+
+struct io;
+
+// As in io.h; `io` is not used.
+int io_system_listen(struct io *io, const char *host, uint16_t port, uint16_t *bound_port);
+int io_system_list_directory(struct io *io, const char *path,
+                             int (*each)(void *context, const char *name), void *context);
+int64_t io_system_file_size(struct io *io, int fd);
