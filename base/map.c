@@ -91,6 +91,20 @@ void *map_remove(struct map *map, struct span key)
     return value;
 }
 
+int map_clone(const struct map *map, struct map *out)
+{
+    map_init(out);
+    if (map->count == 0)
+        return 0;
+    out->slots = malloc(map->capacity * sizeof(*out->slots));
+    if (!out->slots)
+        return -1;
+    memcpy(out->slots, map->slots, map->capacity * sizeof(*out->slots));
+    out->capacity = map->capacity;
+    out->count = map->count;
+    return 0;
+}
+
 void *map_next(const struct map *map, size_t *at)
 {
     while (*at < map->capacity) {

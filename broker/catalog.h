@@ -49,6 +49,9 @@ const struct catalog_topic *catalog_find_id(const struct catalog *catalog, struc
 // 0, or why a topic may not be called so: KP_ERROR_INVALID_TOPIC_EXCEPTION with *why.
 int16_t catalog_check_name(struct span name, const char **why);
 
+// The id as people and files write it: 22 characters of base64url and a terminator.
+void catalog_id_text(struct kp_uuid id, char out[24]);
+
 // --- the fold -------------------------------------------------------------------------------
 
 // Mutable: what the records read so far amount to. Belongs to the controller.
@@ -66,15 +69,14 @@ void catalog_fold_free(struct catalog_fold *fold); // and every snapshot's topic
 
 // Applies one record of the metadata partition. 0, -EBADMSG when it cannot be understood (the fold
 // is unchanged), -ENOMEM. Pure: no I/O, no clock.
-int catalog_apply(struct catalog_fold *fold, struct span key, struct span value);
+int catalog_fold_apply(struct catalog_fold *fold, struct span key, struct span value);
 
 // A new snapshot of the fold, NULL when memory is short. Its topics belong to the fold.
 struct catalog *catalog_fold_snapshot(struct catalog_fold *fold);
 void catalog_free(struct catalog *catalog);
 
 // The changes since the last catalog_fold_forget, in order.
-const struct catalog_change *catalog_fold_changes(const struct catalog_fold *fold,
-                                                  uint32_t *count);
+const struct catalog_change *catalog_fold_changes(const struct catalog_fold *fold, uint32_t *count);
 // No snapshot from before the last one taken is in use any more: drops its topics and the changes.
 void catalog_fold_forget(struct catalog_fold *fold);
 
@@ -82,6 +84,8 @@ void catalog_fold_forget(struct catalog_fold *fold);
 const struct catalog_topic *catalog_fold_find(const struct catalog_fold *fold, struct span name);
 const struct catalog_topic *catalog_fold_find_id(const struct catalog_fold *fold,
                                                  struct kp_uuid id);
+// The live topics by name, from index 0; NULL beyond the last.
+const struct catalog_topic *catalog_fold_topic(const struct catalog_fold *fold, uint32_t index);
 struct kp_uuid catalog_fold_cluster_id(const struct catalog_fold *fold); // zero: none yet
 
 // Topics that were deleted but whose files may still be there, from *at = 0; NULL at the end.

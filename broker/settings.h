@@ -32,13 +32,15 @@ enum setting_id {
     SETTING_NONE = SETTING_COUNT,
 };
 
+enum { SETTING_VALUE_MAX = 4000 }; // bytes of a value's text
+
 struct setting {
     const char *name;
     enum setting_scope scope;
     enum setting_type type;
     const char *fallback;    // the default of a broker setting; NULL for topic settings
     enum setting_id synonym; // of a topic setting: the broker setting that is its default
-    int64_t min; // of integers
+    int64_t min;             // of integers
     int64_t max;
     const char *choices; // of strings and lists: the allowed words, "a,b,c"; NULL = any
     const char *doc;
@@ -47,8 +49,8 @@ struct setting {
 // `id` < SETTING_COUNT.
 const struct setting *setting_get(enum setting_id id);
 
-// SETTING_NONE when there is no such setting in that scope. Other names that Kafka gives to the same
-// setting ("broker.id", "log.dir") are found too.
+// SETTING_NONE when there is no such setting in that scope. Other names that Kafka gives to the
+// same setting ("broker.id", "log.dir") are found too.
 enum setting_id setting_find(enum setting_scope scope, struct span name);
 
 // The name that was probably meant, or NULL.

@@ -23,15 +23,14 @@ struct state_batch {
 void state_batch_init(struct state_batch *batch);
 void state_batch_free(struct state_batch *batch);
 void state_batch_reset(struct state_batch *batch);
+bool state_batch_empty(const struct state_batch *batch);
 // An absent value is a tombstone. A failure (memory, size) sticks, and the append reports it.
-void state_batch_add(struct state_batch *batch, int64_t now_ms, struct span key,
-                     struct span value);
+void state_batch_add(struct state_batch *batch, int64_t now_ms, struct span key, struct span value);
 
 // Calls `each` for the records of `batch` itself: the same fold after a change as at start-up.
-int state_batch_each(const struct state_batch *batch,
-                     int (*each)(void *context, struct span key, struct span value),
-                     void *context);
+int state_batch_each(struct state_batch *batch,
+                     int (*each)(void *context, struct span key, struct span value), void *context);
 
 // Appends. `op->done` follows the commit, never from inside this call unless the batch had failed
-// (-EMSGSIZE or -ENOMEM is returned then, and `done` never called).
+// (-EMSGSIZE is returned then, and `done` never called).
 int state_log_append(struct log *log, struct state_batch *batch, struct log_append *op);
