@@ -50,8 +50,9 @@ struct kp_struct {
     const char *name;
     const struct kp_field *fields;
     uint32_t field_count;
-    uint32_t size;     // of the C type
-    uint32_t wire_min; // the fewest bytes it takes in any version
+    uint32_t size;          // of the C type
+    uint32_t wire_min;      // the fewest bytes it takes in any version
+    void (*init)(void *to); // the generated function that sets the defaults
 };
 
 struct kp_message {
@@ -59,7 +60,6 @@ struct kp_message {
     const struct kp_struct *body;
     int16_t flexible_from; // INT16_MAX: never
     // The generated codec. `message` is the C type that `body` describes.
-    void (*init)(void *message);
     int (*decode)(struct kp_reader *r, int16_t version, struct arena *arena, void *message);
     void (*encode)(struct kp_writer *w, int16_t version, const void *message);
 };
