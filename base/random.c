@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/random.h"
 
+#include <errno.h>
 #include <sys/random.h>
 #include <sys/types.h>
 
@@ -22,6 +23,14 @@ uint64_t random_below(struct random *random, uint64_t bound)
 
 void random_system(void *to, size_t size)
 {
-    ssize_t got = getrandom(to, size, 0);
-    CHECK(got >= 0 && (size_t)got == size);
+    uint8_t *at = to;
+    while (size > 0) {
+        // A signal may cut a long request short, or prevent it.
+        ssize_t got = getrandom(at, size, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        CHECK(got > 0);
+        at += got;
+        size -= (size_t)got;
+    }
 }

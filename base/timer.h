@@ -31,5 +31,6 @@ void timer_cancel(struct timers *timers, struct timer *timer);
 // When the earliest timer is due; UINT64_MAX when there is none.
 uint64_t timers_next(const struct timers *timers);
 
-// Calls every timer due at `now_ns`, earliest first. A timer is unset before it is called.
+// Calls every timer due at `now_ns`, earliest first. A timer is unset before it is called. One that
+// a call sets for `now_ns` or earlier is called in the same run: a periodic timer adds to the time.
 void timers_run(struct timers *timers, uint64_t now_ns);
