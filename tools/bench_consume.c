@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads a topic as fast as it comes. Messages stamped by 'weir bench produce' after reading began
+// also tell how long they were under way; older ones would only tell how long they have lain there.
+#include "tools/bench.h"
+
+#include "base/clock.h"
+#include "tools/app.h"
+#include "tools/interrupt.h"
+#include "tools/progress.h"
+#include "tools/topic_reader.h"
+
+enum { NS_PER_MS = 1000 * 1000, WAIT_MS = 250 };
+
+static void count_record(struct bench_result *result, const struct weir_record *record,
+                         uint64_t start_wall_ns)
+{
+    uint64_t stamp_ns;
+
+    result->messages++;
+    result->bytes += (int64_t)(record->key.size + record->value.size);
+    if (!bench_payload_stamp(record->value, &stamp_ns) || stamp_ns < start_wall_ns)
+        return;
+    uint64_t now_ns = bench_wall_ns();
+    if (now_ns >= stamp_ns)
+        histogram_record(&result->latency, now_ns - stamp_ns);
+}
+
+static int read_records(struct topic_reader *reader, const struct bench_settings *settings,
+                        struct bench_result *result, struct progress *progress)
+{
+    uint64_t start_wall_ns = bench_wall_ns();
+    uint64_t start_ns = clock_monotonic_ns();
+    uint64_t duration_ns = (uint64_t)settings->duration_ms * NS_PER_MS;
+    bool full = false;
+    int code = 0;
+
+    while (code == 0 && !full && !topic_reader_done(reader) && !interrupt_requested()) {
+        struct weir_record record;
+        code = topic_reader_poll(reader, WAIT_MS);
+        while (!full && topic_reader_next(reader, &record)) {
+            count_record(result, &record, start_wall_ns);
+            full = result->messages == settings->count;
+        }
+        uint64_t now_ns = clock_monotonic_ns();
+        // Waiting for messages that do not come is no reading: time counts up to the last one.
+        if (reader->until_end || result->messages > 0)
+            result->elapsed_ns = now_ns - start_ns;
+        full = full || (duration_ns > 0 && now_ns - start_ns >= duration_ns);
+        progress_update(progress, result->messages, result->bytes);
+    }
+    return code;
+}
+
+int bench_consume(struct bench *bench, struct bench_result *result)
+{
+    const struct bench_settings *settings = bench->settings;
+    struct app *app = bench->app;
+    struct position from = {.kind = POSITION_BEGINNING};
+    struct topic_reader reader;
+    struct progress progress;
+    bool until_end = settings->duration_ms == 0 && settings->count == 0;
+    int code = topic_reader_open(&reader, app, bench->topic, -1, from, until_end);
+
+    result->latency_from = "stamp of the producer";
+    if (code == 0) {
+        int64_t total = settings->count > 0 ? settings->count : topic_reader_expected(&reader);
+        progress_start(&progress, app->err, progress_wanted(app->err), "read", total);
+        code = read_records(&reader, settings, result, &progress);
+        progress_end(&progress);
+    }
+    topic_reader_close(&reader);
+    return code;
+}

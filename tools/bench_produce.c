@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Produces stamped messages, as fast as the bound on messages in flight allows or at a fixed rate.
+//
+// Invariants:
+//  1. Message number i is due at bench_due_ns(i), whatever happened to those before it.
+//  2. sent - reported never exceeds the bound on messages in flight.
+#include "tools/bench.h"
+
+#include <inttypes.h>
+
+#include "base/clock.h"
+#include "tools/app.h"
+#include "tools/interrupt.h"
+#include "tools/progress.h"
+
+enum { NS_PER_MS = 1000 * 1000, WAIT_NS = 100 * 1000 * 1000, FLUSH_MS = 60 * 1000 };
+
+struct producing {
+    struct bench *bench;
+    struct bench_result *result;
+    struct weir_client *client;
+    struct weir_producer *producer;
+    uint64_t start_ns;
+    uint64_t end_ns; // of sending; UINT64_MAX without a duration
+    uint64_t last_ns;
+    int64_t sent;
+    int64_t reported;
+    int first_error;
+    char reason[512];
+};
+
+static void delivery_done(void *context, const struct weir_delivery *delivery)
+{
+    struct producing *run = context;
+    struct bench_result *result = run->result;
+    uint64_t from_ns = (uint64_t)(uintptr_t)delivery->opaque;
+
+    run->reported++;
+    run->last_ns = clock_monotonic_ns();
+    if (delivery->error != WEIR_OK) {
+        result->failed++;
+        if (run->first_error == WEIR_OK) {
+            run->first_error = delivery->error;
+            snprintf(run->reason, sizeof(run->reason), "%s", delivery->reason);
+        }
+        return;
+    }
+    result->messages++;
+    result->bytes += run->bench->settings->size;
+    histogram_record(&result->latency, run->last_ns - from_ns);
+}
+
+static bool finished(const struct producing *run, uint64_t now_ns)
+{
+    int64_t count = run->bench->settings->count;
+
+    return (count > 0 && run->sent >= count) || now_ns >= run->end_ns || interrupt_requested();
+}
+
+// Sends what is due. Returns WEIR_OK or the error that ends the run; a full queue is neither.
+static int send_due(struct producing *run, uint64_t *now_ns)
+{
+    const struct bench_settings *settings = run->bench->settings;
+
+    while (!finished(run, *now_ns) && run->sent - run->reported < settings->in_flight) {
+        uint64_t due_ns = bench_due_ns(settings, run->start_ns, run->sent);
+        if (due_ns > *now_ns)
+            break;
+        uint64_t from_ns = settings->rate > 0 ? due_ns : *now_ns;
+        uint64_t wall_ns = bench_wall_ns() - (*now_ns - from_ns);
+        struct weir_message message = {
+            .value = bench_payload_next(&run->bench->payload, wall_ns),
+            .opaque = (void *)(uintptr_t)from_ns,
+        };
+        int error = weir_produce(run->producer, run->bench->topic, WEIR_ANY_PARTITION, &message);
+        if (error == WEIR_ERR_QUEUE_FULL)
+            break;
+        if (error != WEIR_OK)
+            return error;
+        run->sent++;
+        *now_ns = clock_monotonic_ns();
+    }
+    return WEIR_OK;
+}
+
+static int produce(struct producing *run, struct progress *progress)
+{
+    const struct bench_settings *settings = run->bench->settings;
+    uint64_t now_ns = clock_monotonic_ns();
+
+    run->start_ns = now_ns;
+    run->last_ns = now_ns;
+    run->end_ns = settings->duration_ms > 0 ? now_ns + (uint64_t)settings->duration_ms * NS_PER_MS
+                                            : UINT64_MAX;
+    while (!finished(run, now_ns)) {
+        int error = send_due(run, &now_ns);
+        if (error != WEIR_OK)
+            return error;
+        // Gives the library the occasion to send before anybody waits.
+        weir_poll(run->client, 0);
+        progress_update(progress, run->result->messages, run->result->bytes);
+
+        uint64_t until_ns = now_ns + WAIT_NS;
+        bool may_send = run->sent - run->reported < settings->in_flight;
+        uint64_t due_ns = bench_due_ns(settings, run->start_ns, run->sent);
+        if (may_send && due_ns < until_ns)
+            until_ns = due_ns;
+        if (until_ns < run->end_ns)
+            bench_wait(&run->client, 1, until_ns);
+        else
+            bench_wait(&run->client, 1, run->end_ns);
+        now_ns = clock_monotonic_ns();
+    }
+    return WEIR_OK;
+}
+
+int bench_produce(struct bench *bench, struct bench_result *result)
+{
+    struct producing run = {.bench = bench, .result = result};
+    struct app *app = bench->app;
+    struct weir_config *config = NULL;
+    struct progress progress;
+    int code = 0;
+
+    result->latency_from = bench->settings->rate > 0 ? "intended send time" : "send";
+    run.client = bench_connect(bench, &config, &code);
+    if (run.client == NULL)
+        return code;
+    run.producer = weir_producer_new(run.client, config);
+    weir_config_free(config);
+    if (run.producer == NULL) {
+        weir_client_free(run.client);
+        return app_fail(app, EXIT_FAILED, "out of memory");
+    }
+    weir_producer_on_delivery(run.producer, delivery_done, &run);
+    progress_start(&progress, app->err, progress_wanted(app->err), "produced",
+                   bench->settings->count);
+    int error = produce(&run, &progress);
+    if (error == WEIR_OK)
+        error = weir_flush(run.producer, FLUSH_MS);
+    progress_end(&progress);
+    result->elapsed_ns = run.last_ns - run.start_ns;
+    if (run.first_error != WEIR_OK)
+        code = app_fail(app, app_exit_code(run.first_error),
+                        "%" PRId64 " messages were not stored, the first because: %s",
+                        result->failed, run.reason);
+    else if (error != WEIR_OK)
+        code = app_fail_client(app, run.client, error);
+    weir_producer_free(run.producer);
+    weir_client_free(run.client);
+    return code;
+}

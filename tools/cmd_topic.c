@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: Apache-2.0
+// weir topic create|list|describe|alter|delete. Each command connects, makes its calls one after
+// the other and prints; a failure of one topic does not keep the others from being done, and the
+// exit code is that of the first failure.
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/app.h"
+#include "tools/commands.h"
+#include "tools/report.h"
+#include "tools/value.h"
+
+struct topic_settings {
+    int64_t partitions;
+    int64_t replication;
+    struct text_list set;
+    struct text_list unset;
+    bool if_not_exists;
+    bool if_exists;
+    bool validate;
+    bool all;
+};
+
+static int keep_first(int code, int next)
+{
+    return code != 0 ? code : next;
+}
+
+// The assignments as libweir takes them, then the names to unset. Freed by free_settings.
+static int make_settings(struct app *app, const struct topic_settings *options,
+                         struct weir_setting **out)
+{
+    size_t count = options->set.count + options->unset.count;
+    struct weir_setting *settings = calloc(count + 1, sizeof(*settings));
+
+    if (settings == NULL)
+        return app_fail(app, EXIT_FAILED, "out of memory");
+    *out = settings;
+    for (size_t i = 0; i < options->set.count; i++) {
+        const char *text = options->set.items[i];
+        int length;
+        const char *value = value_assignment(text, &length);
+        if (value == NULL)
+            return app_fail(app, EXIT_USAGE, "--set: '%s' will not do, give NAME=VALUE", text);
+        settings[i].name = strndup(text, (size_t)length);
+        settings[i].value = value;
+    }
+    for (size_t i = 0; i < options->unset.count; i++)
+        settings[options->set.count + i].name = strdup(options->unset.items[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (settings[i].name == NULL)
+            return app_fail(app, EXIT_FAILED, "out of memory");
+    }
+    return 0;
+}
+
+static void free_settings(struct weir_setting *settings, size_t count)
+{
+    for (size_t i = 0; settings != NULL && i < count; i++)
+        free((void *)(uintptr_t)settings[i].name);
+    free(settings);
+}
+
+// -------------------------------------------------------------------------------- create
+
+static int create_topics(struct app *app, struct weir_client *client,
+                         const struct topic_settings *options, const struct weir_setting *settings,
+                         int count, char **names)
+{
+    int code = 0;
+
+    for (int i = 0; i < count; i++) {
+        struct weir_new_topic topic = {
+            .name = names[i],
+            .partitions = (int32_t)options->partitions,
+            .replication_factor = (int16_t)options->replication,
+            .settings = settings,
+            .setting_count = options->set.count,
+            .validate_only = options->validate,
+        };
+        int error = weir_create_topic(client, &topic, app_timeout_ms(app));
+        if (error == WEIR_ERR_TOPIC_ALREADY_EXISTS && options->if_not_exists)
+            continue;
+        if (error != WEIR_OK)
+            code = keep_first(code, app_fail_client(app, client, error));
+    }
+    return code;
+}
+
+static int run_create(struct app *app, const void *settings, int count, char **arguments)
+{
+    const struct topic_settings *options = settings;
+    struct weir_setting *topic_settings = NULL;
+    struct weir_client *client = NULL;
+    int code = make_settings(app, options, &topic_settings);
+
+    if (code == 0)
+        client = app_open(app, &code);
+    if (client != NULL)
+        code = create_topics(app, client, options, topic_settings, count, arguments);
+    weir_client_free(client);
+    free_settings(topic_settings, options->set.count);
+    return code;
+}
+
+static const struct option_spec create_options[] = {
+    {.name = "partitions",
+     .letter = 'p',
+     .kind = OPTION_COUNT,
+     .placeholder = "N",
+     .help = "how many partitions (default: the broker's num.partitions)",
+     .offset = offsetof(struct topic_settings, partitions),
+     .min = 1,
+     .max = 100000},
+    {.name = "replication",
+     .letter = 'r',
+     .kind = OPTION_COUNT,
+     .placeholder = "N",
+     .help = "how many copies, on brokers that keep several (default: the broker's)",
+     .offset = offsetof(struct topic_settings, replication),
+     .min = 1,
+     .max = 100},
+    {.name = "set",
+     .letter = 's',
+     .kind = OPTION_LIST,
+     .placeholder = "NAME=VALUE",
+     .help = "a setting of the topic, by Kafka's name; may be given again",
+     .offset = offsetof(struct topic_settings, set)},
+    {.name = "if-not-exists",
+     .kind = OPTION_FLAG,
+     .help = "a topic that exists already is no error",
+     .offset = offsetof(struct topic_settings, if_not_exists)},
+    {.name = "validate",
+     .kind = OPTION_FLAG,
+     .help = "only ask the broker whether it would do it",
+     .offset = offsetof(struct topic_settings, validate)},
+    {.name = NULL},
+};
+
+const struct command cmd_topic_create = {
+    .name = "topic create",
+    .arguments = "TOPIC...",
+    .min_arguments = 1,
+    .max_arguments = -1,
+    .summary = "Create topics",
+    .examples = "  weir topic create orders\n"
+                "  weir topic create orders -p 8 --set retention.ms=86400000\n",
+    .options = create_options,
+    .settings_size = sizeof(struct topic_settings),
+    .run = run_create,
+};
+
+// -------------------------------------------------------------------------------- list
+
+static const struct report_column list_columns[] = {
+    {"topic", "TOPIC", false},
+    {"partitions", "PARTITIONS", true},
+    {"replicas", "REPLICAS", true},
+};
+
+static json_t *list_row(const struct weir_topic *topic)
+{
+    size_t replicas = topic->partition_count > 0 ? topic->partitions[0].replica_count : 0;
+
+    return json_pack("{s:s, s:I, s:I, s:b, s:s}", "topic", topic->name, "partitions",
+                     (json_int_t)topic->partition_count, "replicas", (json_int_t)replicas,
+                     "internal", topic->internal, "id", topic->id);
+}
+
+static int run_list(struct app *app, const void *settings, int count, char **arguments)
+{
+    const struct topic_settings *options = settings;
+    struct weir_topic_list *list = NULL;
+    int code = 0;
+    struct weir_client *client = app_open(app, &code);
+
+    (void)count;
+    (void)arguments;
+    if (client == NULL)
+        return code;
+    int error = weir_describe_topics(client, NULL, 0, &list, app_timeout_ms(app));
+    if (error != WEIR_OK) {
+        code = app_fail_client(app, client, error);
+        weir_client_free(client);
+        return code;
+    }
+    json_t *rows = json_array();
+    for (size_t i = 0; i < list->count; i++) {
+        if (options->all || !list->topics[i].internal)
+            json_array_append_new(rows, list_row(&list->topics[i]));
+    }
+    if (app->common.output == OUTPUT_JSON)
+        report_print_json(rows, app->out);
+    else
+        report_print_table(rows, list_columns, 3, app->out);
+    json_decref(rows);
+    weir_topic_list_free(list);
+    weir_client_free(client);
+    return 0;
+}
+
+static const struct option_spec list_options[] = {
+    {.name = "all",
+     .letter = 'a',
+     .kind = OPTION_FLAG,
+     .help = "the broker's internal topics as well",
+     .offset = offsetof(struct topic_settings, all)},
+    {.name = NULL},
+};
+
+const struct command cmd_topic_list = {
+    .name = "topic list",
+    .arguments = "",
+    .summary = "List the topics there are",
+    .examples = "  weir topic list\n"
+                "  weir topic list -o json\n",
+    .options = list_options,
+    .settings_size = sizeof(struct topic_settings),
+    .run = run_list,
+};
+
+// -------------------------------------------------------------------------------- describe
+
+static const struct report_column partition_columns[] = {
+    {"partition", "PARTITION", true}, {"leader", "LEADER", true},   {"first", "FIRST", true},
+    {"next", "NEXT", true},           {"records", "RECORDS", true},
+};
+
+static const struct report_column setting_columns[] = {
+    {"name", "SETTING", false},
+    {"value", "VALUE", false},
+    {"source", "FROM", false},
+};
+
+static int describe_partitions(struct app *app, struct weir_client *client,
+                               const struct weir_topic *topic, json_t *rows)
+{
+    size_t count = topic->partition_count;
+    struct weir_offset_query *queries = calloc(2 * count + 1, sizeof(*queries));
+
+    if (queries == NULL)
+        return app_fail(app, EXIT_FAILED, "out of memory");
+    for (size_t i = 0; i < 2 * count; i++) {
+        queries[i].topic = topic->name;
+        queries[i].partition = topic->partitions[i / 2].partition;
+        queries[i].at = i % 2 == 0 ? WEIR_BEGINNING : WEIR_END;
+    }
+    int error = count > 0 ? weir_list_offsets(client, queries, 2 * count, app_timeout_ms(app)) : 0;
+    int code = error != WEIR_OK ? app_fail_client(app, client, error) : 0;
+    for (size_t i = 0; code == 0 && i < count; i++) {
+        int64_t first = queries[2 * i].offset;
+        int64_t next = queries[2 * i + 1].offset;
+        json_array_append_new(rows, json_pack("{s:i, s:i, s:I, s:I, s:I}", "partition",
+                                              topic->partitions[i].partition, "leader",
+                                              topic->partitions[i].leader, "first",
+                                              (json_int_t)first, "next", (json_int_t)next,
+                                              "records", (json_int_t)(next - first)));
+    }
+    free(queries);
+    return code;
+}
+
+static int describe_settings(struct app *app, struct weir_client *client, const char *name,
+                             bool all, json_t *rows)
+{
+    struct weir_setting_list *list = NULL;
+    int error =
+        weir_describe_settings(client, WEIR_RESOURCE_TOPIC, name, &list, app_timeout_ms(app));
+
+    if (error != WEIR_OK)
+        return app_fail_client(app, client, error);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct weir_setting_info *setting = &list->settings[i];
+        if (!all && setting->is_default)
+            continue;
+        json_array_append_new(rows, json_pack("{s:s, s:s?, s:s?, s:b}", "name", setting->name,
+                                              "value", setting->value, "source", setting->source,
+                                              "default", setting->is_default));
+    }
+    weir_setting_list_free(list);
+    return 0;
+}
+
+static void print_topic(struct app *app, const json_t *topic)
+{
+    const json_t *settings = json_object_get(topic, "settings");
+
+    fprintf(app->out, "topic %s", json_string_value(json_object_get(topic, "topic")));
+    if (*json_string_value(json_object_get(topic, "id")) != '\0')
+        fprintf(app->out, "  id %s", json_string_value(json_object_get(topic, "id")));
+    fputc('\n', app->out);
+    report_print_table(json_object_get(topic, "partitions"), partition_columns, 5, app->out);
+    if (json_array_size(settings) > 0)
+        report_print_table(settings, setting_columns, 3, app->out);
+}
+
+static int describe_topic(struct app *app, struct weir_client *client,
+                          const struct topic_settings *options, const struct weir_topic *topic,
+                          json_t *topics)
+{
+    json_t *partitions = json_array();
+    json_t *settings = json_array();
+    int code = 0;
+
+    if (topic->error != WEIR_OK)
+        code = app_fail(app, app_exit_code(topic->error), "%s: %s", topic->name,
+                        weir_error_text(topic->error));
+    if (code == 0)
+        code = describe_partitions(app, client, topic, partitions);
+    if (code == 0)
+        code = describe_settings(app, client, topic->name, options->all, settings);
+    if (code != 0) {
+        json_decref(partitions);
+        json_decref(settings);
+        return code;
+    }
+    json_array_append_new(topics, json_pack("{s:s, s:s, s:b, s:o, s:o}", "topic", topic->name, "id",
+                                            topic->id, "internal", topic->internal, "partitions",
+                                            partitions, "settings", settings));
+    return 0;
+}
+
+static int run_describe(struct app *app, const void *settings, int count, char **arguments)
+{
+    struct weir_topic_list *list = NULL;
+    int code = 0;
+    struct weir_client *client = app_open(app, &code);
+
+    if (client == NULL)
+        return code;
+    int error = weir_describe_topics(client, (const char *const *)arguments, (size_t)count, &list,
+                                     app_timeout_ms(app));
+    if (error != WEIR_OK) {
+        code = app_fail_client(app, client, error);
+        weir_client_free(client);
+        return code;
+    }
+    json_t *topics = json_array();
+    for (size_t i = 0; i < list->count; i++)
+        code = keep_first(code, describe_topic(app, client, settings, &list->topics[i], topics));
+    if (app->common.output == OUTPUT_JSON)
+        report_print_json(topics, app->out);
+    for (size_t i = 0; app->common.output == OUTPUT_TEXT && i < json_array_size(topics); i++) {
+        if (i > 0)
+            fputc('\n', app->out);
+        print_topic(app, json_array_get(topics, i));
+    }
+    json_decref(topics);
+    weir_topic_list_free(list);
+    weir_client_free(client);
+    return code;
+}
+
+static const struct option_spec describe_options[] = {
+    {.name = "all",
+     .letter = 'a',
+     .kind = OPTION_FLAG,
+     .help = "show the settings that are at their defaults as well",
+     .offset = offsetof(struct topic_settings, all)},
+    {.name = NULL},
+};
+
+const struct command cmd_topic_describe = {
+    .name = "topic describe",
+    .arguments = "TOPIC...",
+    .min_arguments = 1,
+    .max_arguments = -1,
+    .summary = "Show the partitions, offsets and settings of topics",
+    .description = "FIRST is the oldest offset there is, NEXT the one the next record will get.\n",
+    .examples = "  weir topic describe orders\n"
+                "  weir topic describe orders --all -o json\n",
+    .options = describe_options,
+    .settings_size = sizeof(struct topic_settings),
+    .run = run_describe,
+};
+
+// -------------------------------------------------------------------------------- alter
+
+static int run_alter(struct app *app, const void *settings, int count, char **arguments)
+{
+    const struct topic_settings *options = settings;
+    size_t setting_count = options->set.count + options->unset.count;
+    struct weir_setting *changes = NULL;
+    struct weir_client *client = NULL;
+    int error = WEIR_OK;
+
+    (void)count;
+    if (setting_count == 0 && options->partitions == 0)
+        return app_fail(app, EXIT_USAGE, "nothing to change, give --partitions, --set or --unset");
+    int code = make_settings(app, options, &changes);
+    if (code == 0)
+        client = app_open(app, &code);
+    if (client != NULL && setting_count > 0)
+        error = weir_alter_settings(client, WEIR_RESOURCE_TOPIC, arguments[0], changes,
+                                    setting_count, app_timeout_ms(app));
+    if (client != NULL && error == WEIR_OK && options->partitions > 0)
+        error = weir_create_partitions(client, arguments[0], (int32_t)options->partitions,
+                                       app_timeout_ms(app));
+    if (error != WEIR_OK)
+        code = app_fail_client(app, client, error);
+    weir_client_free(client);
+    free_settings(changes, setting_count);
+    return code;
+}
+
+static const struct option_spec alter_options[] = {
+    {.name = "partitions",
+     .letter = 'p',
+     .kind = OPTION_COUNT,
+     .placeholder = "N",
+     .help = "grow to so many partitions (there is no way to have fewer)",
+     .offset = offsetof(struct topic_settings, partitions),
+     .min = 1,
+     .max = 100000},
+    {.name = "set",
+     .letter = 's',
+     .kind = OPTION_LIST,
+     .placeholder = "NAME=VALUE",
+     .help = "change a setting, by Kafka's name; may be given again",
+     .offset = offsetof(struct topic_settings, set)},
+    {.name = "unset",
+     .letter = 'u',
+     .kind = OPTION_LIST,
+     .placeholder = "NAME",
+     .help = "put a setting back to its default; may be given again",
+     .offset = offsetof(struct topic_settings, unset)},
+    {.name = NULL},
+};
+
+const struct command cmd_topic_alter = {
+    .name = "topic alter",
+    .arguments = "TOPIC",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .summary = "Change a topic's settings, or give it more partitions",
+    .examples = "  weir topic alter orders --set retention.ms=3600000\n"
+                "  weir topic alter orders --unset retention.ms -p 16\n",
+    .options = alter_options,
+    .settings_size = sizeof(struct topic_settings),
+    .run = run_alter,
+};
+
+// -------------------------------------------------------------------------------- delete
+
+static int run_delete(struct app *app, const void *settings, int count, char **arguments)
+{
+    const struct topic_settings *options = settings;
+    int code = 0;
+    struct weir_client *client = app_open(app, &code);
+
+    if (client == NULL)
+        return code;
+    for (int i = 0; i < count; i++) {
+        int error = weir_delete_topic(client, arguments[i], app_timeout_ms(app));
+        if (error == WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION && options->if_exists)
+            continue;
+        if (error != WEIR_OK)
+            code = keep_first(code, app_fail_client(app, client, error));
+    }
+    weir_client_free(client);
+    return code;
+}
+
+static const struct option_spec delete_options[] = {
+    {.name = "if-exists",
+     .kind = OPTION_FLAG,
+     .help = "a topic that does not exist is no error",
+     .offset = offsetof(struct topic_settings, if_exists)},
+    {.name = NULL},
+};
+
+const struct command cmd_topic_delete = {
+    .name = "topic delete",
+    .arguments = "TOPIC...",
+    .min_arguments = 1,
+    .max_arguments = -1,
+    .summary = "Delete topics with everything in them",
+    .examples = "  weir topic delete orders\n",
+    .options = delete_options,
+    .settings_size = sizeof(struct topic_settings),
+    .run = run_delete,
+};

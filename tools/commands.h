@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows of the command table, each defined beside its code.
+#pragma once
+
+#include "tools/command.h"
+
+extern const struct command cmd_topic_create;
+extern const struct command cmd_topic_list;
+extern const struct command cmd_topic_describe;
+extern const struct command cmd_topic_alter;
+extern const struct command cmd_topic_delete;
+extern const struct command cmd_produce;
+extern const struct command cmd_consume;
+extern const struct command cmd_tail;
+extern const struct command cmd_bench_produce;
+extern const struct command cmd_bench_consume;
+extern const struct command cmd_bench_roundtrip;

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// Translates tables of options into getopt_long's form, and its answers into values.
+//
+// Invariants:
+//  1. A value is stored only after it has passed its kind's check and its bounds.
+//  2. getopt_long's result identifies a row by FIRST_CODE plus its place in the joined tables, so a
+//     letter and a long name lead to the same row.
+#include "tools/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/value.h"
+
+enum {
+    FIRST_CODE = 1000,
+    HELP_CODE = 999,
+    ROWS_MAX = 64,
+    HELP_COLUMN = 30,
+    HELP_WIDTH = 80,
+};
+
+struct row {
+    const struct option_spec *spec;
+    void *settings;
+};
+
+struct parser {
+    struct row rows[ROWS_MAX];
+    size_t count;
+    struct option longs[ROWS_MAX + 2];
+    char letters[2 * ROWS_MAX + 8];
+    char *error;
+    size_t error_size;
+};
+
+static void *target_of(const struct row *row)
+{
+    return (char *)row->settings + row->spec->offset;
+}
+
+static void describe_expected(const struct option_spec *spec, char *text, size_t size)
+{
+    switch (spec->kind) {
+    case OPTION_SIZE:
+        snprintf(text, size, "a size such as 512, 64K, 10M or 1G");
+        break;
+    case OPTION_DURATION:
+        snprintf(text, size, "a duration such as 500ms, 10s, 5m, 2h or 7d");
+        break;
+    case OPTION_COUNT:
+        snprintf(text, size, "a whole number");
+        break;
+    default:
+        text[0] = '\0';
+    }
+}
+
+static int store_number(struct parser *parser, const struct row *row, const char *text)
+{
+    const struct option_spec *spec = row->spec;
+    int64_t max = spec->min == 0 && spec->max == 0 ? INT64_MAX : spec->max;
+    int64_t value = 0;
+    char expected[64];
+    int rc;
+
+    if (spec->kind == OPTION_SIZE)
+        rc = value_size(text, &value);
+    else if (spec->kind == OPTION_DURATION)
+        rc = value_duration(text, &value);
+    else
+        rc = value_count(text, INT64_MIN, INT64_MAX, &value);
+
+    if (rc == -EINVAL) {
+        describe_expected(spec, expected, sizeof(expected));
+        snprintf(parser->error, parser->error_size, "--%s: '%s' will not do, give %s", spec->name,
+                 text, expected);
+        return OPTIONS_ERROR;
+    }
+    if (rc != 0 || value < spec->min || value > max) {
+        snprintf(parser->error, parser->error_size,
+                 "--%s: %s is out of range, give %" PRId64 " to %" PRId64 "%s", spec->name, text,
+                 spec->min, max, spec->kind == OPTION_DURATION ? " ms" : "");
+        return OPTIONS_ERROR;
+    }
+    memcpy(target_of(row), &value, sizeof(value));
+    return 0;
+}
+
+static int store_choice(struct parser *parser, const struct row *row, const char *text)
+{
+    const char *const *choices = row->spec->choices;
+    int length;
+
+    for (int i = 0; choices[i] != NULL; i++) {
+        if (strcmp(choices[i], text) == 0) {
+            memcpy(target_of(row), &i, sizeof(i));
+            return 0;
+        }
+    }
+    length = snprintf(parser->error, parser->error_size, "--%s: no '%s', give one of",
+                      row->spec->name, text);
+    for (int i = 0; choices[i] != NULL && (size_t)length < parser->error_size; i++)
+        length += snprintf(parser->error + length, parser->error_size - (size_t)length, "%s %s",
+                           i == 0 ? "" : ",", choices[i]);
+    return OPTIONS_ERROR;
+}
+
+static int store_item(struct parser *parser, const struct row *row, const char *text)
+{
+    struct text_list *list = target_of(row);
+    const char **items = reallocarray(list->items, list->count + 1, sizeof(*items));
+
+    if (items == NULL) {
+        snprintf(parser->error, parser->error_size, "out of memory");
+        return OPTIONS_ERROR;
+    }
+    list->items = items;
+    list->items[list->count++] = text;
+    return 0;
+}
+
+static int store(struct parser *parser, const struct row *row, const char *text)
+{
+    bool set = true;
+
+    switch (row->spec->kind) {
+    case OPTION_FLAG:
+        memcpy(target_of(row), &set, sizeof(set));
+        return 0;
+    case OPTION_TEXT:
+        memcpy(target_of(row), &text, sizeof(text));
+        return 0;
+    case OPTION_LIST:
+        return store_item(parser, row, text);
+    case OPTION_CHOICE:
+        return store_choice(parser, row, text);
+    case OPTION_COUNT:
+    case OPTION_SIZE:
+    case OPTION_DURATION:
+        break;
+    }
+    return store_number(parser, row, text);
+}
+
+static void add_row(struct parser *parser, const struct option_spec *spec, void *settings)
+{
+    size_t index = parser->count++;
+    bool has_value = spec->kind != OPTION_FLAG;
+
+    parser->rows[index] = (struct row){spec, settings};
+    parser->longs[index] = (struct option){
+        .name = spec->name,
+        .has_arg = has_value ? required_argument : no_argument,
+        .val = FIRST_CODE + (int)index,
+    };
+    if (spec->letter != 0) {
+        char letter[3] = {spec->letter, has_value ? ':' : '\0', '\0'};
+        strcat(parser->letters, letter);
+    }
+}
+
+static void prepare(struct parser *parser, const struct options_target *targets, size_t count,
+                    bool stop_at_argument)
+{
+    // The colon makes getopt tell a missing value from an unknown option.
+    strcpy(parser->letters, stop_at_argument ? "+:h" : ":h");
+    for (size_t i = 0; i < count; i++) {
+        const struct option_spec *specs = targets[i].specs;
+        for (; specs != NULL && specs->name != NULL && parser->count < ROWS_MAX; specs++)
+            add_row(parser, specs, targets[i].settings);
+    }
+    parser->longs[parser->count] = (struct option){.name = "help", .val = HELP_CODE};
+}
+
+static const struct row *row_of(const struct parser *parser, int code)
+{
+    if (code >= FIRST_CODE)
+        return &parser->rows[code - FIRST_CODE];
+    for (size_t i = 0; i < parser->count; i++) {
+        if (parser->rows[i].spec->letter == code)
+            return &parser->rows[i];
+    }
+    return NULL;
+}
+
+static int complain(struct parser *parser, int code, char **argv)
+{
+    // A letter stands in optopt; of a long option getopt keeps only the place.
+    const char *given = argv[optind - 1];
+    char letter[3] = {'-', (char)optopt, '\0'};
+    bool is_letter = optopt > 0 && optopt < HELP_CODE;
+
+    if (code == ':')
+        snprintf(parser->error, parser->error_size, "%s needs a value, see --help",
+                 is_letter ? letter : given);
+    else
+        snprintf(parser->error, parser->error_size, "there is no option %s, see --help",
+                 is_letter ? letter : given);
+    return OPTIONS_ERROR;
+}
+
+int options_parse(int argc, char **argv, const struct options_target *targets, size_t target_count,
+                  bool stop_at_argument, int *first, char *error, size_t error_size)
+{
+    struct parser parser = {.error = error, .error_size = error_size};
+    int code;
+
+    prepare(&parser, targets, target_count, stop_at_argument);
+    opterr = 0;
+    optind = 0;
+    while ((code = getopt_long(argc, argv, parser.letters, parser.longs, NULL)) != -1) {
+        if (code == 'h' || code == HELP_CODE)
+            return OPTIONS_HELP;
+        if (code == '?' || code == ':')
+            return complain(&parser, code, argv);
+
+        int rc = store(&parser, row_of(&parser, code), optarg);
+        if (rc != 0)
+            return rc;
+    }
+    *first = optind;
+    return 0;
+}
+
+void options_free(const struct option_spec *specs, void *settings)
+{
+    for (; specs != NULL && specs->name != NULL; specs++) {
+        if (specs->kind != OPTION_LIST)
+            continue;
+        struct row row = {specs, settings};
+        struct text_list *list = target_of(&row);
+        free(list->items);
+        *list = (struct text_list){0};
+    }
+}
+
+// Words of `text` in lines that start at HELP_COLUMN; the cursor stands at `column` already.
+static void print_wrapped(const char *text, int column, FILE *out)
+{
+    bool line_empty = true;
+
+    if (column >= HELP_COLUMN - 1) {
+        fputc('\n', out);
+        column = 0;
+    }
+    fprintf(out, "%*s", HELP_COLUMN - column, "");
+    column = HELP_COLUMN;
+    while (*text != '\0') {
+        int length = (int)strcspn(text, " ");
+        if (!line_empty && column + 1 + length > HELP_WIDTH) {
+            fprintf(out, "\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+            line_empty = true;
+        }
+        column += fprintf(out, "%s%.*s", line_empty ? "" : " ", length, text);
+        line_empty = false;
+        text += length;
+        text += strspn(text, " ");
+    }
+    fputc('\n', out);
+}
+
+void options_print(const struct option_spec *specs, FILE *out)
+{
+    for (; specs != NULL && specs->name != NULL; specs++) {
+        int column = specs->letter != 0 ? fprintf(out, "  -%c, --%s", specs->letter, specs->name)
+                                        : fprintf(out, "      --%s", specs->name);
+        if (specs->placeholder != NULL)
+            column += fprintf(out, " %s", specs->placeholder);
+        print_wrapped(specs->help, column, out);
+    }
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// A list of results, kept once as JSON and printed as JSON or as a table for people.
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+struct report_column {
+    const char *key;   // member of each row
+    const char *title; // heading of the table's column
+    bool right;        // numbers are easier to compare when they end in one line
+};
+
+// Prints `rows`, an array of objects, as a table: a heading, then one line per row, columns as wide
+// as needed. A missing member or null shows as "-". Nothing but the heading for no rows.
+void report_print_table(const json_t *rows, const struct report_column *columns, size_t count,
+                        FILE *out);
+
+// Prints any value as indented JSON and a newline.
+void report_print_json(const json_t *value, FILE *out);
