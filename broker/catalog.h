@@ -33,6 +33,9 @@ struct catalog {
     uint32_t topic_count;
     struct map by_name;
     struct map by_id;
+    // Topics whose deletion an earlier run did not finish; for topics_open, not valid any later.
+    const struct catalog_topic **doomed;
+    uint32_t doomed_count;
     struct kp_uuid cluster_id;
     char cluster_id_text[24]; // as clients see it: 22 characters of base64url
 };

@@ -259,20 +259,31 @@ int catalog_fold_apply(struct catalog_fold *fold, struct span key, struct span v
 
 // --- snapshots ------------------------------------------------------------------------------
 
+static int copy_topics(const struct catalog_fold *fold, struct catalog *catalog)
+{
+    const struct catalog_topic *topic;
+    catalog->topics = malloc(fold->count * sizeof(*catalog->topics) + 1);
+    catalog->doomed = malloc(fold->doomed.count * sizeof(*catalog->doomed) + 1);
+    if (!catalog->topics || !catalog->doomed)
+        return -1;
+    for (uint32_t i = 0; i < fold->count; i++)
+        catalog->topics[i] = fold->sorted[i];
+    catalog->topic_count = fold->count;
+    for (size_t at = 0; (topic = map_next(&fold->doomed, &at));)
+        catalog->doomed[catalog->doomed_count++] = topic;
+    return 0;
+}
+
 struct catalog *catalog_fold_snapshot(struct catalog_fold *fold)
 {
     struct catalog *catalog = calloc(1, sizeof(*catalog));
     if (!catalog)
         return NULL;
-    catalog->topics = malloc(fold->count * sizeof(*catalog->topics) + 1);
-    if (!catalog->topics || map_clone(&fold->by_name, &catalog->by_name) ||
+    if (copy_topics(fold, catalog) || map_clone(&fold->by_name, &catalog->by_name) ||
         map_clone(&fold->by_id, &catalog->by_id)) {
         catalog_free(catalog);
         return NULL;
     }
-    for (uint32_t i = 0; i < fold->count; i++)
-        catalog->topics[i] = fold->sorted[i];
-    catalog->topic_count = fold->count;
     catalog->version = ++fold->version;
     catalog->cluster_id = fold->cluster_id;
     catalog_id_text(fold->cluster_id, catalog->cluster_id_text);
@@ -286,6 +297,7 @@ void catalog_free(struct catalog *catalog)
     map_free(&catalog->by_name);
     map_free(&catalog->by_id);
     free(catalog->topics);
+    free(catalog->doomed);
     free(catalog);
 }
 

@@ -26,7 +26,8 @@ const struct catalog *controller_catalog(const struct controller *controller);
 // forgotten now.
 void controller_start(struct controller *controller);
 
-// After the loops of all shards have ended. Frees the controller and the catalogs.
+// After the loops of all shards have ended and shard 0's store is closed. Frees the controller and
+// the catalogs.
 void controller_close(struct shard *shard);
 
 // --- changes, from any shard ----------------------------------------------------------------
@@ -35,7 +36,8 @@ enum controller_kind {
     CONTROLLER_CREATE_TOPICS,
     CONTROLLER_DELETE_TOPICS,
     CONTROLLER_CREATE_PARTITIONS,
-    CONTROLLER_ALTER_TOPICS, // settings
+    CONTROLLER_ALTER_TOPICS,  // settings
+    CONTROLLER_FORGET_TOPICS, // its own: the files of deleted topics are gone
 };
 
 // The numbers are those of IncrementalAlterConfigs.
@@ -55,13 +57,16 @@ struct controller_setting {
 enum { CONTROLLER_WHY_SIZE = 200 };
 
 struct controller_change {
-    struct span name;  // in; DELETE_TOPICS by id: out, copied into the operation's arena
-    struct kp_uuid id; // in: DELETE_TOPICS with an absent name; out: for all
+    struct span name;  // in; DELETE_TOPICS by id: out, from the operation's arena
+    struct kp_uuid id; // in: CREATE_TOPICS, a new random one; DELETE_TOPICS with an absent name;
+                       // out: of the topic
     int32_t partition_count; // in: the new total, -1 = the default; out: what it is now
+    int32_t
+        assignment_count; // CREATE_PARTITIONS: how many new ones the client has placed; -1: none
     struct controller_setting *settings;
     uint32_t setting_count;
-    bool replace_settings; // settings not listed go back to their defaults (AlterConfigs)
-    int16_t error; // in: a change that has one already is left out; out: KP_ERROR_*
+    bool replace_settings;         // settings not listed go back to their defaults (AlterConfigs)
+    int16_t error;                 // in: a change that has one already is left out; out: KP_ERROR_*
     char why[CONTROLLER_WHY_SIZE]; // out: a sentence with the error, or ""
 };
 
@@ -74,7 +79,7 @@ struct controller_op {
     bool exists_is_fine; // CREATE_TOPICS: finding it there already is no error (auto-creation)
     struct controller_change *changes;
     uint32_t change_count;
-    struct arena *arena; // for names; used on shard 0 until `done`
+    struct arena *arena;                    // for names; used on shard 0 until `done`
     void (*done)(struct controller_op *op); // on the home shard, whose catalog shows the change
     void *context;
     struct list node; // the controller's

@@ -20,8 +20,8 @@ struct topics_summary {
 int topics_open(struct shard *shard, const struct catalog *catalog, struct topics_summary *out);
 
 // Makes a published snapshot the shard's own: opens, drops and configures what `changes` say.
-// At once; the files of dropped partitions go in the background, and `files_gone` is called when the
-// last one has, with the number of them. 0 or -ENOMEM.
+// At once; the files of dropped partitions go in the background, and `files_gone` is called when
+// the last one has, with the number of them. 0 or -ENOMEM.
 struct topics_update {
     const struct catalog *catalog;
     const struct catalog_change *changes;
