@@ -814,4 +814,5 @@ def main(arguments):
         write_if_changed(os.path.join(target, name), text)
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])
