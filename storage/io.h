@@ -2,12 +2,13 @@
 // Every file and socket operation of the broker goes through this interface. One `struct io`
 // belongs to one thread. Implementations: io_uring (io_uring.c) and a simulated one for tests.
 //
-// An operation (`struct io_op`) is owned by the caller, usually embedded in a larger structure; it
-// must stay in place from the call that starts it until its `done` is called. Starting never
-// fails: every outcome, also a bad descriptor or a full queue, arrives as `result` in `done`.
-// `done` is called from io_run, never from inside the call that starts the operation; it may
-// start further operations, also the same one again, and must not wait. It may be NULL. Paths,
-// buffers and vectors must stay valid until then; vectors are changed while a transfer goes on.
+// An operation (`struct io_op`) is owned by the caller, usually embedded in a larger structure. It
+// is all zero before its first use, may be used again when it is no longer pending, and must stay
+// in place from the call that starts it until its `done` is called. Starting never fails: every
+// outcome, also a bad descriptor or a full queue, arrives as `result` in `done`. `done` is called
+// from io_run, never from inside the call that starts the operation; it may start further
+// operations, also the same one again, and must not wait. It may be NULL. Paths, buffers and
+// vectors must stay valid until then; vectors are changed while a transfer goes on.
 //
 // `result` is what the system call of that name returns, or a negative errno. Interrupted calls
 // are repeated and short reads and writes of files continued inside the implementation, so a file

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// io.h on a simulated disk, in memory, driven by a seed: the same seed and the same calls give the
+// same run. For tests of what happens when a machine stops, a device fails or fills up.
+//
+// What survives a crash, never more than a real file system promises:
+//  - bytes: those written `durable`, and those written before a sync of the file was started and
+//    has succeeded. Of the rest any part may have survived, in units of 512 bytes, each by itself;
+//  - a file's size: as far as durable writes reach, or as it was at a sync; else the old or the
+//  new;
+//  - names (created, renamed, removed): after a sync of their directory. Of the changes since, any
+//    number of first ones may have survived, for each directory by itself. A file whose name did
+//    not survive is gone.
+// After a sync that failed, what it should have saved is still read, and no later sync saves it.
+//
+// Operations that are pending together complete in any order, some of them in each io_run. The
+// clock is simulated: io_run moves it by some microseconds, or to its deadline when nothing is
+// pending.
+//
+// O_DIRECT requires offset, size and memory to be multiples of 4096. Not supported: sockets
+// (-ENOTSUP), "..", renaming to another directory (-EXDEV). The space of a removed file counts as
+// free at once, also while it is open. Descriptors are numbers that no real file has.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage/io.h"
+
+struct sim;
+
+// An empty disk with a root directory "/"; relative paths start there, too.
+struct sim *sim_create(uint64_t seed);
+void sim_destroy(struct sim *sim);
+
+// The way to the disk. The same pointer for as long as the disk lives.
+struct io *sim_io(struct sim *sim);
+
+// Moves both clocks.
+void sim_advance(struct sim *sim, uint64_t ns);
+
+// Bytes that files may take, in whole sectors; 0 = without limit (the default).
+void sim_set_capacity(struct sim *sim, uint64_t bytes);
+uint64_t sim_used_bytes(const struct sim *sim);
+
+// The `nth` operation of this kind from now (1 = the next) ends with `error` (negative), or, with
+// `for_ever`, that one and all that follow. One fault per kind at a time; `nth` 0 takes it away.
+// A write that fails with -EIO may have reached the device in part.
+void sim_fail(struct sim *sim, enum io_kind kind, uint64_t nth, int error, bool for_ever);
+
+// Flips a stored bit, as a decaying device does. 0, or -ENOENT, or -EINVAL beyond the end.
+int sim_flip(struct sim *sim, const char *path, uint64_t bit);
+
+// The power fails: of what is pending anything may have happened. From then on every operation ends
+// with -EIO and no effect (closing and io_nop succeed), so that the code under test can be brought
+// to an end. `after` counts operations that still complete before; 0 = at once.
+void sim_power_off(struct sim *sim, uint64_t after);
+bool sim_power_is_off(const struct sim *sim);
+
+// How many operations have completed since sim_create. A run without power_off tells how many
+// points there are at which to try it.
+uint64_t sim_completed(const struct sim *sim);
+
+// The machine starts again on what survived (the power fails now, if it has not before). Pending
+// operations are forgotten: their `done` is never called, and their memory may go after this call,
+// not before. Descriptors are invalid; faults and capacity are as before. The io is as new.
+void sim_restart(struct sim *sim);
