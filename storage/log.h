@@ -131,6 +131,7 @@ struct log_read {
     struct buffer *pins[LOG_READ_SLICES];
     uint32_t pin_count;
     void *private;
+    struct list node;
 };
 
 // Reads committed batches from `offset` on. At the high watermark: no error and no bytes. Served
@@ -165,7 +166,7 @@ struct log_time_lookup {
     int error;         // out
     int64_t offset;    // out: of the first record, in offset order, with at least that timestamp; -1 = none
     int64_t found_timestamp; // out
-    void *private;
+    struct list node;        // the log's, until done
 };
 
 // Looks inside batches, compressed ones too; timestamps need not be in order.

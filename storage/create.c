@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making a segment file. Keeps rule 6 of the storage design: files are created with the directory
+// synced, in an order that leaves every crash point recoverable.
+//
+//   directories made, their parents synced -> file made -> space allocated -> header block durable
+//   -> directory synced -> the segment is the log's active one, the one before is sealed
+//
+// 1. No frame is written before all of this is done. A crash on the way leaves at most an empty
+//    file or one with a header and no frames: recovery removes the first and takes the second.
+// 2. A file that could not be finished is removed before the waiting appends fail, so that the
+//    next attempt finds its name free.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "storage/store.h"
+
+enum { ROLLED_BYTES_MAX = 16 * 1024 * 1024 };
+
+struct creation {
+    struct log *log;
+    struct segment *segment;
+    struct steps steps;
+    struct io_op op;
+    char *topic_directory;
+    char *path;
+    struct buffer *header;
+    struct iovec vectors[2];
+    uint64_t allocate; // size of the file
+    uint64_t write;    // of that, header and zeros
+    int error;
+};
+
+static void creation_free(struct creation *creation)
+{
+    if (creation->header)
+        buffer_unref(creation->header);
+    free(creation->topic_directory);
+    free(creation->path);
+    free(creation);
+}
+
+// The log goes on, with the segment or without.
+static void creation_end(struct creation *creation)
+{
+    struct log *log = creation->log;
+    struct log_store *store = log->store;
+    struct segment *previous = log_active(log);
+    int error = creation->error;
+    store_enter(store);
+    log->creating = false;
+    if (!error && log_add_segment(log, creation->segment) != 0)
+        error = -ENOMEM;
+    if (error) {
+        segment_free(creation->segment);
+        if (!log->deleting)
+            commit_fail(log, error, "creating a segment file");
+    } else if (!log->deleting) {
+        log->roll_wanted = false;
+        if (previous)
+            segment_seal(previous);
+        commit_unpark(log);
+    }
+    creation_free(creation);
+    log_unbusy(log);
+    store_leave(store);
+}
+
+static void removed(struct steps *steps)
+{
+    creation_end(list_entry(steps, struct creation, steps));
+}
+
+static void creation_undo(struct creation *creation, int64_t error)
+{
+    creation->error = (int)error;
+    steps_init(&creation->steps, creation->log->store->io, removed);
+    steps_add(&creation->steps, STEP_REMOVE_FILE, creation->path, NULL);
+    steps_run(&creation->steps);
+}
+
+static void directory_synced(struct steps *steps)
+{
+    struct creation *creation = list_entry(steps, struct creation, steps);
+    if (steps->error)
+        creation_undo(creation, steps->error);
+    else
+        creation_end(creation);
+}
+
+static void header_written(struct io_op *op)
+{
+    struct creation *creation = list_entry(op, struct creation, op);
+    struct log *log = creation->log;
+    if (op->result != (int64_t)creation->write) {
+        creation_undo(creation, op->result < 0 ? op->result : -EIO);
+        return;
+    }
+    struct segment *segment = creation->segment;
+    segment->zeroed = creation->write;
+    if (segment->file_size < creation->write)
+        segment->file_size = creation->write;
+    steps_init(&creation->steps, log->store->io, directory_synced);
+    steps_add(&creation->steps, STEP_SYNC_DIRECTORY, log->directory, NULL);
+    steps_run(&creation->steps);
+}
+
+static void header_write(struct creation *creation)
+{
+    struct log_store *store = creation->log->store;
+    struct segment *segment = creation->segment;
+    format_segment_write(&segment->header, creation->header->data);
+    creation->vectors[0] =
+        (struct iovec){.iov_base = creation->header->data, .iov_len = FORMAT_BLOCK};
+    creation->vectors[1] =
+        (struct iovec){.iov_base = store->zeros->data, .iov_len = creation->write - FORMAT_BLOCK};
+    creation->op.done = header_written;
+    io_writev(store->io, &creation->op, segment->fd, creation->vectors,
+              creation->write > FORMAT_BLOCK ? 2 : 1, 0, true);
+}
+
+static void space_allocated(struct io_op *op)
+{
+    struct creation *creation = list_entry(op, struct creation, op);
+    if (op->result == -EOPNOTSUPP || op->result == -ENOSYS) {
+        creation->log->store->can_allocate = false;
+    } else if (op->result < 0) {
+        creation_undo(creation, op->result);
+        return;
+    } else {
+        creation->segment->file_size = creation->allocate;
+    }
+    header_write(creation);
+}
+
+static void file_opened(struct io_op *op)
+{
+    struct creation *creation = list_entry(op, struct creation, op);
+    struct log_store *store = creation->log->store;
+    if (op->result < 0) {
+        creation->error = (int)op->result;
+        creation_end(creation);
+        return;
+    }
+    creation->segment->fd = (int)op->result;
+    if (!store->can_allocate) {
+        header_write(creation);
+        return;
+    }
+    op->done = space_allocated;
+    io_allocate(store->io, op, creation->segment->fd, 0, creation->allocate);
+}
+
+static void file_open(struct creation *creation)
+{
+    struct log_store *store = creation->log->store;
+    creation->op.done = file_opened;
+    io_open(store->io, &creation->op, creation->path,
+            O_RDWR | O_CREAT | O_EXCL | (store->direct ? O_DIRECT : 0), 0644);
+}
+
+static void directories_made(struct steps *steps)
+{
+    struct creation *creation = list_entry(steps, struct creation, steps);
+    creation->error = steps->error;
+    if (steps->error)
+        creation_end(creation);
+    else
+        file_open(creation);
+}
+
+// The first segment of a log: the directories above it may be new, and another log's creation may
+// have made them and not synced them yet.
+static void directories_make(struct creation *creation)
+{
+    struct log *log = creation->log;
+    struct steps *steps = &creation->steps;
+    steps_init(steps, log->store->io, directories_made);
+    steps_add(steps, STEP_MAKE_DIRECTORY, creation->topic_directory, NULL);
+    steps_add(steps, STEP_MAKE_DIRECTORY, log->directory, NULL);
+    steps_add(steps, STEP_SYNC_DIRECTORY, log->store->topics, NULL);
+    steps_add(steps, STEP_SYNC_DIRECTORY, creation->topic_directory, NULL);
+    steps_run(steps);
+}
+
+// A log that fills its segments gets more space at once than one that begins.
+static void creation_size(struct creation *creation, uint64_t frame_size)
+{
+    const struct segment *previous = log_active(creation->log);
+    creation->write = frame_size < SEGMENT_FIRST_BYTES ? SEGMENT_FIRST_BYTES : FORMAT_BLOCK;
+    creation->allocate = SEGMENT_FIRST_BYTES;
+    if (creation->allocate < FORMAT_BLOCK + frame_size)
+        creation->allocate = FORMAT_BLOCK + frame_size;
+    if (previous) {
+        uint64_t more = previous->end / 4 & ~(uint64_t)(FORMAT_BLOCK - 1);
+        if (more > ROLLED_BYTES_MAX)
+            more = ROLLED_BYTES_MAX;
+        if (creation->allocate < more)
+            creation->allocate = more;
+    }
+}
+
+static struct creation *creation_new(struct log *log)
+{
+    struct creation *creation = calloc(1, sizeof(*creation));
+    if (!creation)
+        return NULL;
+    struct segment_header header = {
+        .topic_id = log->topic_id,
+        .partition = log->partition,
+        .base_offset = log->committed,
+        .log_start = log->start,
+        .created_ms = log->store->io->wall_ms,
+        .alignment = FORMAT_BLOCK,
+        .first_sequence = log->sequence,
+    };
+    random_system(&header.salt, sizeof(header.salt));
+    creation->log = log;
+    creation->path = segment_path(log, header.base_offset, ".log");
+    if (asprintf(&creation->topic_directory, "%s/%s", log->store->topics, log->topic) < 0)
+        creation->topic_directory = NULL;
+    creation->header = pool_get(log->store->pool, FORMAT_BLOCK);
+    creation->segment = segment_new(log, &header);
+    if (creation->path && creation->topic_directory && creation->header && creation->segment)
+        return creation;
+    if (creation->segment)
+        segment_free(creation->segment);
+    creation_free(creation);
+    return NULL;
+}
+
+void create_start(struct log *log, uint64_t frame_size)
+{
+    CHECK(log->commit == COMMIT_PARKED && !log->creating);
+    struct creation *creation = creation_new(log);
+    if (!creation) {
+        commit_fail(log, -ENOMEM, "creating a segment file");
+        return;
+    }
+    creation_size(creation, frame_size);
+    log->creating = true;
+    log_busy(log);
+    if (log->segment_count == 0)
+        directories_make(creation);
+    else
+        file_open(creation);
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of segment and index files. Pure functions: no I/O, no memory, no clock. The layout
+// tables and the rules for changing them are in docs/disk-format.md.
+//
+// Everything is little-endian. Reading validates: any input is safe.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/types.h"
+
+enum {
+    FORMAT_VERSION = 1,
+    FORMAT_BLOCK = 4096, // size of a segment's header block; frames start on multiples of it
+    FRAME_HEADER_SIZE = 64,
+    INDEX_HEADER_SIZE = 128,
+    INDEX_ENTRY_SIZE = 24,
+};
+
+enum frame_kind {
+    FRAME_DATA = 1,      // payload: record batches, one after the other
+    FRAME_LOG_START = 2, // payload: the log's new start offset, 8 bytes
+};
+
+struct segment_header {
+    struct kp_uuid topic_id;
+    int32_t partition;
+    int64_t base_offset;
+    uint64_t salt;           // random; the identity of this file's present life
+    int64_t log_start;       // of the log when the segment was made
+    int64_t created_ms;      // wall clock
+    uint32_t alignment;      // of frames
+    uint64_t first_sequence; // of the first frame
+};
+
+struct frame_header {
+    enum frame_kind kind;
+    uint32_t payload_size;
+    uint32_t stored_size; // header, payload and padding: the distance to the next frame
+    uint32_t batch_count;
+    int64_t base_offset;
+    int64_t next_offset;   // one past the last offset in the frame
+    int64_t max_timestamp; // largest in the segment up to and with this frame; -1 = none
+    uint64_t sequence;     // of the commit, +1 each within a log
+    uint64_t payload_checksum;
+};
+
+// What an index file says about its segment, up to `covered`.
+struct index_header {
+    uint64_t salt;
+    int64_t base_offset;
+    uint64_t covered;    // frames before this position were durable when the index was written
+    int64_t next_offset; // of the last frame, or the base offset
+    uint64_t last_frame; // position of the last frame; 0 = there is none
+    uint64_t sequence;   // of the next frame
+    int64_t max_timestamp;
+    int64_t log_start;
+    uint32_t entry_count;
+    uint64_t entries_checksum;
+};
+
+struct index_entry {
+    int64_t offset;     // the frame's base offset
+    uint64_t position;  // of the frame
+    int64_t max_before; // largest timestamp in the segment before this frame; -1 = none
+};
+
+void format_segment_write(const struct segment_header *header, uint8_t block[FORMAT_BLOCK]);
+
+// 0; -EBADMSG: not a segment header, or damaged; -EPROTONOSUPPORT: sound, of another format
+// version, which is put into *version.
+int format_segment_read(const uint8_t block[FORMAT_BLOCK], struct segment_header *out,
+                        uint32_t *version);
+
+// The bytes a frame takes on disk.
+uint64_t format_stored_size(uint64_t payload_size, uint32_t alignment);
+
+uint64_t format_checksum(const void *data, size_t size, uint64_t salt);
+
+// The header's checksum is seeded with the salt and the position, so a frame is valid in one place
+// of one file only.
+void format_frame_write(const struct frame_header *header, uint64_t salt, uint64_t position,
+                        uint8_t to[FRAME_HEADER_SIZE]);
+
+// False unless the 64 bytes are a sound frame header for that place. Says nothing of the payload.
+bool format_frame_read(const uint8_t from[FRAME_HEADER_SIZE], uint64_t salt, uint64_t position,
+                       uint32_t alignment, struct frame_header *out);
+
+void format_index_write(const struct index_header *header, uint8_t to[INDEX_HEADER_SIZE]);
+bool format_index_read(const uint8_t from[INDEX_HEADER_SIZE], struct index_header *out);
+void format_entry_write(const struct index_entry *entry, uint8_t to[INDEX_ENTRY_SIZE]);
+struct index_entry format_entry_read(const uint8_t from[INDEX_ENTRY_SIZE]);

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sparse indexes in memory and their file images.
+#include "storage/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    // A search reads at most this much in vain: less than what one read from the device costs in
+    // any case.
+    INDEX_STEP = 64 * 1024,
+};
+
+void index_free(struct index *index)
+{
+    free(index->entries);
+    *index = (struct index){0};
+}
+
+void index_add(struct index *index, const struct index_entry *entry, bool always)
+{
+    if (index->count > 0 && !always &&
+        entry->position - index->entries[index->count - 1].position < INDEX_STEP)
+        return;
+    if (index->count == index->capacity) {
+        uint32_t capacity = index->capacity ? index->capacity * 2 : 4;
+        struct index_entry *entries = realloc(index->entries, capacity * sizeof(*entries));
+        if (!entries)
+            return;
+        index->entries = entries;
+        index->capacity = capacity;
+    }
+    index->entries[index->count++] = *entry;
+}
+
+const struct index_entry *index_find_offset(const struct index *index, int64_t offset)
+{
+    uint32_t low = 0;
+    for (uint32_t high = index->count; low < high;) {
+        uint32_t middle = low + (high - low) / 2;
+        if (index->entries[middle].offset <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 ? &index->entries[low - 1] : NULL;
+}
+
+const struct index_entry *index_find_time(const struct index *index, int64_t timestamp)
+{
+    uint32_t low = 0;
+    for (uint32_t high = index->count; low < high;) {
+        uint32_t middle = low + (high - low) / 2;
+        if (index->entries[middle].max_before < timestamp)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 ? &index->entries[low - 1] : NULL;
+}
+
+uint8_t *index_image(const struct index *index, struct index_header *header, size_t *size)
+{
+    size_t entries_size = (size_t)index->count * INDEX_ENTRY_SIZE;
+    uint8_t *image = malloc(INDEX_HEADER_SIZE + entries_size);
+    if (!image)
+        return NULL;
+    uint8_t *entries = image + INDEX_HEADER_SIZE;
+    for (uint32_t i = 0; i < index->count; i++)
+        format_entry_write(&index->entries[i], entries + (size_t)i * INDEX_ENTRY_SIZE);
+    header->entry_count = index->count;
+    header->entries_checksum = format_checksum(entries, entries_size, header->salt);
+    format_index_write(header, image);
+    *size = INDEX_HEADER_SIZE + entries_size;
+    return image;
+}
+
+bool index_load(struct index *index, const uint8_t *image, size_t size, uint64_t salt,
+                struct index_header *header)
+{
+    struct index_header read;
+    if (size < INDEX_HEADER_SIZE || !format_index_read(image, &read) || read.salt != salt)
+        return false;
+    size_t entries_size = size - INDEX_HEADER_SIZE;
+    const uint8_t *bytes = image + INDEX_HEADER_SIZE;
+    if (entries_size != (size_t)read.entry_count * INDEX_ENTRY_SIZE ||
+        read.entries_checksum != format_checksum(bytes, entries_size, salt))
+        return false;
+    struct index_entry *entries = NULL;
+    if (read.entry_count > 0) {
+        entries = malloc(read.entry_count * sizeof(*entries));
+        if (!entries)
+            return false;
+    }
+    for (uint32_t i = 0; i < read.entry_count; i++)
+        entries[i] = format_entry_read(bytes + (size_t)i * INDEX_ENTRY_SIZE);
+    free(index->entries);
+    *index =
+        (struct index){.entries = entries, .count = read.entry_count, .capacity = read.entry_count};
+    *header = read;
+    return true;
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sparse index of one segment: where to begin reading for an offset or a timestamp. It only
+// ever shortens a search; the frames themselves decide.
+#pragma once
+
+#include <stdint.h>
+
+#include "storage/format.h"
+
+struct index {
+    struct index_entry *entries; // ascending in offset, position and max_before
+    uint32_t count;
+    uint32_t capacity;
+};
+
+void index_free(struct index *index);
+
+// Notes a frame, if it lies far enough behind the last one noted. `always`: however near it is, as
+// the first frame after damage must be. Without memory nothing is noted.
+void index_add(struct index *index, const struct index_entry *entry, bool always);
+
+// The last entry at or before the offset; NULL when there is none.
+const struct index_entry *index_find_offset(const struct index *index, int64_t offset);
+
+// The last entry before which no record has at least that timestamp; NULL when there is none.
+const struct index_entry *index_find_time(const struct index *index, int64_t timestamp);
+
+// The image of an index file: `header` with count and checksum filled in, then the entries.
+// From malloc; NULL without memory.
+uint8_t *index_image(const struct index *index, struct index_header *header, size_t *size);
+
+// Takes an image apart. False, and nothing changed, when it is damaged or not of that salt.
+bool index_load(struct index *index, const uint8_t *image, size_t size, uint64_t salt,
+                struct index_header *header);

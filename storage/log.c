@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// One log, seen from outside: making it, appending, watching, asking for its offsets.
+//
+// start <= committed <= end. An append moves `end` at once; `committed` follows when commit.c has
+// made the bytes durable; `start` follows trims and retention, also only when durable.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "storage/store.h"
+
+enum { UUID_TEXT_SIZE = 22 };
+
+static void uuid_text(struct kp_uuid id, char to[UUID_TEXT_SIZE + 1])
+{
+    static const char digits[64] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint32_t bits = 0;
+    uint32_t count = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof(id.bytes); i++) {
+        bits = bits << 8 | id.bytes[i];
+        count += 8;
+        for (; count >= 6; count -= 6)
+            to[at++] = digits[bits >> (count - 6) & 63];
+    }
+    to[at++] = digits[bits << (6 - count) & 63];
+    CHECK(at == UUID_TEXT_SIZE);
+    to[at] = 0;
+}
+
+// A topic's name becomes a directory's.
+static bool name_is_safe(struct span topic)
+{
+    bool dots = span_equal(topic, span_text(".")) || span_equal(topic, span_text(".."));
+    return topic.size > 0 && topic.size <= 249 && !dots && !memchr(topic.data, '/', topic.size) &&
+           !memchr(topic.data, 0, topic.size);
+}
+
+static void log_init(struct log *log, struct log_store *store, const struct log_config *config)
+{
+    log->store = store;
+    log->sequence = 1;
+    log_configure(log, config);
+    tail_init(&log->tail, &store->cache);
+    list_init(&log->appends);
+    list_init(&log->trims);
+    list_init(&log->trims_writing);
+    list_init(&log->watches);
+    list_init(&log->dirty_node);
+    list_append(&store->logs, &log->node);
+}
+
+int log_make(struct log_store *store, struct log_name name, const struct log_config *config,
+             struct log **out)
+{
+    if (!name_is_safe(name.topic) || name.partition < 0)
+        return -EINVAL;
+    struct log *log = calloc(1, sizeof(*log));
+    if (!log)
+        return -ENOMEM;
+    char id[UUID_TEXT_SIZE + 1];
+    uuid_text(name.topic_id, id);
+    log->topic = strndup((const char *)name.topic.data, name.topic.size);
+    if (!log->topic || asprintf(&log->directory, "%s/%s/%d-%s", store->topics, log->topic,
+                                (int)name.partition, id) < 0) {
+        free(log->topic);
+        free(log);
+        return -ENOMEM;
+    }
+    log->topic_id = name.topic_id;
+    log->partition = name.partition;
+    log_init(log, store, config);
+    *out = log;
+    return 0;
+}
+
+int log_create(struct log_store *store, struct log_name name, const struct log_config *config,
+               struct log **out)
+{
+    return log_make(store, name, config, out);
+}
+
+void log_free(struct log *log)
+{
+    CHECK(log->busy == 0);
+    list_remove(&log->node);
+    list_remove(&log->dirty_node);
+    tail_free(&log->tail);
+    for (uint32_t i = 0; i < log->segment_count; i++)
+        segment_free(log->segments[i]);
+    free(log->segments);
+    free(log->damages);
+    free(log->topic);
+    free(log->directory);
+    free(log);
+}
+
+void log_configure(struct log *log, const struct log_config *config)
+{
+    log->config = *config;
+    // A segment holds at least its header and one frame; without a limit offsets run out first.
+    if (log->config.segment_bytes <= 0)
+        log->config.segment_bytes = INT64_MAX / 2;
+}
+
+struct segment *log_active(const struct log *log)
+{
+    return log->segment_count > 0 ? log->segments[log->segment_count - 1] : NULL;
+}
+
+int log_add_segment(struct log *log, struct segment *segment)
+{
+    if (log->segment_count == log->segment_capacity) {
+        uint32_t capacity = log->segment_capacity ? log->segment_capacity * 2 : 2;
+        struct segment **segments =
+            realloc(log->segments, capacity * sizeof(*segments)); // NOLINT: array of pointers
+        if (!segments)
+            return -ENOMEM;
+        log->segments = segments;
+        log->segment_capacity = capacity;
+    }
+    log->segments[log->segment_count++] = segment;
+    return 0;
+}
+
+void log_busy(struct log *log)
+{
+    log->busy++;
+}
+
+void log_unbusy(struct log *log)
+{
+    CHECK(log->busy > 0);
+    if (--log->busy == 0 && log->deleting)
+        delete_continue(log);
+}
+
+struct log_offsets log_offsets(const struct log *log)
+{
+    struct log_offsets offsets = {
+        .start = log->start,
+        .committed = log->committed,
+        .end = log->end,
+        .error = log->error,
+    };
+    for (uint32_t i = 0; i < log->segment_count; i++)
+        offsets.size_bytes += (int64_t)log->segments[i]->end;
+    return offsets;
+}
+
+// --- append
+
+static void append_refuse(struct log *log, struct log_append *op, int error)
+{
+    op->error = error;
+    op->base_offset = -1;
+    op->last_offset = -1;
+    list_append(&log->store->ready.appends, &op->node);
+    store_kick(log->store);
+}
+
+void log_append(struct log *log, struct span batch, const struct batch_header *header,
+                int32_t leader_epoch, struct log_append *op)
+{
+    CHECK(batch.size == batch_total_size(header));
+    int error = log->store->closing ? -ESHUTDOWN : log->error;
+    if (error) {
+        append_refuse(log, op, error);
+        return;
+    }
+    int64_t base = log->end;
+    int64_t last = base + header->last_offset_delta;
+    uint8_t *copy = tail_append(&log->tail, batch, base, last + 1, header->max_timestamp);
+    if (!copy) {
+        append_refuse(log, op, -ENOMEM);
+        return;
+    }
+    batch_assign(copy, base, leader_epoch);
+    log->end = last + 1;
+    op->error = 0;
+    op->base_offset = base;
+    op->last_offset = last;
+    list_append(&log->appends, &op->node);
+    commit_wake(log);
+}
+
+// --- watch
+
+static void watch_fire(struct log_store *store, struct log_watch *watch)
+{
+    list_remove(&watch->node);
+    list_append(&store->ready.watches, &watch->node);
+    store_kick(store);
+}
+
+void log_fire(struct log *log)
+{
+    list_each(node, &log->watches) watch_fire(log->store, list_entry(node, struct log_watch, node));
+}
+
+static bool watch_is_due(const struct log *log, const struct log_watch *watch)
+{
+    return log->error || log->store->closing || log->committed > watch->offset ||
+           log->start > watch->offset;
+}
+
+void log_changed(struct log *log)
+{
+    list_each(node, &log->watches)
+    {
+        struct log_watch *watch = list_entry(node, struct log_watch, node);
+        if (watch_is_due(log, watch))
+            watch_fire(log->store, watch);
+    }
+}
+
+void log_watch(struct log *log, struct log_watch *watch)
+{
+    watch->set = true;
+    list_append(&log->watches, &watch->node);
+    if (watch_is_due(log, watch))
+        watch_fire(log->store, watch);
+}
+
+void log_watch_cancel(struct log_watch *watch)
+{
+    if (!watch->set)
+        return;
+    watch->set = false;
+    list_remove(&watch->node);
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// The other end of a log: trims, retention by time and size, rolling by age, removing segments.
+// Keeps rule 6 of the storage design for removals.
+//
+// 1. Segments go one at a time, oldest first, and the directory is synced in between: after a
+//    crash at any point what is left is contiguous.
+// 2. `start` moves only when that is durable: with the control frame of a trim, or when the
+//    directory is synced after a removal. So it never goes back over a restart. Until then, and
+//    for reads already running also after, the bytes are still there.
+// 3. Only sealed segments are removed, so retention never passes `committed`. An active segment
+//    whose records are all expired is rolled first; the end offset stays.
+//
+// A removal that fails is tried again with the next log_retain.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log_line.h"
+#include "storage/store.h"
+
+static int64_t total_bytes(const struct log *log)
+{
+    int64_t total = 0;
+    for (uint32_t i = 0; i < log->segment_count; i++)
+        total += (int64_t)log->segments[i]->end;
+    return total;
+}
+
+// Segments without timestamps age from when they were made.
+static bool is_expired(const struct log *log, const struct segment *segment)
+{
+    int64_t newest =
+        segment->max_timestamp >= 0 ? segment->max_timestamp : segment->header.created_ms;
+    return log->config.retention_ms >= 0 &&
+           log->store->io->wall_ms - newest > log->config.retention_ms;
+}
+
+static bool is_surplus(const struct log *log, const struct segment *segment)
+{
+    return log->config.retention_bytes >= 0 &&
+           total_bytes(log) - (int64_t)segment->end >= log->config.retention_bytes;
+}
+
+// Whether the oldest segment should go. The active one never does.
+static bool oldest_is_due(const struct log *log)
+{
+    if (log->segment_count < 2)
+        return false;
+    const struct segment *oldest = log->segments[0];
+    if (!oldest->sealed || oldest->sealing || oldest->ahead.state != AHEAD_IDLE)
+        return false;
+    return log->segments[1]->header.base_offset <= log->start || is_expired(log, oldest) ||
+           is_surplus(log, oldest);
+}
+
+struct removal {
+    struct steps steps;
+    struct log *log;
+    char *path;
+    char *index_path;
+};
+
+static void removal_free(struct removal *removal)
+{
+    free(removal->path);
+    free(removal->index_path);
+    free(removal);
+}
+
+static void drop_oldest(struct log *log)
+{
+    struct segment *oldest = log->segments[0];
+    log->segment_count--;
+    memmove(log->segments, log->segments + 1, log->segment_count * sizeof(log->segments[0]));
+    if (log->start < log->segments[0]->header.base_offset)
+        log->start = log->segments[0]->header.base_offset;
+    oldest->removed = true;
+    segment_hold(oldest);
+    segment_drop(oldest);
+    log_changed(log);
+}
+
+static void removal_done(struct steps *steps)
+{
+    struct removal *removal = list_entry(steps, struct removal, steps);
+    struct log *log = removal->log;
+    struct log_store *store = log->store;
+    store_enter(store);
+    log->removing = false;
+    if (!log->deleting && steps->error)
+        log_line(LOG_ERROR, "cannot remove %s: %s", removal->path, strerror(-steps->error));
+    else if (!log->deleting)
+        drop_oldest(log);
+    bool more = !steps->error && !log->deleting;
+    removal_free(removal);
+    if (more)
+        retain_wake(log);
+    log_unbusy(log);
+    store_leave(store);
+}
+
+void retain_wake(struct log *log)
+{
+    if (log->removing || log->deleting || log->store->closing || !oldest_is_due(log))
+        return;
+    struct removal *removal = calloc(1, sizeof(*removal));
+    if (!removal)
+        return;
+    int64_t base_offset = log->segments[0]->header.base_offset;
+    removal->log = log;
+    removal->path = segment_path(log, base_offset, ".log");
+    removal->index_path = segment_path(log, base_offset, ".index");
+    if (!removal->path || !removal->index_path) {
+        removal_free(removal);
+        return;
+    }
+    log->removing = true;
+    log_busy(log);
+    steps_init(&removal->steps, log->store->io, removal_done);
+    steps_add(&removal->steps, STEP_REMOVE_FILE, removal->index_path, NULL);
+    steps_add(&removal->steps, STEP_REMOVE_FILE, removal->path, NULL);
+    steps_add(&removal->steps, STEP_SYNC_DIRECTORY, log->directory, NULL);
+    steps_run(&removal->steps);
+}
+
+void log_retain(struct log *log)
+{
+    const struct segment *active = log_active(log);
+    if (!active || log->error || log->store->closing)
+        return;
+    if (!segment_is_empty(active)) {
+        int64_t age = log->store->io->wall_ms - active->header.created_ms;
+        if (log->config.segment_ms >= 0 && age >= log->config.segment_ms)
+            log->roll_wanted = true; // with the next append
+        bool idle = list_empty(&log->appends) && log->segment_count == 1;
+        if (idle && is_expired(log, active)) {
+            log->roll_wanted = true;
+            commit_wake(log);
+        }
+    }
+    retain_wake(log);
+}
+
+static void trim_finish(struct log *log, struct log_trim *op, int error)
+{
+    op->error = error;
+    op->start = log->start;
+    list_append(&log->store->ready.trims, &op->node);
+    store_kick(log->store);
+}
+
+void log_trim(struct log *log, struct log_trim *op)
+{
+    if (op->offset == -1)
+        op->offset = log->committed;
+    if (log->store->closing)
+        trim_finish(log, op, -ESHUTDOWN);
+    else if (op->offset < 0 || op->offset > log->committed)
+        trim_finish(log, op, -ERANGE);
+    else if (op->offset <= log->start)
+        trim_finish(log, op, 0);
+    else if (log->error)
+        trim_finish(log, op, log->error);
+    else {
+        list_append(&log->trims, &op->node);
+        commit_wake(log);
+    }
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+// Segment files: their life in memory, opening for readers, sealing.
+//
+// A segment is active (the last of its log, written by commits) and then sealed for ever. Sealed
+// ones are opened when somebody reads them and stay open for a while after.
+//
+// 1. `fd` is not closed and the structure not freed while `users` is not 0: a reader may go on
+//    with a file whose name is already gone.
+// 2. `end` counts durable frames only.
+#include "storage/segment.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log_line.h"
+#include "storage/store.h"
+
+char *segment_path(const struct log *log, int64_t base_offset, const char *suffix)
+{
+    char *path = NULL;
+    if (asprintf(&path, "%s/%020" PRId64 "%s", log->directory, base_offset, suffix) < 0)
+        return NULL;
+    return path;
+}
+
+struct segment *segment_new(struct log *log, const struct segment_header *header)
+{
+    struct segment *segment = calloc(1, sizeof(*segment));
+    if (!segment)
+        return NULL;
+    segment->log = log;
+    segment->header = *header;
+    segment->fd = -1;
+    segment->next_offset = header->base_offset;
+    segment->next_sequence = header->first_sequence;
+    segment->max_timestamp = -1;
+    segment->end = FORMAT_BLOCK;
+    list_init(&segment->idle_node);
+    return segment;
+}
+
+struct closing {
+    struct io_op op;
+    struct log_store *store;
+};
+
+static void close_done(struct io_op *op)
+{
+    struct closing *closing = list_entry(op, struct closing, op);
+    closing->store->closes_running--;
+    free(closing);
+}
+
+// Only the end of the store waits for a close. Without memory for one, the descriptor stays open.
+static void close_later(struct log_store *store, int fd)
+{
+    struct closing *closing = malloc(sizeof(*closing));
+    if (!closing)
+        return;
+    closing->store = store;
+    closing->op.done = close_done;
+    store->closes_running++;
+    io_close(store->io, &closing->op, fd);
+}
+
+static void leave_idle(struct segment *segment)
+{
+    if (list_empty(&segment->idle_node))
+        return;
+    list_remove(&segment->idle_node);
+    segment->log->store->idle_file_count--;
+}
+
+static void close_file(struct segment *segment)
+{
+    leave_idle(segment);
+    if (segment->fd >= 0)
+        close_later(segment->log->store, segment->fd);
+    segment->fd = -1;
+}
+
+void segment_free(struct segment *segment)
+{
+    CHECK(segment->users == 0);
+    close_file(segment);
+    index_free(&segment->index);
+    free(segment);
+}
+
+void segment_hold(struct segment *segment)
+{
+    leave_idle(segment);
+    segment->users++;
+}
+
+static void enter_idle(struct segment *segment)
+{
+    struct log_store *store = segment->log->store;
+    list_append(&store->idle_files, &segment->idle_node);
+    store->idle_file_count++;
+    if (store->idle_file_count > STORE_IDLE_FILES)
+        close_file(list_entry(store->idle_files.next, struct segment, idle_node));
+}
+
+void segment_drop(struct segment *segment)
+{
+    CHECK(segment->users > 0);
+    if (--segment->users > 0)
+        return;
+    if (segment->removed)
+        segment_free(segment);
+    else if (segment->sealed && segment->fd >= 0)
+        enter_idle(segment);
+}
+
+bool segment_is_empty(const struct segment *segment)
+{
+    return segment->last_frame == 0;
+}
+
+void segment_extend(struct segment *segment, const struct frame_header *frame, bool note)
+{
+    struct index_entry entry = {
+        .offset = frame->base_offset,
+        .position = segment->end,
+        .max_before = segment->max_timestamp,
+    };
+    if (frame->kind == FRAME_DATA)
+        index_add(&segment->index, &entry, note);
+    segment->last_frame = segment->end;
+    segment->end += frame->stored_size;
+    segment->next_offset = frame->next_offset;
+    segment->next_sequence = frame->sequence + 1;
+    segment->max_timestamp = frame->max_timestamp;
+}
+
+static void open_finish(struct segment_open *opening, int64_t result)
+{
+    struct segment *segment = opening->segment;
+    free(opening->path);
+    if (result >= 0 && segment->fd >= 0)
+        close_later(segment->log->store, (int)result); // another reader was faster
+    else if (result >= 0)
+        segment->fd = (int)result;
+    opening->error = result < 0 ? (int)result : 0;
+    opening->done(opening);
+}
+
+static void open_done(struct io_op *op)
+{
+    struct segment_open *opening = list_entry(op, struct segment_open, op);
+    open_finish(opening, op->result);
+}
+
+static void open_no_memory(struct io_op *op)
+{
+    struct segment_open *opening = list_entry(op, struct segment_open, op);
+    open_finish(opening, -ENOMEM);
+}
+
+void segment_open(struct segment *segment, struct segment_open *opening)
+{
+    struct log_store *store = segment->log->store;
+    opening->segment = segment;
+    opening->path = segment_path(segment->log, segment->header.base_offset, ".log");
+    opening->op.done = opening->path ? open_done : open_no_memory;
+    if (opening->path)
+        io_open(store->io, &opening->op, opening->path, O_RDONLY | (store->direct ? O_DIRECT : 0),
+                0);
+    else
+        io_nop(store->io, &opening->op);
+}
+
+struct index_header segment_index_header(const struct segment *segment)
+{
+    return (struct index_header){
+        .salt = segment->header.salt,
+        .base_offset = segment->header.base_offset,
+        .covered = segment->end,
+        .next_offset = segment->next_offset,
+        .last_frame = segment->last_frame,
+        .sequence = segment->next_sequence,
+        .max_timestamp = segment->max_timestamp,
+        .log_start = segment->log->start,
+    };
+}
+
+// --- sealing: truncate the segment, then write its index file
+
+struct sealing {
+    struct io_op op;
+    struct segment *segment;
+    char *path;
+    uint8_t *image;
+    size_t size;
+    int fd;
+};
+
+static void seal_end(struct sealing *sealing)
+{
+    struct segment *segment = sealing->segment;
+    struct log *log = segment->log;
+    struct log_store *store = log->store;
+    free(sealing->path);
+    free(sealing->image);
+    free(sealing);
+    store_enter(store);
+    segment->sealing = false;
+    segment_drop(segment);
+    log_unbusy(log);
+    store_leave(store);
+}
+
+static void seal_closed(struct io_op *op)
+{
+    seal_end(list_entry(op, struct sealing, op));
+}
+
+static void seal_written(struct io_op *op)
+{
+    struct sealing *sealing = list_entry(op, struct sealing, op);
+    if (op->result == (int64_t)sealing->size)
+        sealing->segment->covered = sealing->segment->end;
+    op->done = seal_closed;
+    io_close(sealing->segment->log->store->io, op, sealing->fd);
+}
+
+static void seal_opened(struct io_op *op)
+{
+    struct sealing *sealing = list_entry(op, struct sealing, op);
+    if (op->result < 0) {
+        seal_end(sealing);
+        return;
+    }
+    sealing->fd = (int)op->result;
+    op->done = seal_written;
+    io_write(sealing->segment->log->store->io, op, sealing->fd, sealing->image, sealing->size, 0,
+             false);
+}
+
+static void seal_truncated(struct io_op *op)
+{
+    struct sealing *sealing = list_entry(op, struct sealing, op);
+    struct segment *segment = sealing->segment;
+    if (op->result >= 0)
+        segment->file_size = segment->end;
+    op->done = seal_opened;
+    io_open(segment->log->store->io, op, sealing->path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+}
+
+void segment_seal(struct segment *segment)
+{
+    struct log *log = segment->log;
+    segment->sealed = true;
+    if (segment->ahead.state != AHEAD_IDLE)
+        return; // ahead.c calls again; it must not write behind the cut
+    struct sealing *sealing = calloc(1, sizeof(*sealing));
+    struct index_header header = segment_index_header(segment);
+    if (sealing) {
+        sealing->segment = segment;
+        sealing->path = segment_path(log, segment->header.base_offset, ".index");
+        sealing->image = index_image(&segment->index, &header, &sealing->size);
+    }
+    if (!sealing || !sealing->path || !sealing->image) {
+        if (sealing) {
+            free(sealing->path);
+            free(sealing->image);
+            free(sealing);
+        }
+        return;
+    }
+    segment->sealing = true;
+    segment_hold(segment);
+    log_busy(log);
+    sealing->op.done = seal_truncated;
+    io_truncate(log->store->io, &sealing->op, segment->fd, segment->end);
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// One segment file of a log and what happens to it besides commits: making it, allocating ahead of
+// its end, sealing it, opening it for readers, removing it. See segment.c and ahead.c.
+#pragma once
+
+#include "storage/format.h"
+#include "storage/index.h"
+#include "storage/io.h"
+#include "storage/steps.h"
+
+struct log;
+struct log_store;
+
+enum {
+    SEGMENT_FIRST_BYTES = 64 * 1024, // allocated and zeroed when the file is made
+    AHEAD_VECTORS = 16,
+};
+
+// The space between a segment's end and its file's end.
+struct ahead {
+    struct io_op op;
+    enum { AHEAD_IDLE, AHEAD_ALLOCATING, AHEAD_ZEROING } state;
+    uint64_t from; // what the operation in flight covers
+    uint64_t to;
+    uint64_t needed; // allocating: how much must be there for the commit that waits
+    struct iovec vectors[AHEAD_VECTORS];
+};
+
+struct segment {
+    struct log *log;
+    struct segment_header header;
+    int fd;         // -1 = not open
+    uint32_t users; // operations that need the descriptor; it stays open until the last is done
+    bool removed;   // no longer the log's; freed with the last user
+    bool sealed;    // never written again
+    bool sealing;   // its index file is being written
+    bool bad;       // its header is damaged: nothing in it can be checked
+    int64_t next_offset;
+    int64_t max_timestamp; // -1 = none
+    uint64_t next_sequence;
+    uint64_t end;        // of the last durable frame
+    uint64_t last_frame; // its position; 0 = none
+    uint64_t file_size;  // what is allocated
+    uint64_t zeroed;     // the file is prewritten with zeros from the end to here
+    uint64_t covered;    // by the index file; 0 = there is none
+    struct index index;
+    struct ahead ahead;
+    struct list idle_node; // the store's, while sealed, open and without users
+};
+
+// "<directory>/<20 digits><suffix>", from malloc; NULL without memory.
+char *segment_path(const struct log *log, int64_t base_offset, const char *suffix);
+
+// In memory only. NULL without memory.
+struct segment *segment_new(struct log *log, const struct segment_header *header);
+
+// Takes the last reference away: closes the file and frees. Without users only.
+void segment_free(struct segment *segment);
+
+// The descriptor stays open between these two. The second may free a removed segment.
+void segment_hold(struct segment *segment);
+void segment_drop(struct segment *segment);
+
+// A durable frame lies at segment->end. `note`: it must be in the index.
+void segment_extend(struct segment *segment, const struct frame_header *frame, bool note);
+
+bool segment_is_empty(const struct segment *segment);
+
+// Opens a segment that is held and closed. `done` is called with fd set or with an error.
+struct segment_open {
+    void (*done)(struct segment_open *op);
+    int error;
+    struct segment *segment;
+    struct io_op op;
+    char *path;
+};
+void segment_open(struct segment *segment, struct segment_open *op);
+
+// Writes the index file and cuts what was allocated too much. In the background; failures cost
+// only the time to scan the segment at the next start.
+void segment_seal(struct segment *segment);
+
+struct index_header segment_index_header(const struct segment *segment);
+
+// Starts making the log's next segment file. The log's commit is parked; it goes on when the
+// segment is durable and active, or fails.
+void create_start(struct log *log, uint64_t frame_size);
+
+// True when [end, end + size) of the active segment can be written now. Otherwise that is being
+// arranged and commit_unpark or commit_fail follows.
+bool ahead_ready(struct segment *segment, uint64_t size);
+
+// Keeps some allocated, and for small commits prewritten, space ahead of the end.
+void ahead_keep(struct segment *segment, uint64_t size);

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// The store: the logs of one shard, and the two things they share, commit rounds and the telling
+// of users.
+//
+// 1. A user's `done` is called from store_turn only, when no function of ours is half way through
+//    changing a log. So it may call anything of storage/log.h.
+// 2. Whoever makes something ready or dirty outside of a callback asks for a turn (store_kick),
+//    which comes with the next io_run: appends that arrive in one batch of callbacks thus share
+//    a commit.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log_line.h"
+#include "storage/store.h"
+
+static void store_turn(struct log_store *store);
+
+static void kick_done(struct io_op *op)
+{
+    struct log_store *store = list_entry(op, struct log_store, kick);
+    store->kicked = false;
+    store_enter(store);
+    store_leave(store);
+}
+
+void store_kick(struct log_store *store)
+{
+    if (store->kicked || store->depth > 0)
+        return;
+    store->kicked = true;
+    store->kick.done = kick_done;
+    io_nop(store->io, &store->kick);
+}
+
+static bool ready_is_empty(const struct store_ready *ready)
+{
+    return list_empty(&ready->appends) && list_empty(&ready->reads) &&
+           list_empty(&ready->lookups) && list_empty(&ready->trims) &&
+           list_empty(&ready->watches) && list_empty(&ready->deletes);
+}
+
+void store_enter(struct log_store *store)
+{
+    store->depth++;
+}
+
+void store_leave(struct log_store *store)
+{
+    if (store->depth == 1)
+        store_turn(store);
+    store->depth--;
+    bool dirty = store->commits_running == 0 && !list_empty(&store->dirty);
+    if (store->depth == 0 && (dirty || !ready_is_empty(&store->ready)))
+        store_kick(store);
+}
+
+static void ready_init(struct store_ready *ready)
+{
+    list_init(&ready->appends);
+    list_init(&ready->reads);
+    list_init(&ready->lookups);
+    list_init(&ready->trims);
+    list_init(&ready->watches);
+    list_init(&ready->deletes);
+}
+
+static void tell_appends(struct list *list)
+{
+    for (struct list *node; (node = list_pop(list));) {
+        struct log_append *op = list_entry(node, struct log_append, node);
+        op->done(op);
+    }
+}
+
+static void tell_reads(struct list *list)
+{
+    for (struct list *node; (node = list_pop(list));) {
+        struct log_read *op = list_entry(node, struct log_read, node);
+        op->done(op);
+    }
+}
+
+static void tell_lookups(struct list *list)
+{
+    for (struct list *node; (node = list_pop(list));) {
+        struct log_time_lookup *op = list_entry(node, struct log_time_lookup, node);
+        op->done(op);
+    }
+}
+
+static void tell_trims(struct list *list)
+{
+    for (struct list *node; (node = list_pop(list));) {
+        struct log_trim *op = list_entry(node, struct log_trim, node);
+        op->done(op);
+    }
+}
+
+static void tell_watches(struct list *list)
+{
+    for (struct list *node; (node = list_pop(list));) {
+        struct log_watch *watch = list_entry(node, struct log_watch, node);
+        watch->set = false;
+        watch->fired(watch);
+    }
+}
+
+static void tell_deletes(struct list *list)
+{
+    for (struct list *node; (node = list_pop(list));) {
+        struct log_delete *op = list_entry(node, struct log_delete, node);
+        op->done(op);
+    }
+}
+
+// What becomes ready while the users are told waits for the next turn, so that a user who always
+// asks again cannot hold up the loop.
+static void store_turn(struct log_store *store)
+{
+    struct store_ready now;
+    ready_init(&now);
+    list_splice(&now.appends, &store->ready.appends);
+    list_splice(&now.reads, &store->ready.reads);
+    list_splice(&now.lookups, &store->ready.lookups);
+    list_splice(&now.trims, &store->ready.trims);
+    list_splice(&now.watches, &store->ready.watches);
+    list_splice(&now.deletes, &store->ready.deletes);
+    tell_appends(&now.appends);
+    tell_reads(&now.reads);
+    tell_lookups(&now.lookups);
+    tell_trims(&now.trims);
+    tell_watches(&now.watches);
+    tell_deletes(&now.deletes);
+    commit_run(store);
+}
+
+// --- opening
+
+// Whether the file system takes O_DIRECT, and whether the directory can be written at all.
+static int probe(struct log_store *store)
+{
+    char *path = NULL;
+    if (asprintf(&path, "%s/.probe", store->topics) < 0)
+        return -ENOMEM;
+    int flags = O_RDWR | O_CREAT | O_TRUNC;
+    int fd = -EINVAL;
+    if (store->direct)
+        fd = io_open_wait(store->io, path, flags | O_DIRECT, 0644);
+    if (fd == -EINVAL) {
+        store->direct = false;
+        fd = io_open_wait(store->io, path, flags, 0644);
+    }
+    int error = fd < 0 ? fd : io_close_wait(store->io, fd);
+    struct io_op op = {0};
+    if (fd >= 0) {
+        io_unlink(store->io, &op, path, false);
+        io_wait(store->io, &op);
+    }
+    free(path);
+    return error;
+}
+
+static int make_directory(struct io *io, const char *path)
+{
+    struct io_op op = {0};
+    io_mkdir(io, &op, path, 0755);
+    int64_t result = io_wait(io, &op);
+    return result < 0 && result != -EEXIST ? (int)result : 0;
+}
+
+static int make_directories(struct log_store *store, const char *directory)
+{
+    int error = make_directory(store->io, directory);
+    if (!error)
+        error = make_directory(store->io, store->topics);
+    if (!error)
+        error = io_sync_directory_wait(store->io, directory);
+    return error ? error : probe(store);
+}
+
+static void store_free(struct log_store *store)
+{
+    if (store->zeros)
+        buffer_unref(store->zeros);
+    free(store->topics);
+    free(store);
+}
+
+int log_store_open(const struct log_store_options *options, struct log_store **out)
+{
+    struct log_store *store = calloc(1, sizeof(*store));
+    if (!store)
+        return -ENOMEM;
+    store->io = options->io;
+    store->pool = options->pool;
+    store->direct = options->direct;
+    store->can_allocate = true;
+    list_init(&store->logs);
+    list_init(&store->dirty);
+    list_init(&store->idle_files);
+    ready_init(&store->ready);
+    tail_cache_init(&store->cache, options->pool, options->tail_cache_bytes);
+    store->zeros = pool_get(options->pool, STORE_ZEROS);
+    if (asprintf(&store->topics, "%s/topics", options->directory) < 0)
+        store->topics = NULL;
+    int error = store->zeros && store->topics ? 0 : -ENOMEM;
+    if (!error) {
+        memset(store->zeros->data, 0, STORE_ZEROS);
+        error = make_directories(store, options->directory);
+    }
+    if (!error)
+        error = delete_sweep(store);
+    if (error) {
+        store_free(store);
+        return error;
+    }
+    *out = store;
+    return 0;
+}
+
+struct log_store_stats log_store_stats(const struct log_store *store)
+{
+    return store->stats;
+}
+
+// --- closing
+
+static bool is_busy(const struct log_store *store)
+{
+    if (store->kicked || store->commits_running > 0 || store->closes_running > 0 ||
+        store->deletes_running > 0 || !list_empty(&store->dirty) || !ready_is_empty(&store->ready))
+        return true;
+    list_each(node, &store->logs)
+    {
+        if (list_entry(node, struct log, node)->busy > 0)
+            return true;
+    }
+    return false;
+}
+
+static void run_until_quiet(struct log_store *store)
+{
+    while (is_busy(store))
+        io_run(store->io, store->io->now_ns + 1000000000);
+}
+
+// Gives back the space allocated ahead and leaves an index that says how far the segment reaches.
+static int close_log(struct log *log)
+{
+    struct io *io = log->store->io;
+    struct segment *active = log_active(log);
+    if (!active || active->fd < 0 || log->error ||
+        (active->covered == active->end && active->file_size == active->end))
+        return log->error;
+    struct io_op op = {0};
+    io_truncate(io, &op, active->fd, active->end);
+    int64_t result = io_wait(io, &op);
+    if (result >= 0 && !segment_is_empty(active))
+        segment_seal(active);
+    return result < 0 ? (int)result : 0;
+}
+
+int log_store_close(struct log_store *store)
+{
+    int error = 0;
+    store->closing = true;
+    list_each(node, &store->logs) log_fire(list_entry(node, struct log, node));
+    run_until_quiet(store);
+    list_each(node, &store->logs)
+    {
+        int one = close_log(list_entry(node, struct log, node));
+        error = error ? error : one;
+    }
+    run_until_quiet(store);
+    list_each(node, &store->logs) log_free(list_entry(node, struct log, node));
+    run_until_quiet(store);
+    store_free(store);
+    return error;
+}

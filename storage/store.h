@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of storage/ share: the store and its logs from the inside. Users of the log
+// include storage/log.h only.
+#pragma once
+
+#include "storage/log.h"
+#include "storage/segment.h"
+#include "storage/tail.h"
+
+enum {
+    STORE_ZEROS = 64 * 1024,
+    STORE_IDLE_FILES = 128, // sealed segments kept open without a reader
+};
+
+// Operations that are complete and wait to be told so.
+struct store_ready {
+    struct list appends;
+    struct list reads;
+    struct list lookups;
+    struct list trims;
+    struct list watches;
+    struct list deletes;
+};
+
+struct log_store {
+    struct io *io;
+    struct pool *pool;
+    char *topics; // directory of the topics
+    bool direct;
+    bool can_allocate; // false once the file system refused to
+    bool closing;
+    struct list logs;
+    struct list dirty;        // logs that have something to commit
+    uint32_t commits_running; // writes of the present commit round
+    struct tail_cache cache;
+    struct buffer *zeros;
+    struct list idle_files; // open sealed segments without users, least recently used first
+    uint32_t idle_file_count;
+    uint32_t closes_running;
+    uint32_t deletes_running;
+    struct store_ready ready;
+    struct io_op kick;
+    bool kicked;
+    uint32_t depth; // of store_enter
+    struct log_store_stats stats;
+};
+
+enum commit_state {
+    COMMIT_IDLE,
+    COMMIT_DIRTY,   // in store->dirty
+    COMMIT_PARKED,  // a file or space for it is being arranged
+    COMMIT_WRITING, // a frame is on its way to the device
+};
+
+struct commit_write {
+    struct io_op op;
+    struct segment *segment;
+    struct frame_header frame;
+    struct buffer *control; // of a frame that is not in the tail
+    int64_t start;          // FRAME_LOG_START: the value written
+};
+
+// Bytes that fail their checksum; found at start-up.
+struct damage {
+    int64_t from; // offsets
+    int64_t to;
+};
+
+struct log {
+    struct log_store *store;
+    struct list node; // the store's
+    struct log_config config;
+    struct kp_uuid topic_id;
+    int32_t partition;
+    char *topic;
+    char *directory;
+    int error; // accepts nothing because of this
+    int64_t start;
+    int64_t committed;
+    int64_t end;
+    uint64_t sequence; // of the next frame
+    struct tail tail;
+    struct segment **segments; // oldest first; the last one is active
+    uint32_t segment_count;
+    uint32_t segment_capacity;
+    struct damage *damages;
+    uint32_t damage_count;
+    struct list appends; // not yet durable, by offset
+    struct list trims;
+    struct list trims_writing; // those that the control frame in flight makes durable
+    struct list watches;
+    enum commit_state commit;
+    struct list dirty_node;
+    struct commit_write write;
+    bool roll_wanted; // the next commit goes to a new segment
+    bool creating;    // that segment is being made
+    bool deleting;
+    bool removing;                // a segment is being removed
+    struct log_delete *delete_op; // while deleting
+    uint32_t busy;                // operations in flight on its behalf
+};
+
+// --- store.c
+
+// Every callback of an operation that storage started runs between these two. The second one tells
+// the users what has become complete and starts commits; the log may be gone after it.
+void store_enter(struct log_store *store);
+void store_leave(struct log_store *store);
+
+// Something is ready or dirty: sees to it that it is looked at in the next io_run.
+void store_kick(struct log_store *store);
+
+// --- log.c
+
+struct segment *log_active(const struct log *log); // NULL when there is no file
+
+// Adds a segment behind the others. 0 or -ENOMEM.
+int log_add_segment(struct log *log, struct segment *segment);
+
+// An operation on behalf of the log begins, ends. The end of the last one frees a deleted log.
+void log_busy(struct log *log);
+void log_unbusy(struct log *log);
+
+void log_free(struct log *log);
+
+// committed or start moved, or the log failed: fires the watches that waited for it.
+void log_changed(struct log *log);
+
+// Fires all watches.
+void log_fire(struct log *log);
+
+int log_make(struct log_store *store, struct log_name name, const struct log_config *config,
+             struct log **out);
+
+// --- commit.c
+
+// There may be something to commit.
+void commit_wake(struct log *log);
+
+// What the log waited for is there.
+void commit_unpark(struct log *log);
+
+// Fails everything that is appended and not durable. The log itself goes on when the error may
+// pass (no space, no memory, too many files), else it stops accepting.
+void commit_fail(struct log *log, int error, const char *what);
+
+// Fails everything that is in flight because the log is being deleted.
+void commit_abandon(struct log *log);
+
+// Starts the next round if none is running.
+void commit_run(struct log_store *store);
+
+// --- retain.c
+
+// The start moved: removes the segments below it.
+void retain_wake(struct log *log);
+
+// --- delete.c
+
+// The last operation of a log that is being deleted has ended.
+void delete_continue(struct log *log);
+
+// Removes what deletions left that a crash interrupted. Start-up only. 0 or a negative errno.
+int delete_sweep(struct log_store *store);
