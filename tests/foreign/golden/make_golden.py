@@ -131,7 +131,6 @@ UNSUITABLE = {
     "ListGroups request 2": "announces version 1",
     "DescribeConfigs response 1": "a bool for the config source",
     "AlterConfigs response 1": "has the request's fields",
-    "CreatePartitions request 1": "the assignments are missing",
 }
 
 
@@ -139,12 +138,26 @@ def old_name(foreign):
     return getattr(foreign, "__name__", type(foreign).__name__)
 
 
-def old_pairs(struct, version, foreign, where):
-    fields = [field for field in struct.plain() if version in field.versions]
-    if len(fields) != len(foreign.fields):
-        raise Mismatch(f"{where}: {len(foreign.fields)} fields there, {len(fields)} here: "
-                       f"{foreign.names}")
-    return zip(fields, foreign.fields)
+def old_fields(struct, values, version, foreign, where):
+    """The values of a struct as a tuple, nested where kafka-python groups plain fields."""
+    fields = iter([field for field in struct.plain() if version in field.versions])
+
+    def fill(schema):
+        result = []
+        for kind in schema.fields:
+            if old_name(kind) == "Schema":
+                result.append(fill(kind))
+                continue
+            field = next(fields, None)
+            if field is None:
+                raise Mismatch(f"{where}: more fields there: {foreign.names}")
+            result.append(old_value(field, values[field.name], version, kind, where))
+        return tuple(result)
+
+    result = fill(foreign)
+    if next(fields, None) is not None:
+        raise Mismatch(f"{where}: fewer fields there: {foreign.names}")
+    return result
 
 
 def old_value(field, value, version, foreign, where):
@@ -161,13 +174,12 @@ def old_value(field, value, version, foreign, where):
 def old_one(field, value, version, foreign, where):
     if field.struct:
         if old_name(foreign) != "Schema":
-            # An array of one-field structs may be told as an array of that field.
+            # An array of structs of one field may stand there as an array of that field.
             inner = [one for one in field.struct.plain() if version in one.versions]
             if len(inner) != 1:
                 raise Mismatch(f"{where}: no struct there")
             return old_value(inner[0], value[inner[0].name], version, foreign, where)
-        return tuple(old_value(inner, value[inner.name], version, kind, where)
-                     for inner, kind in old_pairs(field.struct, version, foreign, where))
+        return old_fields(field.struct, value, version, foreign, where)
     if old_name(foreign) != OLD_TYPES.get(field.base):
         raise Mismatch(f"{where}: {old_name(foreign)} there, {field.base} here")
     return value
@@ -192,9 +204,7 @@ def old_encode(classes, version, struct, values, where):
     foreign = classes[version]
     if foreign.API_VERSION != version:
         raise Mismatch(f"{where}: version {foreign.API_VERSION} there")
-    arguments = [old_value(field, values[field.name], version, kind, where)
-                 for field, kind in old_pairs(struct, version, foreign.SCHEMA, where)]
-    message = foreign(*arguments)  # it must stay alive while it encodes itself
+    message = foreign(*old_fields(struct, values, version, foreign.SCHEMA, where))  # it must stay alive while it encodes itself
     return message.encode()
 
 
