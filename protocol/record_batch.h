@@ -87,6 +87,17 @@ void batch_assign(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);
 // For topics with LogAppendTime: sets the timestamp type and max timestamp, recomputes the CRC.
 void batch_set_append_time(uint8_t *batch, size_t size, int64_t now_ms);
 
+// Working memory that zstd keeps between batches, for callers with many small ones: it saves some
+// 15 us per batch of 16 KiB either way, and costs a few hundred kilobytes up to a few megabytes
+// after large batches. Starts zeroed; used by one thread at a time.
+struct batch_contexts {
+    void *zstd_deflate;
+    void *zstd_inflate;
+};
+
+// Leaves it zeroed.
+void batch_contexts_free(struct batch_contexts *contexts);
+
 struct record_header {
     struct span key;
     struct span value; // data NULL = null
@@ -117,6 +128,11 @@ struct batch_reader {
 // for batches known to be uncompressed.
 enum batch_error batch_reader_init(struct batch_reader *reader, struct span batch,
                                    struct arena *arena, size_t inflate_limit);
+
+// The same with kept working memory; `contexts` may be NULL.
+enum batch_error batch_reader_init_with(struct batch_reader *reader, struct span batch,
+                                        struct arena *arena, size_t inflate_limit,
+                                        struct batch_contexts *contexts);
 
 // The next record: 1, at the end: 0, or BATCH_BAD_RECORD, which stays. A record given out is whole:
 // its headers parse, its offset lies within the batch. Rubbish after the last record is an error.
@@ -154,6 +170,7 @@ struct batch_builder {
     int32_t count;
     int64_t base_timestamp;
     int64_t max_timestamp;
+    struct batch_contexts *contexts; // set by the owner after init, if wanted; not owned
 };
 
 void batch_builder_init(struct batch_builder *builder, size_t limit);

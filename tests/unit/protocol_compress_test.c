@@ -53,7 +53,8 @@ static struct span deflated(enum batch_codec codec, int level, struct span in)
     size_t bound = compress_bound(codec, in.size), size = 0;
     cr_assert_gt(bound, 0);
     uint8_t *to = take(bound);
-    cr_assert_eq(compress_deflate(codec, level, in, to, &size), BATCH_OK, "%s", codec_names[codec]);
+    cr_assert_eq(compress_deflate(codec, level, in, NULL, to, &size), BATCH_OK, "%s",
+                 codec_names[codec]);
     cr_assert_leq(size, bound);
     struct span out = copy(to, size);
     free(to);
@@ -65,7 +66,7 @@ static enum batch_error inflate_only(enum batch_codec codec, struct span in, siz
     struct arena arena;
     struct span out;
     arena_init(&arena, limit + ARENA_SLACK);
-    enum batch_error error = compress_inflate(codec, in, &arena, limit, &out);
+    enum batch_error error = compress_inflate(codec, in, &arena, limit, NULL, &out);
     cr_assert_leq(arena.used, limit + 16, "%s took %zu of %zu", codec_names[codec], arena.used,
                   limit);
     arena_free(&arena);
@@ -77,7 +78,7 @@ static void expect_inflates(enum batch_codec codec, struct span in, size_t limit
     struct arena arena;
     struct span out;
     arena_init(&arena, limit + ARENA_SLACK);
-    enum batch_error error = compress_inflate(codec, in, &arena, limit, &out);
+    enum batch_error error = compress_inflate(codec, in, &arena, limit, NULL, &out);
     cr_assert_eq(error, BATCH_OK, "%s, %zu bytes: %s", codec_names[codec], want.size,
                  batch_error_text(error));
     cr_assert(span_equal(out, want), "%s, %zu bytes", codec_names[codec], want.size);
@@ -349,13 +350,15 @@ Test(protocol, compress_unknown_codecs)
     uint8_t room[64];
     arena_init(&arena, MIB);
     for (int codec = 0; codec < 9; codec = codec == 0 ? 5 : codec + 1) {
-        cr_expect_eq(compress_inflate((enum batch_codec)codec, span_of("x", 1), &arena, 9, &out),
-                     BATCH_BAD_CODEC);
-        cr_expect_eq(compress_deflate((enum batch_codec)codec, 0, span_of("x", 1), room, &size),
-                     BATCH_BAD_CODEC);
+        cr_expect_eq(
+            compress_inflate((enum batch_codec)codec, span_of("x", 1), &arena, 9, NULL, &out),
+            BATCH_BAD_CODEC);
+        cr_expect_eq(
+            compress_deflate((enum batch_codec)codec, 0, span_of("x", 1), NULL, room, &size),
+            BATCH_BAD_CODEC);
         cr_expect_eq(compress_bound((enum batch_codec)codec, 1), 0);
     }
-    cr_expect_eq(compress_deflate(CODEC_ZSTD, 0, span_of("x", (size_t)1 << 31), room, &size),
+    cr_expect_eq(compress_deflate(CODEC_ZSTD, 0, span_of("x", (size_t)1 << 31), NULL, room, &size),
                  BATCH_TOO_LARGE);
     arena_free(&arena);
 }
@@ -367,10 +370,39 @@ Test(protocol, compress_says_when_memory_is_short)
         struct span packed = deflated(codecs[c], 0, in), out;
         struct arena arena;
         arena_init(&arena, 50000);
-        cr_expect_eq(compress_inflate(codecs[c], packed, &arena, MIB, &out), BATCH_NO_MEMORY, "%s",
-                     codec_names[codecs[c]]);
+        cr_expect_eq(compress_inflate(codecs[c], packed, &arena, MIB, NULL, &out), BATCH_NO_MEMORY,
+                     "%s", codec_names[codecs[c]]);
         arena_free(&arena);
         drop(packed);
     }
     drop(in);
+}
+
+Test(protocol, compress_with_kept_contexts)
+{
+    struct batch_contexts contexts = {0};
+    struct arena arena;
+    arena_init(&arena, 8 * MIB);
+    for (size_t size = 1; size < 4 * MIB; size = size * 7 + 1) {
+        struct span in = content(WORDS, size), out;
+        size_t packed_size;
+        uint8_t *packed = take(compress_bound(CODEC_ZSTD, size));
+        int level = (int)(size % 5);
+        cr_assert_eq(compress_deflate(CODEC_ZSTD, level, in, &contexts, packed, &packed_size),
+                     BATCH_OK);
+        struct span whole = span_of(packed, packed_size), part = span_of(packed, packed_size - 1);
+        // A failure must not spoil what follows.
+        cr_assert_eq(compress_inflate(CODEC_ZSTD, part, &arena, size, &contexts, &out),
+                     BATCH_BAD_COMPRESSION);
+        arena_reset(&arena);
+        cr_assert_eq(compress_inflate(CODEC_ZSTD, whole, &arena, size, &contexts, &out), BATCH_OK);
+        cr_assert(span_equal(in, out));
+        arena_reset(&arena);
+        free(packed);
+        drop(in);
+    }
+    cr_assert(contexts.zstd_deflate && contexts.zstd_inflate);
+    batch_contexts_free(&contexts);
+    cr_assert(!contexts.zstd_deflate && !contexts.zstd_inflate);
+    arena_free(&arena);
 }

@@ -344,12 +344,14 @@ Test(protocol, record_batch_stays_plain_when_compression_saves_nothing)
 
 Test(protocol, record_batch_may_be_finished_again)
 {
+    struct batch_contexts contexts = {0};
     struct batch_builder builder;
     struct batch_scratch scratch = {0};
     struct span out;
     batch_builder_init(&builder, 64 * MIB);
     add_samples(&builder, 300);
-    for (int round = 0; round < 2; round++) {
+    for (int round = 0; round < 4; round++) {
+        builder.contexts = round < 2 ? NULL : &contexts;
         for (int codec = 0; codec < CODECS; codec++) {
             cr_assert_eq(batch_builder_finish(&builder, (enum batch_codec)codec, 0, no_producer,
                                               &scratch, &out),
@@ -362,6 +364,7 @@ Test(protocol, record_batch_may_be_finished_again)
         BATCH_BAD_CODEC);
     free(scratch.data);
     batch_builder_free(&builder);
+    batch_contexts_free(&contexts);
 }
 
 // ---- Damage ----------------------------------------------------------------------------------
