@@ -49,11 +49,6 @@ enum {
 // ends the options. On return argv's arguments stand behind the options and *first is the first
 // one's index. Returns 0, OPTIONS_HELP, or OPTIONS_ERROR with a sentence in `error`. Lists grow by
 // malloc and are freed with options_free. Not reentrant (getopt keeps state).
-struct options_target {
-    const struct option_spec *specs;
-    void *settings;
-};
-
 int options_parse(int argc, char **argv, const struct options_target *targets, size_t target_count,
                   bool stop_at_argument, int *first, char *error, size_t error_size);
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+#include "base/random.h"
+#include "tools/histogram.h"
+
+enum { SAMPLES = 20000 };
+
+static struct histogram *new_histogram(void)
+{
+    struct histogram *histogram = calloc(1, sizeof(*histogram));
+
+    cr_assert_not_null(histogram);
+    return histogram;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a;
+    uint64_t right = *(const uint64_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+Test(tools, an_empty_histogram_has_no_quantiles)
+{
+    struct histogram *histogram = new_histogram();
+
+    cr_assert_eq(histogram_quantile(histogram, 0.5), 0);
+    cr_assert_eq(histogram_mean(histogram), 0);
+    free(histogram);
+}
+
+Test(tools, small_values_are_exact)
+{
+    struct histogram *histogram = new_histogram();
+
+    for (uint64_t i = 1; i <= 100; i++)
+        histogram_record(histogram, i);
+    cr_assert_eq(histogram_quantile(histogram, 0), 1);
+    cr_assert_eq(histogram_quantile(histogram, 0.5), 50);
+    cr_assert_eq(histogram_quantile(histogram, 0.99), 99);
+    cr_assert_eq(histogram_quantile(histogram, 1), 100);
+    cr_assert_float_eq(histogram_mean(histogram), 50.5, 1e-9);
+    cr_assert_eq(histogram->min, 1);
+    cr_assert_eq(histogram->max, 100);
+    free(histogram);
+}
+
+// Against the same samples, sorted: never below the true quantile, above it by a 128th at most.
+Test(tools, quantiles_stay_within_one_bucket_of_the_truth)
+{
+    static const double quantiles[] = {0.01, 0.25, 0.5, 0.9, 0.99, 0.999, 1};
+    struct random random = {.state = 7};
+    uint64_t *samples = calloc(SAMPLES, sizeof(*samples));
+    struct histogram *histogram = new_histogram();
+
+    for (size_t i = 0; i < SAMPLES; i++) {
+        samples[i] = random_next(&random) >> (24 + random_below(&random, 40));
+        histogram_record(histogram, samples[i]);
+    }
+    qsort(samples, SAMPLES, sizeof(*samples), compare);
+    for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++) {
+        size_t rank = (size_t)(quantiles[i] * SAMPLES + 0.999999);
+        uint64_t exact = samples[rank - 1];
+        uint64_t given = histogram_quantile(histogram, quantiles[i]);
+        cr_assert_geq(given, exact, "quantile %f: %lu < %lu", quantiles[i], given, exact);
+        cr_assert_leq(given, exact + exact / 128, "quantile %f: %lu > %lu", quantiles[i], given,
+                      exact);
+    }
+    free(samples);
+    free(histogram);
+}
+
+Test(tools, values_beyond_the_range_count_as_the_largest)
+{
+    struct histogram *histogram = new_histogram();
+
+    histogram_record(histogram, 5);
+    histogram_record(histogram, UINT64_MAX);
+    cr_assert_eq(histogram->total, 2);
+    cr_assert_eq(histogram_quantile(histogram, 0.5), 5);
+    cr_assert_eq(histogram_quantile(histogram, 1), UINT64_MAX);
+    free(histogram);
+}

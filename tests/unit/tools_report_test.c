@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/command.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+
+Test(tools, tables_are_as_wide_as_their_widest_cell)
+{
+    static const struct report_column columns[] = {{"name", "NAME", false}, {"n", "N", true}};
+    json_t *rows = json_pack("[{s:s, s:i}, {s:s, s:i}, {s:s}]", "name", "a", "n", 5, "name",
+                             "\xc3\xa9t\xc3\xa9 2026", "n", 12345, "name", "none");
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    report_print_table(rows, columns, 2, out);
+    fclose(out);
+    cr_assert_str_eq(text, "NAME          N\n"
+                           "a             5\n"
+                           "\xc3\xa9t\xc3\xa9 2026  12345\n"
+                           "none          -\n");
+    json_decref(rows);
+    free(text);
+}
+
+Test(tools, counts_are_grouped_by_thousands)
+{
+    static const struct {
+        int64_t value;
+        const char *text;
+    } cases[] = {{0, "0"},          {999, "999"},  {1000, "1,000"}, {1234567, "1,234,567"},
+                 {-1000, "-1,000"}, {-100, "-100"}};
+    char text[32];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        progress_count(text, sizeof(text), cases[i].value);
+        cr_assert_str_eq(text, cases[i].text);
+    }
+}
+
+Test(tools, progress_tells_share_rate_and_time_left)
+{
+    char text[256];
+
+    progress_text(text, sizeof(text), "read", 20000, 5000, 10 * 1000 * 1000, 2000000000);
+    cr_assert_str_eq(text, "read 5,000 records (25 %), 10.0 MB, 2,500/s, 5.0 MB/s, 0:06 left");
+    progress_text(text, sizeof(text), "read", 0, 5000, 0, 2000000000);
+    cr_assert_str_eq(text, "read 5,000 records, 0.0 MB, 2,500/s, 0.0 MB/s");
+    progress_text(text, sizeof(text), "read", 10, 0, 0, 0);
+    cr_assert_str_eq(text, "read 0 records (0 %), 0.0 MB, 0/s, 0.0 MB/s");
+}
+
+// What --help says must be there for every command, and no two options of one may collide.
+Test(tools, the_command_table_is_complete_and_free_of_contradictions)
+{
+    for (size_t i = 0; command_table[i] != NULL; i++) {
+        const struct command *command = command_table[i];
+        cr_assert_not_null(command->summary, "%s", command->name);
+        cr_assert_not_null(command->examples, "%s", command->name);
+        cr_assert_not_null(command->run, "%s", command->name);
+
+        bool letters[256] = {['h'] = true};
+        const struct option_spec *tables[] = {command->options, command_common_options};
+        for (size_t t = 0; t < 2; t++) {
+            for (const struct option_spec *spec = tables[t]; spec->name != NULL; spec++) {
+                unsigned char letter = (unsigned char)spec->letter;
+                cr_assert_not_null(spec->help, "%s --%s", command->name, spec->name);
+                cr_assert_eq(spec->kind == OPTION_FLAG, spec->placeholder == NULL, "%s --%s",
+                             command->name, spec->name);
+                cr_assert(letter == 0 || !letters[letter], "%s -%c", command->name, letter);
+                letters[letter] = true;
+            }
+        }
+    }
+}
+
+Test(tools, commands_are_found_by_one_word_or_two)
+{
+    char *topic_list[] = {"topic", "list", "x"};
+    char *consume[] = {"consume", "list"};
+    char *unknown[] = {"topic", "burn"};
+    int used = 0;
+
+    cr_assert_str_eq(command_find(3, topic_list, &used)->name, "topic list");
+    cr_assert_eq(used, 2);
+    cr_assert_str_eq(command_find(2, consume, &used)->name, "consume");
+    cr_assert_eq(used, 1);
+    cr_assert_null(command_find(2, unknown, &used));
+    cr_assert_null(command_find(1, topic_list, &used));
+    cr_assert_null(command_find(0, topic_list, &used));
+    cr_assert(command_is_group("topic"));
+    cr_assert(!command_is_group("top"));
+    cr_assert(!command_is_group("consume"));
+}
