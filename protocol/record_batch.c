@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading, checking and building record batches.
+// Reading and checking record batches. They are built in record_batch_builder.c.
 //
 // Invariants:
 // 1. No byte is read outside the span given, whatever the bytes say: the header's length is held
@@ -8,37 +8,14 @@
 // 3. Arithmetic on values of peers cannot overflow: offsets are checked, timestamps wrap around as
 //    they do in other implementations.
 // 4. An error of the reader stays: the next call gives it again.
-// 5. The builder's first 61 bytes are room for the header, so that finishing copies nothing.
 #include "protocol/record_batch.h"
 
-#include <stdlib.h>
-
-#include "base/crc32c.h"
-#include "base/endian.h"
 #include "protocol/compress.h"
+#include "protocol/record_batch_layout.h"
 
 enum {
-    // Places in the header.
-    AT_BASE_OFFSET = 0,
-    AT_LENGTH = 8,
-    AT_LEADER_EPOCH = 12,
-    AT_MAGIC = 16,
-    AT_CRC = 17,
-    AT_ATTRIBUTES = 21, // the CRC covers everything from here
-    AT_LAST_OFFSET_DELTA = 23,
-    AT_BASE_TIMESTAMP = 27,
-    AT_MAX_TIMESTAMP = 35,
-    AT_PRODUCER_ID = 43,
-    AT_PRODUCER_EPOCH = 51,
-    AT_BASE_SEQUENCE = 53,
-    AT_RECORD_COUNT = 57,
-
-    BATCH_MAGIC = 2,
     RECORD_MIN = 7,        // a byte each: length, attributes, deltas, key, value, header count
     RECORD_HEADER_MIN = 2, // a byte for each length
-    VARINT_MAX = 5,
-    VARLONG_MAX = 10,
-    RECORDS_MAX = INT32_MAX - BATCH_HEADER_SIZE, // so that the length field holds the batch
 };
 
 const char *batch_error_text(enum batch_error error)
@@ -160,134 +137,12 @@ void batch_assign(uint8_t *batch, int64_t base_offset, int32_t leader_epoch)
     store_be32(batch + AT_LEADER_EPOCH, (uint32_t)leader_epoch);
 }
 
-static void write_crc(uint8_t *batch, size_t size)
-{
-    store_be32(batch + AT_CRC, crc32c(0, batch + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
-}
-
 void batch_set_append_time(uint8_t *batch, size_t size, int64_t now_ms)
 {
     uint16_t attributes = load_be16(batch + AT_ATTRIBUTES) | BATCH_LOG_APPEND_TIME;
     store_be16(batch + AT_ATTRIBUTES, attributes);
     store_be64(batch + AT_MAX_TIMESTAMP, (uint64_t)now_ms);
-    write_crc(batch, size);
-}
-
-// ---- Varints -------------------------------------------------------------------------------
-
-// Zig-zag: small numbers of either sign have few bits.
-static inline uint64_t zigzag(int64_t value)
-{
-    return (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
-}
-
-static inline int64_t unzigzag(uint64_t value)
-{
-    return (int64_t)(value >> 1 ^ (0 - (value & 1)));
-}
-
-// Near the end of the bytes, where eight cannot be loaded at once, and for the longest numbers.
-static bool varint_read_bytewise(const uint8_t **at, const uint8_t *end, size_t longest,
-                                 uint64_t *out)
-{
-    const uint8_t *from = *at;
-    size_t left = (size_t)(end - from);
-    if (longest > left)
-        longest = left;
-    uint64_t value = 0;
-    for (size_t i = 0; i < longest; i++) {
-        uint64_t byte = from[i];
-        if (i == VARLONG_MAX - 1 && byte > 1)
-            return false; // bit 64 and beyond
-        value |= (byte & 0x7f) << (7 * i);
-        if (byte < 0x80) {
-            *at = from + i + 1;
-            *out = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-// Reads an unsigned varint of at most `longest` bytes and moves *at behind it; false when it does
-// not end in time. One byte is the usual case. Up to eight are taken at once, without a branch on
-// their number, which in real data changes from field to field.
-static inline bool varint_read(const uint8_t **at, const uint8_t *end, size_t longest,
-                               uint64_t *out)
-{
-    const uint8_t *from = *at;
-    if (__builtin_expect(from < end && *from < 0x80, 1)) {
-        *out = *from;
-        *at = from + 1;
-        return true;
-    }
-    if (end - from < 8)
-        return varint_read_bytewise(at, end, longest, out);
-    uint64_t value = load_le64(from);
-    uint64_t last = ~value & 0x8080808080808080u; // the lowest bit marks the last byte
-    if (last == 0)
-        return varint_read_bytewise(at, end, longest, out);
-    size_t size = (size_t)__builtin_ctzll(last) / 8 + 1;
-    value &= last ^ (last - 1);
-    // Closes the gaps of one bit between bytes, then of two between pairs, then of four.
-    value = (value & 0x007f007f007f007fu) | (value & 0x7f007f007f007f00u) >> 1;
-    value = (value & 0x00003fff00003fffu) | (value & 0x3fff00003fff0000u) >> 2;
-    value = (value & 0x000000000fffffffu) | (value & 0x0fffffff00000000u) >> 4;
-    *out = value;
-    *at = from + size;
-    return size <= longest;
-}
-
-static inline bool read_i32(const uint8_t **at, const uint8_t *end, int32_t *out)
-{
-    uint64_t raw;
-    if (!varint_read(at, end, VARINT_MAX, &raw) || raw > UINT32_MAX)
-        return false;
-    *out = (int32_t)unzigzag(raw);
-    return true;
-}
-
-static inline bool read_i64(const uint8_t **at, const uint8_t *end, int64_t *out)
-{
-    uint64_t raw;
-    if (!varint_read(at, end, VARLONG_MAX, &raw))
-        return false;
-    *out = unzigzag(raw);
-    return true;
-}
-
-// A length and so many bytes; -1 is null, which `nullable` may forbid.
-static inline bool read_bytes(const uint8_t **at, const uint8_t *end, bool nullable,
-                              struct span *out)
-{
-    int32_t size;
-    if (!read_i32(at, end, &size))
-        return false;
-    *out = (struct span){0};
-    if (size < 0)
-        return nullable && size == -1;
-    if (size > end - *at)
-        return false;
-    *out = span_of(*at, (size_t)size);
-    *at += size;
-    return true;
-}
-
-static inline uint8_t *write_varint(uint8_t *to, int64_t value)
-{
-    uint64_t raw = zigzag(value);
-    while (raw >= 0x80) {
-        *to++ = (uint8_t)(raw | 0x80);
-        raw >>= 7;
-    }
-    *to++ = (uint8_t)raw;
-    return to;
-}
-
-static inline size_t varint_size(int64_t value)
-{
-    unsigned bits = 64 - (unsigned)__builtin_clzll(zigzag(value) | 1);
-    return (bits + 6) / 7;
+    batch_write_crc(batch, size);
 }
 
 // ---- Reader --------------------------------------------------------------------------------
@@ -428,192 +283,4 @@ enum batch_error batch_validate_records(struct span batch, struct arena *arena,
     if (out->record_count - 1 != reader.header.last_offset_delta)
         out->dense = false;
     return (enum batch_error)got;
-}
-
-// ---- Builder -------------------------------------------------------------------------------
-
-void batch_builder_init(struct batch_builder *builder, size_t limit)
-{
-    *builder = (struct batch_builder){.limit = limit < RECORDS_MAX ? limit : RECORDS_MAX};
-    batch_builder_reset(builder);
-}
-
-void batch_builder_free(struct batch_builder *builder)
-{
-    free(builder->data);
-    builder->data = NULL;
-    builder->capacity = 0;
-    batch_builder_reset(builder);
-}
-
-void batch_builder_reset(struct batch_builder *builder)
-{
-    builder->size = BATCH_HEADER_SIZE;
-    builder->count = 0;
-    builder->base_timestamp = builder->max_timestamp = -1;
-}
-
-// Sums stay far from overflow: spans of 2^31 bytes are cut down to that, which is beyond any limit.
-static size_t bounded(struct span span)
-{
-    return span.size < INT32_MAX ? span.size : INT32_MAX;
-}
-
-size_t batch_record_bound(struct span key, struct span value, const struct record_header *headers,
-                          int32_t header_count)
-{
-    size_t bound = VARINT_MAX + 1 + VARLONG_MAX + 4 * VARINT_MAX + bounded(key) + bounded(value);
-    for (int32_t i = 0; i < header_count; i++)
-        bound += 2 * VARINT_MAX + bounded(headers[i].key) + bounded(headers[i].value);
-    return bound;
-}
-
-static size_t bytes_size(struct span span)
-{
-    return span.data ? varint_size((int64_t)span.size) + bounded(span) : 1;
-}
-
-// The exact size of a record without its length field.
-static size_t record_size(int64_t timestamp_delta, int32_t offset_delta,
-                          const struct record *record, const struct record_header *headers)
-{
-    size_t size = 1 + varint_size(timestamp_delta) + varint_size(offset_delta) +
-                  bytes_size(record->key) + bytes_size(record->value) +
-                  varint_size(record->header_count);
-    for (int32_t i = 0; i < record->header_count; i++)
-        size += varint_size((int64_t)headers[i].key.size) + bounded(headers[i].key) +
-                bytes_size(headers[i].value);
-    return size;
-}
-
-static enum batch_error builder_reserve(struct batch_builder *builder, size_t size)
-{
-    size_t records = builder->size - BATCH_HEADER_SIZE;
-    if (size > builder->limit || records > builder->limit - size)
-        return BATCH_TOO_LARGE;
-    size_t need = builder->size + size;
-    if (need <= builder->capacity)
-        return BATCH_OK;
-    size_t capacity = builder->capacity ? builder->capacity : 1024;
-    while (capacity < need)
-        capacity *= 2;
-    if (capacity > builder->limit + BATCH_HEADER_SIZE)
-        capacity = builder->limit + BATCH_HEADER_SIZE;
-    uint8_t *data = realloc(builder->data, capacity);
-    if (!data)
-        return BATCH_NO_MEMORY;
-    builder->data = data;
-    builder->capacity = capacity;
-    return BATCH_OK;
-}
-
-static uint8_t *write_bytes(uint8_t *to, struct span span)
-{
-    to = write_varint(to, span.data ? (int64_t)span.size : -1);
-    if (span.size > 0)
-        memcpy(to, span.data, span.size);
-    return to + span.size;
-}
-
-static uint8_t *write_headers(uint8_t *to, const struct record_header *headers, int32_t count)
-{
-    to = write_varint(to, count);
-    for (int32_t i = 0; i < count; i++) {
-        to = write_bytes(to, headers[i].key.data ? headers[i].key : span_of("", 0));
-        to = write_bytes(to, headers[i].value);
-    }
-    return to;
-}
-
-enum batch_error batch_builder_add(struct batch_builder *builder, int64_t timestamp,
-                                   struct span key, struct span value,
-                                   const struct record_header *headers, int32_t header_count)
-{
-    if (builder->count == INT32_MAX)
-        return BATCH_TOO_LARGE;
-    bool first = builder->count == 0;
-    int64_t base = first ? timestamp : builder->base_timestamp;
-    int64_t timestamp_delta = (int64_t)((uint64_t)timestamp - (uint64_t)base);
-    const struct record record = {.key = key, .value = value, .header_count = header_count};
-    size_t size = record_size(timestamp_delta, builder->count, &record, headers);
-    enum batch_error error = builder_reserve(builder, size + varint_size((int64_t)size));
-    if (error)
-        return error;
-    uint8_t *to = write_varint(builder->data + builder->size, (int64_t)size);
-    *to++ = 0; // attributes
-    to = write_varint(to, timestamp_delta);
-    to = write_varint(to, builder->count);
-    to = write_bytes(to, key);
-    to = write_bytes(to, value);
-    to = write_headers(to, headers, header_count);
-    builder->size = (size_t)(to - builder->data);
-    builder->count++;
-    builder->base_timestamp = base;
-    if (first || timestamp > builder->max_timestamp)
-        builder->max_timestamp = timestamp;
-    return BATCH_OK;
-}
-
-// Compresses the builder's records behind room for a header. *size is 0 when that saves nothing.
-static enum batch_error compress_into(struct batch_scratch *scratch,
-                                      const struct batch_builder *builder, enum batch_codec codec,
-                                      int level, size_t *size)
-{
-    struct span records =
-        span_of(builder->data + BATCH_HEADER_SIZE, builder->size - BATCH_HEADER_SIZE);
-    size_t need = compress_bound(codec, records.size) + BATCH_HEADER_SIZE;
-    if (scratch->capacity < need) {
-        uint8_t *data = realloc(scratch->data, need);
-        if (!data)
-            return BATCH_NO_MEMORY;
-        scratch->data = data;
-        scratch->capacity = need;
-    }
-    size_t compressed;
-    enum batch_error error = compress_deflate(codec, level, records, builder->contexts,
-                                              scratch->data + BATCH_HEADER_SIZE, &compressed);
-    *size = !error && compressed < records.size ? compressed + BATCH_HEADER_SIZE : 0;
-    return error;
-}
-
-static void write_header(uint8_t *to, size_t size, const struct batch_builder *builder,
-                         enum batch_codec codec, struct batch_producer producer)
-{
-    batch_assign(to, 0, -1);
-    store_be32(to + AT_LENGTH, (uint32_t)(size - BATCH_LENGTH_OVERHEAD));
-    to[AT_MAGIC] = BATCH_MAGIC;
-    store_be16(to + AT_ATTRIBUTES, (uint16_t)codec);
-    store_be32(to + AT_LAST_OFFSET_DELTA, (uint32_t)(builder->count - 1));
-    store_be64(to + AT_BASE_TIMESTAMP, (uint64_t)builder->base_timestamp);
-    store_be64(to + AT_MAX_TIMESTAMP, (uint64_t)builder->max_timestamp);
-    store_be64(to + AT_PRODUCER_ID, (uint64_t)producer.id);
-    store_be16(to + AT_PRODUCER_EPOCH, (uint16_t)producer.epoch);
-    store_be32(to + AT_BASE_SEQUENCE, (uint32_t)producer.base_sequence);
-    store_be32(to + AT_RECORD_COUNT, (uint32_t)builder->count);
-    write_crc(to, size);
-}
-
-enum batch_error batch_builder_finish(struct batch_builder *builder, enum batch_codec codec,
-                                      int level, struct batch_producer producer,
-                                      struct batch_scratch *scratch, struct span *out)
-{
-    if (builder->count == 0)
-        return BATCH_BAD_COUNT;
-    uint8_t *data = builder->data;
-    size_t size = builder->size;
-    if (codec != CODEC_NONE) {
-        size_t compressed;
-        enum batch_error error = compress_into(scratch, builder, codec, level, &compressed);
-        if (error)
-            return error;
-        if (compressed > 0) {
-            data = scratch->data;
-            size = compressed;
-        } else {
-            codec = CODEC_NONE;
-        }
-    }
-    write_header(data, size, builder, codec, producer);
-    *out = span_of(data, size);
-    return BATCH_OK;
 }
