@@ -151,6 +151,30 @@ struct log_offsets log_offsets(const struct log *log)
     return offsets;
 }
 
+int log_note_damage(struct log *log, int64_t from, int64_t to)
+{
+    log->store->stats.damaged_frames++;
+    if (from >= to)
+        return 0;
+    size_t count = (size_t)log->damage_count + 1;
+    struct damage *damages = realloc(log->damages, count * sizeof(*damages));
+    if (!damages)
+        return -ENOMEM;
+    log->damages = damages;
+    damages[log->damage_count++] = (struct damage){.from = from, .to = to};
+    return 0;
+}
+
+int64_t log_skip_damage(const struct log *log, int64_t offset)
+{
+    // Ranges are noted in order.
+    for (uint32_t i = 0; i < log->damage_count; i++) {
+        if (offset >= log->damages[i].from && offset < log->damages[i].to)
+            offset = log->damages[i].to;
+    }
+    return offset;
+}
+
 // --- append
 
 static void append_refuse(struct log *log, struct log_append *op, int error)

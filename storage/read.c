@@ -298,20 +298,11 @@ static struct segment *segment_of(const struct log *log, int64_t offset)
     return low > 0 ? log->segments[low - 1] : NULL;
 }
 
-static bool is_damaged(const struct log *log, int64_t offset)
-{
-    for (uint32_t i = 0; i < log->damage_count; i++) {
-        if (offset >= log->damages[i].from && offset < log->damages[i].to)
-            return true;
-    }
-    return false;
-}
-
 static void disk_start(struct log *log, struct log_read *op)
 {
     struct segment *segment = segment_of(log, op->offset);
     struct disk_read *read = NULL;
-    if (!segment || segment->bad || is_damaged(log, op->offset)) {
+    if (!segment || segment->bad || log_skip_damage(log, op->offset) != op->offset) {
         read_finish(log, op, -EIO);
         return;
     }

@@ -35,6 +35,7 @@ struct segment {
     bool sealed;    // never written again
     bool sealing;   // its index file is being written
     bool bad;       // its header is damaged: nothing in it can be checked
+    bool damaged;   // some of its frames are
     int64_t next_offset;
     int64_t max_timestamp; // -1 = none
     uint64_t next_sequence;

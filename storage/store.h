@@ -123,6 +123,12 @@ void log_unbusy(struct log *log);
 
 void log_free(struct log *log);
 
+// Reads of these offsets get -EIO. 0 or -ENOMEM.
+int log_note_damage(struct log *log, int64_t from, int64_t to);
+
+// `offset`, or the first one behind it that is not known to be damaged.
+int64_t log_skip_damage(const struct log *log, int64_t offset);
+
 // committed or start moved, or the log failed: fires the watches that waited for it.
 void log_changed(struct log *log);
 

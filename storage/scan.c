@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps rule 7 of the storage design: on start, a bad frame is cut only if nothing acknowledged can
+// lie at or after it. Damage in the middle is an error that names file, position, offsets; the log
+// serves what is sound, refuses what is not, and is never truncated by itself.
+//
+// A frame is bad when its header or its payload fails the checksum. Whether something acknowledged
+// can lie at or behind a bad frame is decided by this evidence:
+//
+// 1. A later segment exists: it was begun after everything in this one was durable.
+// 2. The index file covers the position: it is written after what it covers was durable.
+// 3. A sound frame header with a later sequence number is found anywhere behind: commits of a log
+//    go one at a time, so the bad frame was durable before that one was started.
+//
+// With any of these the bad bytes are damage: the range is reported, and the scan goes on behind
+// it. Without, they are the torn rest of the one commit that was under way, which nobody was told
+// of, and the end of the log is put before them.
+//
+// Nothing needs to be erased behind a cut. The look-ahead has found no frame there up to the end of
+// the file; the next commit overwrites the torn frame at its own position; and a frame header is
+// only valid at the position it was written for, so old bytes cannot turn into a frame later.
+#include "storage/scan.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/endian.h"
+#include "base/log_line.h"
+#include "storage/store.h"
+
+enum { SCAN_WINDOW = 1024 * 1024 };
+
+enum found {
+    FOUND_SOUND,
+    FOUND_BAD_HEADER,
+    FOUND_BAD_PAYLOAD,
+    FOUND_END,
+};
+
+void scan_free(struct scan *scan)
+{
+    if (scan->buffer)
+        buffer_unref(scan->buffer);
+    scan->buffer = NULL;
+    scan->have = 0;
+}
+
+static int window_read(struct scan *scan, uint64_t position, uint64_t size)
+{
+    const struct log_store *store = scan->segment->log->store;
+    scan->have = 0;
+    scan->start = position & ~(uint64_t)(BUFFER_ALIGN - 1);
+    uint64_t length = position - scan->start + size;
+    length = length < SCAN_WINDOW ? SCAN_WINDOW : length;
+    length = (length + BUFFER_ALIGN - 1) & ~(uint64_t)(BUFFER_ALIGN - 1);
+    if (!scan->buffer || scan->buffer->capacity < length) {
+        scan_free(scan);
+        scan->buffer = pool_get(store->pool, length);
+        if (!scan->buffer)
+            return -ENOMEM;
+    }
+    int64_t result =
+        io_read_wait(store->io, scan->segment->fd, scan->buffer->data, length, scan->start);
+    if (result < 0)
+        return result == -ENOMEM ? -ENOMEM : -EIO;
+    scan->have = (uint64_t)result;
+    scan->read_bytes += (uint64_t)result;
+    return 0;
+}
+
+// `size` bytes of the file; NULL when they are not there, or not readable (scan->error).
+static const uint8_t *bytes_at(struct scan *scan, uint64_t position, uint64_t size)
+{
+    if (scan->error || position + size > scan->segment->file_size)
+        return NULL;
+    if (position < scan->start || position + size > scan->start + scan->have)
+        scan->error = window_read(scan, position, size);
+    if (scan->error || position + size > scan->start + scan->have)
+        return NULL;
+    return scan->buffer->data + (position - scan->start);
+}
+
+static enum found look_at(struct scan *scan, uint64_t position, struct frame_header *frame)
+{
+    const struct segment *segment = scan->segment;
+    const struct segment_header *header = &segment->header;
+    const uint8_t *bytes = bytes_at(scan, position, FRAME_HEADER_SIZE);
+    if (!bytes)
+        return FOUND_END;
+    if (!format_frame_read(bytes, header->salt, position, header->alignment, frame))
+        return FOUND_BAD_HEADER;
+    bytes = bytes_at(scan, position, FRAME_HEADER_SIZE + (uint64_t)frame->payload_size);
+    if (!bytes || format_checksum(bytes + FRAME_HEADER_SIZE, frame->payload_size, header->salt) !=
+                      frame->payload_checksum)
+        return FOUND_BAD_PAYLOAD;
+    return FOUND_SOUND;
+}
+
+bool scan_frame(struct scan *scan, uint64_t position, struct frame_header *out)
+{
+    return look_at(scan, position, out) == FOUND_SOUND;
+}
+
+static bool is_zero(const uint8_t *bytes, uint64_t size)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
+bool scan_is_zero(struct scan *scan, uint64_t position)
+{
+    for (; position < scan->segment->file_size; position += FORMAT_BLOCK) {
+        uint64_t size = scan->segment->file_size - position;
+        size = size < FORMAT_BLOCK ? size : FORMAT_BLOCK;
+        const uint8_t *bytes = bytes_at(scan, position, size);
+        if (!bytes || !is_zero(bytes, size))
+            return false;
+    }
+    return true;
+}
+
+static void frame_accept(struct scan *scan, const struct frame_header *frame, bool note)
+{
+    if (frame->kind == FRAME_LOG_START) {
+        const uint8_t *payload = bytes_at(scan, scan->segment->end + FRAME_HEADER_SIZE, 8);
+        int64_t start = payload ? (int64_t)load_le64(payload) : 0;
+        if (scan->log_start < start)
+            scan->log_start = start;
+    }
+    segment_extend(scan->segment, frame, note);
+}
+
+// Records the bytes from the segment's end up to `position`, where the offset is `offset`.
+static int damage_note(struct scan *scan, uint64_t position, int64_t offset)
+{
+    struct segment *segment = scan->segment;
+    struct log *log = segment->log;
+    segment->damaged = true;
+    scan->damaged_ranges++;
+    log_line(LOG_ERROR,
+             "%s/%020lld.log is damaged from byte %llu to %llu: offsets %lld up to %lld cannot be "
+             "read",
+             log->directory, (long long)segment->header.base_offset,
+             (unsigned long long)segment->end, (unsigned long long)position,
+             (long long)segment->next_offset, (long long)offset - 1);
+    return log_note_damage(log, segment->next_offset, offset);
+}
+
+// The first frame header behind `from` with a sequence number above `sequence`, or 0. *nonzero
+// becomes the end of the last block that holds anything.
+static uint64_t look_ahead(struct scan *scan, uint64_t from, uint64_t sequence, uint64_t *nonzero,
+                           struct frame_header *frame)
+{
+    const struct segment *segment = scan->segment;
+    const struct segment_header *header = &segment->header;
+    for (uint64_t at = from; at + header->alignment <= segment->file_size;
+         at += header->alignment) {
+        const uint8_t *bytes = bytes_at(scan, at, header->alignment);
+        if (!bytes)
+            return 0;
+        if (is_zero(bytes, header->alignment))
+            continue;
+        *nonzero = at + header->alignment;
+        if (format_frame_read(bytes, header->salt, at, header->alignment, frame) &&
+            frame->sequence > sequence && frame->base_offset >= segment->next_offset &&
+            frame->base_offset < scan->limit)
+            return at;
+    }
+    return 0;
+}
+
+// The index proves that the segment went on to where it covers.
+static int skip_to_evidence(struct scan *scan)
+{
+    struct segment *segment = scan->segment;
+    const struct index_header *evidence = &scan->evidence;
+    int error = damage_note(scan, evidence->covered, evidence->next_offset);
+    segment->end = evidence->covered;
+    segment->next_offset = evidence->next_offset;
+    segment->last_frame = evidence->last_frame;
+    segment->next_sequence = evidence->sequence;
+    if (segment->max_timestamp < evidence->max_timestamp)
+        segment->max_timestamp = evidence->max_timestamp;
+    return error;
+}
+
+static void cut_note(struct scan *scan, uint64_t nonzero)
+{
+    const struct segment *segment = scan->segment;
+    if (nonzero <= segment->end)
+        return;
+    scan->torn_bytes = (int64_t)(nonzero - segment->end);
+    log_line(LOG_WARN,
+             "%s/%020lld.log: cut %lld bytes of a commit that was never acknowledged, at byte %llu "
+             "(offset %lld)",
+             segment->log->directory, (long long)segment->header.base_offset,
+             (long long)scan->torn_bytes, (unsigned long long)segment->end,
+             (long long)segment->next_offset);
+}
+
+// Decides what the bad frame at the segment's end is. 1: damage, scan on; 0: the end; or an error.
+static int judge(struct scan *scan, enum found found, const struct frame_header *bad)
+{
+    struct segment *segment = scan->segment;
+    uint64_t step = segment->header.alignment;
+    uint64_t sequence = segment->next_sequence;
+    uint64_t nonzero = segment->end;
+    if (found == FOUND_BAD_PAYLOAD) {
+        step = bad->stored_size;
+        sequence = bad->sequence > sequence ? bad->sequence : sequence;
+        nonzero += step < segment->file_size - nonzero ? step : segment->file_size - nonzero;
+    } else if (found == FOUND_BAD_HEADER) {
+        uint64_t left = segment->file_size - segment->end;
+        const uint8_t *bytes = bytes_at(scan, segment->end, left < step ? left : step);
+        if (bytes && !is_zero(bytes, left < step ? left : step))
+            nonzero += left < step ? left : step;
+    }
+    struct frame_header next;
+    uint64_t position = look_ahead(scan, segment->end + step, sequence, &nonzero, &next);
+    if (scan->error)
+        return scan->error;
+    if (position > 0) {
+        int error = damage_note(scan, position, next.base_offset);
+        segment->end = position;
+        segment->next_offset = next.base_offset;
+        segment->next_sequence = next.sequence;
+        return error ? error : 1;
+    }
+    if (segment->end < scan->evidence.covered) {
+        int error = skip_to_evidence(scan);
+        return error ? error : 1;
+    }
+    if (scan->limit == INT64_MAX)
+        cut_note(scan, nonzero);
+    else if (segment->next_offset < scan->limit)
+        return damage_note(scan, segment->file_size, scan->limit);
+    return 0;
+}
+
+int scan_run(struct scan *scan)
+{
+    struct segment *segment = scan->segment;
+    bool note = false;
+    for (;;) {
+        struct frame_header frame = {0};
+        enum found found = look_at(scan, segment->end, &frame);
+        if (scan->error)
+            return scan->error;
+        if (found == FOUND_SOUND && frame.base_offset >= scan->limit)
+            found = FOUND_END; // a commit that failed before the next segment was begun
+        if (found == FOUND_SOUND &&
+            (frame.sequence != segment->next_sequence || frame.base_offset != segment->next_offset))
+            found = FOUND_BAD_HEADER;
+        if (found == FOUND_SOUND) {
+            frame_accept(scan, &frame, note);
+            note = false;
+            continue;
+        }
+        int go_on = judge(scan, found, &frame);
+        if (go_on <= 0)
+            return go_on;
+        note = true;
+    }
+}
