@@ -38,7 +38,7 @@ static void split(char *line, struct golden *out)
     cr_assert_not_null(rest, "a line of another form: %s", line);
     rest[strcspn(rest, "\n")] = 0;
     out->values = rest;
-    out->version = (int16_t)atoi(version);
+    out->version = (int16_t)strtol(version, NULL, 10);
     out->desc = NULL;
     for (int i = 0; i < KP_APIS_COUNT; i++) {
         if (strcmp(kp_apis[i].snake, api) == 0)

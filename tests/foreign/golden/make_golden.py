@@ -204,7 +204,8 @@ def old_encode(classes, version, struct, values, where):
     foreign = classes[version]
     if foreign.API_VERSION != version:
         raise Mismatch(f"{where}: version {foreign.API_VERSION} there")
-    message = foreign(*old_fields(struct, values, version, foreign.SCHEMA, where))  # it must stay alive while it encodes itself
+    # It holds no reference to itself while it encodes, so we must.
+    message = foreign(*old_fields(struct, values, version, foreign.SCHEMA, where))
     return message.encode()
 
 
