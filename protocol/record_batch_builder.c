@@ -17,6 +17,29 @@ enum {
     CAPACITY_FIRST = 1024,
 };
 
+// Zig-zag: small numbers of either sign have few bits.
+static inline uint64_t zigzag(int64_t value)
+{
+    return (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
+}
+
+static inline uint8_t *write_varint(uint8_t *to, int64_t value)
+{
+    uint64_t raw = zigzag(value);
+    while (raw >= 0x80) {
+        *to++ = (uint8_t)(raw | 0x80);
+        raw >>= 7;
+    }
+    *to++ = (uint8_t)raw;
+    return to;
+}
+
+static inline size_t varint_size(int64_t value)
+{
+    unsigned bits = 64 - (unsigned)__builtin_clzll(zigzag(value) | 1);
+    return (bits + 6) / 7;
+}
+
 void batch_builder_init(struct batch_builder *builder, size_t limit)
 {
     *builder = (struct batch_builder){.limit = limit < RECORDS_MAX ? limit : RECORDS_MAX};
