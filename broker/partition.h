@@ -17,6 +17,12 @@ struct partition {
     struct log *log;
 };
 
+// The part of a PARTITION_READ that is large.
+struct partition_read {
+    struct partition_op *op; // set by partition_start
+    struct log_read log;     // in: offset, max_bytes, at_least_one; out: the rest
+};
+
 enum partition_kind {
     PARTITION_APPEND,
     PARTITION_READ,
@@ -26,8 +32,8 @@ enum partition_kind {
     PARTITION_OFFSETS,   // fills `offsets` only
 };
 
-// Owned by the caller, in place from partition_start until `done`; a PARTITION_READ that was done
-// stays in place until partition_release has said so.
+// Owned by the caller, in place from partition_start until `done`; a PARTITION_READ that brought
+// bytes stays in place until partition_release has said so.
 struct partition_op {
     struct partition_key key;
     enum partition_kind kind;
@@ -44,7 +50,7 @@ struct partition_op {
             int32_t leader_epoch;              // in
             struct log_append op;              // out
         } append;
-        struct log_read *read; // in and out: the caller's, in place like the operation
+        struct partition_read *read; // the caller's, in place like the operation
         struct {
             struct log_watch op; // in: offset
             bool cancelled;      // out
@@ -58,6 +64,7 @@ struct partition_op {
     struct message message;        // start and done
     struct message second_message; // cancel and its answer; release and its answer
     void (*released)(struct partition_op *op);
+    bool holds;      // READ: there are slices to give back
     bool settled;    // WATCH, owner's thread: the outcome is on its way
     bool cancelling; // WATCH, home's thread
 };
@@ -65,8 +72,8 @@ struct partition_op {
 // Fill key, kind, done and the kind's inputs first.
 void partition_start(struct shard *home, struct partition_op *op);
 
-// Gives a finished read's slices back to the owner; for every PARTITION_READ that was done, whether
-// it failed or not. `released` is called on the home shard, possibly from inside, when the memory of
+// Gives a finished read's slices back to the owner; not needed for one that failed or brought no
+// bytes, and harmless then. `released` is called on the home shard, possibly from inside, when the memory of
 // the operation and of its log_read may be reused.
 void partition_release(struct partition_op *op, void (*released)(struct partition_op *op));
 

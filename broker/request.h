@@ -41,7 +41,8 @@ const struct api *registry_all(size_t *count);
 struct request {
     struct shard *shard;
     struct connection *connection;
-    const struct api *api;
+    const struct api *api;       // NULL: ApiVersions in a version that is not known
+    const struct kp_api *schema;
     int16_t version;
     int32_t correlation_id;
     struct span client_id;
@@ -51,17 +52,22 @@ struct request {
     void *state;            // the handler's, from the arena
     uint64_t received_ns;
     // Called once the reply has left or was thrown away: the place to release log slices. May be
-    // NULL.
+    // NULL. What is still in use after it returns is covered by request_hold.
     void (*cleanup)(struct request *request);
     // Called while the request waits for something that may take long, when the client has gone or
     // the broker stops: finish now, or soon. May be NULL, may be called again.
     void (*interrupt)(struct request *request);
     // Private to the connection from here on.
     struct list node;
+    uint32_t holds;
+    bool detached;       // out of the connection's queue, waits for the holds
     bool finished;
-    bool silent; // no reply is sent
-    struct buffer *pin; // holds the bytes of `body`; NULL: they are not in a buffer
-    size_t charge;      // bytes counted against the shard's bound
+    bool silent;         // no reply is sent
+    bool aborted;        // instead of a reply the connection breaks
+    struct buffer *pin;  // holds the bytes of `body`
+    size_t charge;       // bytes counted against the shard's bounds
+    size_t reply_charge;
+    size_t frame_mark;   // where the reply begins
     struct iovec *vectors;
     uint32_t vector_count;
 };
@@ -82,3 +88,7 @@ void request_no_reply(struct request *request);
 // The connection is closed after the replies before this one; `why` is a constant sentence for the
 // log. For malformed bodies and for what the protocol has no answer to.
 void request_abort(struct request *request, const char *why);
+
+// Called by `cleanup`: the request's memory stays until request_let_go was called as often.
+void request_hold(struct request *request);
+void request_let_go(struct request *request);

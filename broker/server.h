@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The process: the data directory's lock and format, the shards' threads, signals, start and stop.
+// The process: the data directory, the shards' threads, signals, start and stop.
 #pragma once
 
 #include <pthread.h>
@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/directory.h"
 #include "broker/shard.h"
 
 struct config;
@@ -17,22 +18,21 @@ struct server {
     const struct config *config;
     struct shard **shards;
     uint32_t shard_count;
-    int listen_fd;             // set before the first shard accepts
-    uint16_t port;             // that is listened on, likewise
-    atomic_uint connections;   // of all shards, against max.connections
-    bool found_clean;          // the last run ended in order
+    int listen_fd;           // set before the first shard accepts
+    uint16_t port;           // that is listened on, likewise
+    atomic_uint connections; // of all shards, against max.connections
+    struct directory directory;
     // Private to server.c from here on.
-    int directory_fd;
-    int lock_fd;
+    pthread_t *threads;
     int stop_pipe[2];          // main thread -> shard 0
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    uint32_t arrived;          // in the present meeting
-    uint64_t meeting;          // how many meetings have ended
+    pthread_mutex_t mutex;     // for what follows
+    pthread_cond_t met;
+    uint32_t arrived;          // at the present meeting
+    uint64_t meetings;         // that have ended
     int failure;               // the first error that any shard brought to a meeting
     char why[SERVER_WHY_SIZE]; // and its sentence
     bool serving;
-    uint32_t finished_shards;  // threads that have returned
+    uint32_t finished_threads;
 };
 
 // Runs a broker until a signal ends it. Returns the process's exit code: 0 after an orderly stop, 1
@@ -48,5 +48,5 @@ int server_meet(struct server *server, int error, const char *why);
 // 0, or a negative errno with a sentence in `why`.
 int server_listen(struct server *server, struct shard *shard, char *why, size_t why_size);
 
-// Shard 0: the descriptor that becomes readable when the server is to stop.
+// The descriptor from which shard 0 receives a byte when the server is to stop.
 int server_stop_descriptor(const struct server *server);

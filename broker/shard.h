@@ -22,6 +22,7 @@ struct listener;
 struct offsets;
 struct server;
 struct shard;
+struct shard_life;
 struct topics_retention;
 
 struct shard {
@@ -38,6 +39,7 @@ struct shard {
     struct topics_retention *retention;
     struct listener *listener;     // connections and their requests
     struct mailbox mailbox;
+    struct shard_life *life;
     struct controller *controller; // shard 0 only
     bool stopping;                 // no new work from clients
     bool ended;                    // the loop returns

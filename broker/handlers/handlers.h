@@ -6,6 +6,7 @@
 
 // The data path.
 void handle_api_versions(struct request *request);
+void handle_unknown_api_versions(struct request *request); // in a version we do not know
 void handle_produce(struct request *request);
 void handle_fetch(struct request *request);
 void handle_list_offsets(struct request *request);

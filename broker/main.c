@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// weir-broker: reads the settings and runs the server.
+#include <stdio.h>
+
+#include "broker/config.h"
+#include "broker/listing.h"
+#include "broker/server.h"
+
+enum { EXIT_USAGE = 2 };
+
+static int act(const struct config *config)
+{
+    switch (config->action) {
+    case CONFIG_RUN:
+        return server_run(config);
+    case CONFIG_HELP:
+        fputs(config_usage(), stdout);
+        return 0;
+    case CONFIG_VERSION:
+        puts("weir-broker " WEIR_VERSION);
+        return 0;
+    case CONFIG_LIST_APIS:
+        listing_print_apis(stdout);
+        return 0;
+    case CONFIG_LIST_SETTINGS:
+        listing_print_settings(stdout);
+        return 0;
+    }
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    struct config *config = NULL;
+    char why[CONFIG_WHY_SIZE];
+    if (config_load(argc, argv, &config, why) != 0) {
+        fprintf(stderr, "weir-broker: %s\n", why);
+        return EXIT_USAGE;
+    }
+    int code = act(config);
+    config_free(config);
+    return code;
+}

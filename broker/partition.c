@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of a shard's partitions, and operations that may cross from one shard to another.
+//
+// An operation belongs to its home shard, except between the delivery of `message` to the owner and
+// its way back: then only the owner touches it. Invariants:
+//  1. `done` is called on the home shard, once, from the loop: never from inside a call of this file.
+//  2. A node (`message`, `second_message`) is in at most one mailbox at a time.
+//  3. Slices of a read are given back on the owner's thread.
+//
+// A watch, seen from the owner: WAITING -> settled (fired, failed or cancelled). From home:
+//   waiting -> done                            the watch's own message came back
+//   waiting -> cancelling -> done              the answer to the cancel came back
+// Once home has cancelled, only the answer to the cancel ends the operation, and it always comes:
+// a watch that fired at the same moment has its own message on the way, which is then ignored. Both
+// travel the same way in order, so the ignored one has arrived before `done` is called.
+//
+// A partition that does not exist (any more) on the owner gives -ENOENT.
+#include "broker/partition.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+
+static struct span key_span(const struct partition_key *key)
+{
+    return span_of(key, sizeof(*key));
+}
+
+// Keys are compared as bytes.
+_Static_assert(sizeof(struct partition_key) == 20, "a partition key has padding");
+
+struct partition *partition_find(struct shard *shard, struct kp_uuid topic_id, int32_t partition)
+{
+    struct partition_key key = {.topic_id = topic_id, .partition = partition};
+    return map_get(&shard->partitions, key_span(&key));
+}
+
+int partition_open(struct shard *shard, struct log_name name, const struct log_config *config,
+                   bool recover, struct log_recovery *recovery, struct partition **out)
+{
+    struct partition *partition = calloc(1, sizeof(*partition));
+    if (!partition)
+        return -ENOMEM;
+    partition->key = (struct partition_key){.topic_id = name.topic_id, .partition = name.partition};
+    if (map_put(&shard->partitions, key_span(&partition->key), partition) != 0) {
+        free(partition);
+        return -ENOMEM;
+    }
+    int error = recover ? log_open(shard->store, name, config, &partition->log, recovery)
+                        : log_create(shard->store, name, config, &partition->log);
+    if (error) {
+        map_remove(&shard->partitions, key_span(&partition->key));
+        free(partition);
+        return error;
+    }
+    *out = partition;
+    return 0;
+}
+
+void partition_delete(struct shard *shard, struct partition *partition, struct log_delete *op)
+{
+    struct log *log = partition->log;
+    CHECK(map_remove(&shard->partitions, key_span(&partition->key)) == partition);
+    free(partition);
+    log_delete(log, op);
+}
+
+void partition_forget_all(struct shard *shard)
+{
+    size_t at = 0;
+    struct partition *partition;
+    while ((partition = map_next(&shard->partitions, &at)) != NULL)
+        free(partition);
+    map_free(&shard->partitions);
+}
+
+// --- the way back -----------------------------------------------------------------------------
+
+static void finish_at_home(struct shard *here, struct message *message)
+{
+    (void)here;
+    struct partition_op *op = list_entry(message, struct partition_op, message);
+    if (op->kind == PARTITION_WATCH && op->cancelling)
+        return;
+    op->done(op);
+}
+
+// From a callback of the log: at home already, `done` may be called at once.
+static void settle(struct partition_op *op)
+{
+    op->settled = true;
+    if (op->owner == op->home) {
+        finish_at_home(op->home, &op->message);
+        return;
+    }
+    op->message.deliver = finish_at_home;
+    shard_post(op->owner, op->home, &op->message);
+}
+
+// From a function that the caller may be inside of: `done` comes later even at home.
+static void settle_later(struct partition_op *op)
+{
+    op->settled = true;
+    op->message.deliver = finish_at_home;
+    shard_post(op->owner, op->home, &op->message);
+}
+
+static void settle_with_offsets(struct partition_op *op, int error)
+{
+    struct partition *partition = partition_find(op->owner, op->key.topic_id, op->key.partition);
+    if (partition)
+        op->offsets = log_offsets(partition->log);
+    op->error = error;
+    settle(op);
+}
+
+static void append_done(struct log_append *append)
+{
+    settle_with_offsets(list_entry(append, struct partition_op, append.op), append->error);
+}
+
+// A read that brought nothing is released here, which saves its home a way to the owner and back.
+static void read_done(struct log_read *read)
+{
+    struct partition_op *op = list_entry(read, struct partition_read, log)->op;
+    op->offsets = read->offsets;
+    op->error = read->error;
+    if (read->error || read->size == 0) {
+        log_read_release(read);
+        op->holds = false;
+    }
+    settle(op);
+}
+
+static void watch_fired(struct log_watch *watch)
+{
+    settle_with_offsets(list_entry(watch, struct partition_op, watch.op), 0);
+}
+
+static void time_done(struct log_time_lookup *time)
+{
+    settle_with_offsets(list_entry(time, struct partition_op, time), time->error);
+}
+
+static void trim_done(struct log_trim *trim)
+{
+    settle_with_offsets(list_entry(trim, struct partition_op, trim), trim->error);
+}
+
+// --- on the owner -----------------------------------------------------------------------------
+
+static void begin(struct partition_op *op, struct log *log)
+{
+    switch (op->kind) {
+    case PARTITION_APPEND:
+        op->append.op.done = append_done;
+        log_append(log, op->append.batch, op->append.header, op->append.leader_epoch,
+                   &op->append.op);
+        break;
+    case PARTITION_READ:
+        op->read->op = op;
+        op->holds = true;
+        op->read->log.done = read_done;
+        log_read(log, &op->read->log);
+        break;
+    case PARTITION_WATCH:
+        op->watch.op.fired = watch_fired;
+        log_watch(log, &op->watch.op);
+        break;
+    case PARTITION_FIND_TIME:
+        op->time.done = time_done;
+        log_find_time(log, &op->time);
+        break;
+    case PARTITION_TRIM:
+        op->trim.done = trim_done;
+        log_trim(log, &op->trim);
+        break;
+    case PARTITION_OFFSETS:
+        op->offsets = log_offsets(log);
+        settle_later(op);
+        break;
+    }
+}
+
+static void start_on_owner(struct shard *here, struct message *message)
+{
+    struct partition_op *op = list_entry(message, struct partition_op, message);
+    struct partition *partition = partition_find(here, op->key.topic_id, op->key.partition);
+    if (partition) {
+        begin(op, partition->log);
+        return;
+    }
+    op->error = -ENOENT;
+    settle_later(op);
+}
+
+void partition_start(struct shard *home, struct partition_op *op)
+{
+    op->home = home;
+    op->owner = shard_of_partition(home, op->key.topic_id, op->key.partition);
+    op->error = 0;
+    op->offsets = (struct log_offsets){0};
+    op->holds = false;
+    op->settled = false;
+    op->cancelling = false;
+    if (op->kind == PARTITION_WATCH)
+        op->watch.cancelled = false;
+    if (op->owner == home) {
+        start_on_owner(home, &op->message);
+        return;
+    }
+    op->message.deliver = start_on_owner;
+    shard_post(home, op->owner, &op->message);
+}
+
+// --- cancelling a watch -----------------------------------------------------------------------
+
+static void cancel_answered(struct shard *here, struct message *message)
+{
+    (void)here;
+    struct partition_op *op = list_entry(message, struct partition_op, second_message);
+    op->done(op);
+}
+
+static void cancel_on_owner(struct shard *here, struct message *message)
+{
+    struct partition_op *op = list_entry(message, struct partition_op, second_message);
+    if (!op->settled) {
+        op->settled = true;
+        op->watch.cancelled = true;
+        log_watch_cancel(&op->watch.op);
+    }
+    op->second_message.deliver = cancel_answered;
+    shard_post(here, op->home, &op->second_message);
+}
+
+void partition_cancel_watch(struct partition_op *op)
+{
+    CHECK(op->kind == PARTITION_WATCH);
+    if (op->cancelling)
+        return;
+    op->cancelling = true;
+    if (op->owner == op->home) {
+        cancel_on_owner(op->home, &op->second_message);
+        return;
+    }
+    op->second_message.deliver = cancel_on_owner;
+    shard_post(op->home, op->owner, &op->second_message);
+}
+
+// --- giving a read back -----------------------------------------------------------------------
+
+static void released_at_home(struct shard *here, struct message *message)
+{
+    (void)here;
+    struct partition_op *op = list_entry(message, struct partition_op, second_message);
+    op->released(op);
+}
+
+static void release_on_owner(struct shard *here, struct message *message)
+{
+    struct partition_op *op = list_entry(message, struct partition_op, second_message);
+    log_read_release(&op->read->log);
+    op->second_message.deliver = released_at_home;
+    shard_post(here, op->home, &op->second_message);
+}
+
+void partition_release(struct partition_op *op, void (*released)(struct partition_op *op))
+{
+    CHECK(op->kind == PARTITION_READ);
+    op->released = released;
+    if (!op->holds) {
+        released(op);
+    } else if (op->owner == op->home) {
+        log_read_release(&op->read->log);
+        released(op);
+    } else {
+        op->second_message.deliver = release_on_owner;
+        shard_post(op->home, op->owner, &op->second_message);
+    }
+}

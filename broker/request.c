@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// A request's memory, its header, and the ways in which it ends. Requests are recycled, each with
+// the first block of its arena, so that a request in the steady state allocates nothing.
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "broker/connection_internal.h"
+#include "broker/handlers/handlers.h"
+#include "broker/shard.h"
+
+enum {
+    IDLE_REQUESTS_MAX = 512,       // kept by a shard for reuse
+    IDLE_ARENA_BYTES = 16 * 1024,  // a larger block is not kept with them
+    ARENA_LIMIT = 64 << 20,        // for decoding, a handler's state and the reply
+    ARENA_UNPROVEN_LIMIT = 1 << 20,
+};
+
+struct request *request_create(struct connection *connection)
+{
+    struct listener *listener = connection->listener;
+    struct list *node = list_pop(&listener->idle_requests);
+    struct request *request;
+    struct arena arena;
+    if (node) {
+        request = list_entry(node, struct request, node);
+        listener->idle_request_count--;
+        arena = request->arena;
+    } else {
+        request = malloc(sizeof(*request));
+        if (!request)
+            return NULL;
+        arena_init(&arena, 0);
+    }
+    *request = (struct request){
+        .shard = connection->shard,
+        .connection = connection,
+        .arena = arena,
+        .received_ns = connection->shard->io->now_ns,
+        .pin = buffer_ref(connection->in),
+    };
+    request->arena.limit = connection->proven ? ARENA_LIMIT : ARENA_UNPROVEN_LIMIT;
+    list_append(&connection->requests, &request->node);
+    connection->in_flight++;
+    return request;
+}
+
+static void recycle(struct listener *listener, struct request *request)
+{
+    arena_reset(&request->arena);
+    size_t kept = (size_t)(request->arena.end - request->arena.at);
+    if (kept > IDLE_ARENA_BYTES || listener->idle_request_count >= IDLE_REQUESTS_MAX) {
+        arena_free(&request->arena);
+        free(request);
+        return;
+    }
+    list_append(&listener->idle_requests, &request->node);
+    listener->idle_request_count++;
+}
+
+void request_hold(struct request *request)
+{
+    request->holds++;
+}
+
+void request_let_go(struct request *request)
+{
+    CHECK(request->holds > 0);
+    request->holds--;
+    if (request->holds > 0 || !request->detached)
+        return;
+    struct listener *listener = request->shard->listener;
+    recycle(listener, request);
+    listener_let_go(listener);
+}
+
+void request_destroy(struct request *request)
+{
+    struct connection *connection = request->connection;
+    struct listener *listener = connection->listener;
+    CHECK(request->finished);
+    if (request->cleanup)
+        request->cleanup(request);
+    listener->reply_bytes -= request->reply_charge;
+    listener->request_bytes -= request->charge;
+    if (request->api && request->api->large_replies)
+        connection->large_replies--;
+    connection->in_flight--;
+    list_remove(&request->node);
+    buffer_unref(request->pin);
+    if (request->holds == 0) {
+        recycle(listener, request);
+        return;
+    }
+    request->detached = true;
+    listener_hold(listener);
+}
+
+static void dispatch_known(struct request *request, struct kp_request_header *header)
+{
+    const struct api *api = registry_find(header->api_key);
+    if (!api) {
+        request_abort(request, "a request of a kind that is not served");
+        return;
+    }
+    if (header->api_version < api->min_version || header->api_version > api->max_version) {
+        request_abort(request, "a request in a version that is not served");
+        return;
+    }
+    request->api = api;
+    if (api->large_replies)
+        request->connection->large_replies++;
+    api->handle(request);
+}
+
+void request_dispatch(struct request *request, struct span frame)
+{
+    request->body = kp_reader_init(frame.data, frame.size);
+    struct kp_request_header header;
+    enum kp_frame_status status =
+        kp_request_header_read(&request->body, &header, &request->schema);
+    request->version = header.api_version;
+    request->correlation_id = header.correlation_id;
+    request->client_id = header.client_id;
+    switch (status) {
+    case KP_FRAME_OK:
+        dispatch_known(request, &header);
+        break;
+    case KP_FRAME_UNKNOWN_API_VERSIONS:
+        request->version = 0;
+        handle_unknown_api_versions(request);
+        break;
+    case KP_FRAME_MALFORMED:
+        request_abort(request, "bytes that are no request");
+        break;
+    case KP_FRAME_UNKNOWN_API:
+    case KP_FRAME_UNKNOWN_VERSION:
+        request_abort(request, "a request of an unknown kind or version");
+        break;
+    }
+    // Whatever happened, the request is still there: it is destroyed by the listener's turn.
+    request->charge = frame.size + request->arena.used;
+    request->connection->listener->request_bytes += request->charge;
+}
+
+bool request_is_malformed(struct request *request, int decoded)
+{
+    if (decoded == 0 && !request->body.failed && kp_reader_left(&request->body) == 0)
+        return false;
+    request_abort(request, "a request that does not parse");
+    return true;
+}
+
+void request_begin_reply(struct request *request)
+{
+    kp_writer_init(&request->reply, &request->arena);
+    request->frame_mark = kp_frame_begin(&request->reply);
+    kp_response_header_write(&request->reply, request->schema, request->version,
+                             request->correlation_id);
+}
+
+static void finish(struct request *request)
+{
+    CHECK(!request->finished);
+    request->finished = true;
+    connection_touch(request->connection);
+}
+
+void request_reply(struct request *request)
+{
+    kp_frame_end(&request->reply, request->frame_mark);
+    int count = kp_writer_vectors(&request->reply, &request->vectors);
+    if (count < 0) {
+        request_abort(request, "a request whose answer exceeds the memory for one");
+        return;
+    }
+    request->vector_count = (uint32_t)count;
+    request->reply_charge = kp_writer_total(&request->reply);
+    request->connection->listener->reply_bytes += request->reply_charge;
+    request->connection->proven = true;
+    finish(request);
+}
+
+void request_no_reply(struct request *request)
+{
+    request->silent = true;
+    request->connection->proven = true;
+    finish(request);
+}
+
+void request_abort(struct request *request, const char *why)
+{
+    listener_complain(request->connection->listener, "closing a connection: %s%s%s", why,
+                      request->api ? " to " : "", request->api ? request->api->name : "");
+    request->aborted = true;
+    finish(request);
+    connection_drain(request->connection);
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// One shard's life: it opens in step with the others, serves, and closes in step with the others.
+//
+// The loop: timers, messages, connections, then one wait for completions, which also submits what
+// the turn has started. Messages and completions only ever start things or finish requests;
+// connections are advanced once per turn, so what became ready together leaves together.
+//
+// Start, with a meeting of all shards after each step: (1) ring, memory, store; (2) shard 0 reads the
+// catalog; (3) everybody opens its partitions and folds its offsets; (4) shard 0 listens; then all
+// accept. An error in any step ends all shards.
+//
+// Stop: a signal reaches shard 0, which tells all. Each stops reading, finishes what it has read and
+// answers it; when its last connection has gone it tells shard 0 but goes on serving the other
+// shards' messages. When all have told, shard 0 ends all loops. Nobody has a request then, so no
+// message is on its way that anybody waits for. Logs are closed, and only after a last meeting do the
+// rings go, so that nobody wakes a ring that is gone.
+#include "broker/shard.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/log_line.h"
+#include "broker/config.h"
+#include "broker/controller.h"
+#include "broker/listener.h"
+#include "broker/offsets.h"
+#include "broker/partition.h"
+#include "broker/server.h"
+#include "broker/shard_life.h"
+#include "broker/topics.h"
+
+enum { RING_ENTRIES = 1024 };
+
+// --- messages and places ----------------------------------------------------------------------
+
+void shard_post(struct shard *from, struct shard *to, struct message *message)
+{
+    if (mailbox_push(&to->mailbox, message))
+        io_wake(from->io, to->io);
+}
+
+struct shard *shard_of_partition(const struct shard *any, struct kp_uuid topic_id,
+                                 int32_t partition)
+{
+    // Neighbouring partitions of a topic live on different shards.
+    uint64_t hash = XXH3_64bits(topic_id.bytes, sizeof(topic_id.bytes));
+    return shard_by_index(any, (uint32_t)((hash + (uint32_t)partition) % shard_count(any)));
+}
+
+struct shard *shard_by_index(const struct shard *any, uint32_t index)
+{
+    return any->server->shards[index];
+}
+
+uint32_t shard_count(const struct shard *any)
+{
+    return any->server->shard_count;
+}
+
+// --- the loop ---------------------------------------------------------------------------------
+
+static void deliver_messages(struct shard *shard)
+{
+    struct message *message = mailbox_take(&shard->mailbox);
+    while (message) {
+        // The receiver may put the node to another use.
+        struct message *next = message->next;
+        message->deliver(shard, message);
+        message = next;
+    }
+}
+
+static void turn(struct shard *shard)
+{
+    timers_run(&shard->timers, shard->io->now_ns);
+    deliver_messages(shard);
+    listener_advance(shard->listener);
+    if (mailbox_sleep(&shard->mailbox)) {
+        uint64_t due = timers_next(&shard->timers);
+        // 0 would mean not to wait, which is right for a timer that is due.
+        io_run(shard->io, due <= shard->io->now_ns ? 0 : due);
+        mailbox_wake_up(&shard->mailbox);
+    } else {
+        io_run(shard->io, 0);
+    }
+}
+
+// --- start ------------------------------------------------------------------------------------
+
+static int open_store(struct shard *shard, char *why, size_t why_size)
+{
+    const char *reason = NULL;
+    int error = io_uring_create(RING_ENTRIES, &shard->io, &reason);
+    if (error) {
+        snprintf(why, why_size, "%s", reason ? reason : strerror(-error));
+        return error;
+    }
+    const struct config *config = shard->config;
+    size_t shards = shard_count(shard);
+    timers_init(&shard->timers);
+    map_init(&shard->partitions);
+    shard->pool = pool_create((size_t)config_number(config, SETTING_BUFFER_BYTES) / shards);
+    if (!shard->pool || listener_create(shard, &shard->listener) != 0) {
+        snprintf(why, why_size, "not enough memory to start");
+        return -ENOMEM;
+    }
+    struct log_store_options options = {
+        .io = shard->io,
+        .pool = shard->pool,
+        .directory = config->data_directory,
+        .tail_cache_bytes = (size_t)config_number(config, SETTING_TAIL_CACHE_BYTES) / shards,
+        .direct = config_number(config, SETTING_DIRECT_IO) != 0,
+    };
+    error = log_store_open(&options, &shard->store);
+    if (error)
+        snprintf(why, why_size, "cannot open the logs in %s: %s", config->data_directory,
+                 strerror(-error));
+    return error;
+}
+
+static int open_controller(struct shard *shard, char *why, size_t why_size)
+{
+    return shard->index == 0 ? controller_open(shard, why, why_size) : 0;
+}
+
+static int open_partitions(struct shard *shard, char *why, size_t why_size)
+{
+    shard->catalog = controller_catalog(shard_by_index(shard, 0)->controller);
+    struct topics_summary summary = {0};
+    int error = topics_open(shard, shard->catalog, &summary);
+    if (error) {
+        snprintf(why, why_size, "cannot open the partitions: %s", strerror(-error));
+        return error;
+    }
+    if (summary.partitions > 0 || summary.failed > 0)
+        log_line(LOG_INFO,
+                 "shard %u: %u partitions in %llu segments, %llu torn bytes cut, %llu damaged "
+                 "ranges, %u partitions not opened",
+                 shard->index, summary.partitions, (unsigned long long)summary.segments,
+                 (unsigned long long)summary.torn_bytes,
+                 (unsigned long long)summary.damaged_ranges, summary.failed);
+    error = offsets_open(shard, why, why_size);
+    if (error)
+        return error;
+    error = topics_start_retention(shard);
+    if (error)
+        snprintf(why, why_size, "not enough memory to start");
+    return error;
+}
+
+static int open_listener(struct shard *shard, char *why, size_t why_size)
+{
+    return shard->index == 0 ? server_listen(shard->server, shard, why, why_size) : 0;
+}
+
+static int open_all(struct shard *shard)
+{
+    static int (*const steps[])(struct shard *shard, char *why, size_t why_size) = {
+        open_store, open_controller, open_partitions, open_listener};
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        char why[SERVER_WHY_SIZE] = "";
+        int error = steps[i](shard, why, sizeof(why));
+        error = server_meet(shard->server, error, why);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+// --- stop -------------------------------------------------------------------------------------
+
+// Everything here copes with a start that ended early.
+static void close_all(struct shard *shard)
+{
+    topics_stop_retention(shard);
+    if (shard->offsets)
+        offsets_close(shard);
+    int error = shard->store ? log_store_close(shard->store) : 0;
+    if (error)
+        log_line(LOG_ERROR, "shard %u: closing the logs failed: %s", shard->index,
+                 strerror(-error));
+    partition_forget_all(shard);
+    // Nobody uses the catalog, the rings or the mailboxes of others after this.
+    server_meet(shard->server, error, "closing the logs failed");
+    if (shard->controller)
+        controller_close(shard);
+    if (shard->listener)
+        listener_destroy(shard->listener);
+    timers_free(&shard->timers);
+    if (shard->io)
+        io_destroy(shard->io);
+    if (shard->pool)
+        pool_destroy(shard->pool);
+}
+
+void shard_run(struct shard *shard)
+{
+    mailbox_init(&shard->mailbox);
+    if (open_all(shard) == 0) {
+        shard_life_start(shard);
+        listener_start(shard->listener);
+        while (!shard->ended)
+            turn(shard);
+    }
+    close_all(shard);
+}
