@@ -80,6 +80,10 @@ static void op_returned(struct shard *here, struct message *message)
 
 static void finish(struct controller *controller, struct controller_op *op)
 {
+    if (op->kind == CONTROLLER_FORGET_TOPICS) { // our own: nobody waits behind a mailbox
+        op->done(op);
+        return;
+    }
     op->message.deliver = op_returned;
     shard_post(controller->shard, op->home, &op->message);
 }
@@ -128,7 +132,7 @@ static void publication_end(struct publication *publication)
     if (publication->unacknowledged || publication->waiting_files)
         return;
     list_remove(&publication->node);
-    if (publication->deleted_count && !controller->shard->ended)
+    if (publication->deleted_count)
         forget_topics(controller, publication->deleted, publication->deleted_count);
     free(publication->deleted);
     free(publication);
@@ -294,7 +298,7 @@ static bool begin(struct controller *controller, struct controller_op *op)
 
 static void advance(struct controller *controller)
 {
-    while (!controller->active) {
+    while (!controller->active && !controller->shard->ended) {
         struct list *node = list_pop(&controller->queue);
         if (!node)
             return;
@@ -462,6 +466,9 @@ void controller_close(struct shard *shard)
         free(publication->deleted);
         free(publication);
     }
+    // What is left in the queue is ours: requests are finished before the loops end.
+    for (struct list *node; (node = list_pop(&controller->queue));)
+        forget_done(list_entry(node, struct controller_op, node));
     catalog_free(controller->current);
     catalog_free(controller->next);
     catalog_fold_free(controller->fold);

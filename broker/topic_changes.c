@@ -397,8 +397,10 @@ static void refuse_duplicates(struct controller_op *op)
     map_init(&seen);
     for (uint32_t i = 0; i < op->change_count; i++) {
         struct controller_change *change = &op->changes[i];
+        if (change->error)
+            continue;
         struct controller_change *first = map_get(&seen, identity(change));
-        if (!first && map_put(&seen, identity(change), change) && !change->error)
+        if (!first && map_put(&seen, identity(change), change))
             out_of_memory(change);
         if (!first)
             continue;

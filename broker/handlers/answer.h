@@ -11,7 +11,7 @@
 // as there is no authorisation yet.
 enum {
     ANSWER_TOPIC_OPERATIONS = 0x0df8,   // read, write, create, delete, alter, describe, configs
-    ANSWER_CLUSTER_OPERATIONS = 0x7fa0, // create, alter, describe, cluster action, configs, ...
+    ANSWER_CLUSTER_OPERATIONS = 0x1fa0, // create, alter, describe, action, configs, idempotence
     ANSWER_NO_OPERATIONS = INT32_MIN,   // not asked for
 };
 
