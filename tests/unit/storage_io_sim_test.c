@@ -21,7 +21,7 @@ static void write_mark(struct sim *sim, int fd, char mark, uint64_t offset, size
 {
     char data[SIZE];
     memset(data, mark, size);
-    cr_assert_eq(io_write_wait(sim_io(sim), fd, data, size, offset, durable), size);
+    cr_assert_eq(io_write_wait(sim_io(sim), fd, data, size, offset, durable), (int64_t)size);
 }
 
 static int sync_file(struct sim *sim, int fd)

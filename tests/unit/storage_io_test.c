@@ -178,8 +178,8 @@ static void vectors_are_written_in_order(struct place *place)
     int fd = open_new(place, "file", 0);
     struct io_op op = {0};
     io_writev(place->io, &op, fd, vectors, COUNT, 0, true);
-    cr_assert_eq(io_wait(place->io, &op), total);
-    cr_assert_eq(io_read_wait(place->io, fd, back, COUNT * 4, 0), total);
+    cr_assert_eq(io_wait(place->io, &op), (int64_t)total);
+    cr_assert_eq(io_read_wait(place->io, fd, back, COUNT * 4, 0), (int64_t)total);
     cr_expect_arr_eq(back, expected, total);
     close_file(place, fd);
     free(vectors);

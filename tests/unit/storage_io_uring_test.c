@@ -136,7 +136,7 @@ Test(storage, io_uring_receives_what_is_there_or_all)
     struct io_op op = {0};
     io_receive(pair.io, &op, pair.near, data, 8, true);
     for (int i = 0; i < 8; i++) {
-        cr_assert_eq(write(pair.far, "12345678" + i, 1), 1);
+        cr_assert_eq(write(pair.far, &"12345678"[i], 1), 1);
         io_run(pair.io, 0);
         if (i < 7)
             cr_assert(op.pending);
