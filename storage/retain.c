@@ -129,7 +129,7 @@ void log_retain(struct log *log)
     const struct segment *active = log_active(log);
     if (!active || log->error || log->store->closing)
         return;
-    if (!segment_is_empty(active)) {
+    if (segment_has_records(active)) {
         int64_t age = log->store->io->wall_ms - active->header.created_ms;
         if (log->config.segment_ms >= 0 && age >= log->config.segment_ms)
             log->roll_wanted = true; // with the next append

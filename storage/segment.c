@@ -57,7 +57,7 @@ static void close_done(struct io_op *op)
 // Only the end of the store waits for a close. Without memory for one, the descriptor stays open.
 static void close_later(struct log_store *store, int fd)
 {
-    struct closing *closing = malloc(sizeof(*closing));
+    struct closing *closing = calloc(1, sizeof(*closing));
     if (!closing)
         return;
     closing->store = store;
@@ -116,9 +116,9 @@ void segment_drop(struct segment *segment)
         enter_idle(segment);
 }
 
-bool segment_is_empty(const struct segment *segment)
+bool segment_has_records(const struct segment *segment)
 {
-    return segment->last_frame == 0;
+    return segment->next_offset > segment->header.base_offset;
 }
 
 void segment_extend(struct segment *segment, const struct frame_header *frame, bool note)

@@ -65,7 +65,8 @@ void segment_drop(struct segment *segment);
 // A durable frame lies at segment->end. `note`: it must be in the index.
 void segment_extend(struct segment *segment, const struct frame_header *frame, bool note);
 
-bool segment_is_empty(const struct segment *segment);
+// Not when it is new or holds control frames only.
+bool segment_has_records(const struct segment *segment);
 
 // Opens a segment that is held and closed. `done` is called with fd set or with an error.
 struct segment_open {

@@ -171,9 +171,29 @@ static int make_directory(struct io *io, const char *path)
     return result < 0 && result != -EEXIST ? (int)result : 0;
 }
 
+// The data directory may be new, and its name must last as long as what is put into it. Where the
+// parent may not be opened, it is not ours to care for.
+static int sync_parent(struct io *io, const char *directory)
+{
+    char *parent = strdup(directory);
+    if (!parent)
+        return -ENOMEM;
+    size_t end = strlen(parent);
+    while (end > 1 && parent[end - 1] == '/')
+        end--;
+    while (end > 0 && parent[end - 1] != '/')
+        end--;
+    parent[end] = 0;
+    int error = io_sync_directory_wait(io, end > 0 ? parent : ".");
+    free(parent);
+    return error == -EACCES || error == -EPERM ? 0 : error;
+}
+
 static int make_directories(struct log_store *store, const char *directory)
 {
     int error = make_directory(store->io, directory);
+    if (!error)
+        error = sync_parent(store->io, directory);
     if (!error)
         error = make_directory(store->io, store->topics);
     if (!error)
@@ -258,7 +278,7 @@ static int close_log(struct log *log)
     struct io_op op = {0};
     io_truncate(io, &op, active->fd, active->end);
     int64_t result = io_wait(io, &op);
-    if (result >= 0 && !segment_is_empty(active))
+    if (result >= 0 && active->last_frame > 0)
         segment_seal(active);
     return result < 0 ? (int)result : 0;
 }
