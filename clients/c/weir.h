@@ -121,7 +121,8 @@ WEIR_API bool weir_error_retriable(int error);
 //   retry.backoff.ms               50        pause before a failed request is repeated; doubles ...
 //   retry.backoff.max.ms           1000      ... up to this
 //   metadata.max.age.ms            300000    leaders and partition counts are asked for this often
-//   topic.metadata.propagation.max.ms 5000   how long a topic may be unknown before it is an error
+//   topic.metadata.propagation.max.ms 5000   how long a topic may be unknown before that is an
+//                                            error; a fifth of it where it may not be created
 //   max.in.flight.requests.per.connection 5  produce requests sent ahead of their answers
 //   receive.message.max.bytes      256m      a longer response closes the connection
 //
@@ -138,8 +139,8 @@ WEIR_API bool weir_error_retriable(int error);
 //   buffer.memory                  64m       messages not yet reported; beyond it QUEUE_FULL
 //   retries                        2147483647 per batch, within delivery.timeout.ms
 //   delivery.timeout.ms            120000    from weir_produce to the final word
-//   max.in.flight.per.partition    1         above 1 is faster over long distances, but a batch that
-//                                            is repeated may then land behind its successors
+//   max.in.flight.per.partition    1         above 1 is faster over long distances, but a batch
+//                                            sent again may then land behind its successors
 //   allow.auto.create.topics       true      let the broker create a topic on first use
 //
 // consumer
@@ -197,6 +198,10 @@ WEIR_API int weir_timeout_ms(const struct weir_client *client);
 // Never NULL; empty when nothing failed yet. Valid until the next call on any of them.
 WEIR_API const char *weir_last_error(const struct weir_client *client);
 
+// What keeps the client from reaching a broker at the moment, as a sentence ("cannot connect to
+// ..."), or NULL when nothing does. It keeps trying all the while. Valid until the next call.
+WEIR_API const char *weir_trouble(const struct weir_client *client);
+
 // The library's version, "0.1.0". Any thread.
 WEIR_API const char *weir_version(void);
 
@@ -252,9 +257,9 @@ struct weir_delivery {
     int error;          // WEIR_OK: stored as acks demands. Otherwise not known to be stored
     const char *reason; // a sentence when `error` is set, else NULL
     const char *topic;
-    int32_t partition;  // WEIR_ANY_PARTITION when it never got one
-    int64_t offset;     // -1 with acks=0 or an error
-    int64_t timestamp;  // the broker's, on topics that use it; otherwise -1
+    int32_t partition; // WEIR_ANY_PARTITION when it never got one
+    int64_t offset;    // -1 with acks=0 or an error
+    int64_t timestamp; // the broker's, on topics that use it; otherwise -1
     void *opaque;
 };
 
@@ -499,8 +504,8 @@ struct weir_broker {
 };
 
 struct weir_cluster {
-    const char *id; // NULL when the broker does not tell
-    int32_t controller; // broker id, -1 if unknown
+    const char *id;                    // NULL when the broker does not tell
+    int32_t controller;                // broker id, -1 if unknown
     const struct weir_broker *brokers; // in order of their ids
     size_t broker_count;
 };

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owns the order of one partition's batches.
+//
+//     open --full, or taken--> waiting --take--> in flight --settled--> (reported)
+//                                 ^                  |
+//                                 +---- repeat ------+
+//
+// Invariants
+//  1. Sequences rise in the order in which batches were opened; `waiting` is sorted by them, and
+//     the open batch comes after all of them.
+//  2. At most in_flight_max batches are in flight. While a batch waits to be repeated, no further
+//     one is sent until all that are in flight have come back: so whatever failed together is
+//     repeated in the old order. With in_flight_max 1, nothing is ever overtaken.
+//  3. A batch's bytes do not change once it was taken: what is repeated is what was sent first.
+#include "clients/c/batch_queue.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+
+void batch_queue_init(struct batch_queue *queue, void *owner, int32_t partition)
+{
+    *queue = (struct batch_queue){.owner = owner, .partition = partition};
+    list_init(&queue->waiting);
+    list_init(&queue->active);
+}
+
+struct batch *batch_new(void)
+{
+    struct batch *batch = calloc(1, sizeof(*batch));
+    if (!batch)
+        return NULL;
+    list_init(&batch->node);
+    batch_builder_init(&batch->builder, 0);
+    return batch;
+}
+
+void batch_free(struct batch *batch)
+{
+    batch_builder_free(&batch->builder);
+    free(batch->scratch.data);
+    free(batch->opaques);
+    free(batch->reason);
+    free(batch);
+}
+
+void batch_reuse(struct batch *batch)
+{
+    batch_builder_reset(&batch->builder);
+    free(batch->reason);
+    batch->reason = NULL;
+    batch->slice.iov_base = NULL;
+    batch->queue = NULL;
+    batch->count = 0;
+    batch->charge = 0;
+    batch->attempts = 0;
+    batch->error = WEIR_OK;
+}
+
+size_t batch_memory(const struct batch *batch)
+{
+    return batch->builder.capacity + batch->scratch.capacity +
+           batch->opaque_capacity * sizeof(*batch->opaques);
+}
+
+void batch_reason(struct batch *batch, const char *format, ...)
+{
+    char *reason = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vasprintf(&reason, format, arguments);
+    va_end(arguments);
+    free(batch->reason);
+    batch->reason = size < 0 ? NULL : reason;
+}
+
+void batch_queue_open(struct batch_queue *queue, struct batch *batch,
+                      const struct batch_limits *limits, size_t first_size, uint64_t now_ns)
+{
+    CHECK(!queue->open && batch->count == 0);
+    size_t limit = limits->batch_size - BATCH_HEADER_SIZE;
+    batch->builder.limit = first_size > limit ? first_size : limit;
+    batch->queue = queue;
+    batch->created_ns = now_ns;
+    batch->sequence = queue->next_sequence++;
+    batch->base_offset = batch->append_time = -1;
+    queue->open = batch;
+}
+
+void batch_queue_close(struct batch_queue *queue)
+{
+    if (queue->open)
+        list_append(&queue->waiting, &queue->open->node);
+    queue->open = NULL;
+}
+
+bool batch_queue_idle(const struct batch_queue *queue)
+{
+    return !queue->open && list_empty(&queue->waiting);
+}
+
+uint64_t batch_queue_ready_ns(const struct batch_queue *queue, const struct batch_limits *limits,
+                              bool flush)
+{
+    bool blocked = queue->in_flight >= limits->in_flight_max ||
+                   (queue->to_repeat > 0 && queue->in_flight > 0);
+    if (blocked || batch_queue_idle(queue))
+        return UINT64_MAX;
+    if (!list_empty(&queue->waiting))
+        return queue->retry_at_ns;
+    uint64_t lingered_ns = flush ? 0 : queue->open->created_ns + limits->linger_ns;
+    return lingered_ns > queue->retry_at_ns ? lingered_ns : queue->retry_at_ns;
+}
+
+static struct batch *waiting_pop(struct batch_queue *queue)
+{
+    struct batch *batch = list_entry(list_pop(&queue->waiting), struct batch, node);
+    if (batch->attempts > 0)
+        queue->to_repeat--;
+    return batch;
+}
+
+struct batch *batch_queue_take(struct batch_queue *queue)
+{
+    if (list_empty(&queue->waiting))
+        batch_queue_close(queue);
+    CHECK(!list_empty(&queue->waiting));
+    struct batch *batch = waiting_pop(queue);
+    batch->attempts++;
+    queue->in_flight++;
+    if (queue->to_repeat == 0)
+        queue->retry_at_ns = 0;
+    return batch;
+}
+
+void batch_queue_settled(struct batch_queue *queue, struct batch *batch)
+{
+    CHECK(batch->queue == queue && queue->in_flight > 0);
+    list_remove(&batch->node);
+    queue->in_flight--;
+}
+
+void batch_queue_repeat(struct batch_queue *queue, struct batch *batch, uint64_t retry_at_ns)
+{
+    batch_queue_settled(queue, batch);
+    struct list *before = queue->waiting.next;
+    while (before != &queue->waiting &&
+           list_entry(before, struct batch, node)->sequence < batch->sequence)
+        before = before->next;
+    list_append(before, &batch->node); // in front of `before`
+    queue->to_repeat++;
+    if (retry_at_ns > queue->retry_at_ns)
+        queue->retry_at_ns = retry_at_ns;
+}
+
+static const struct batch *oldest(const struct batch_queue *queue)
+{
+    if (list_empty(&queue->waiting))
+        return queue->open;
+    return list_entry(queue->waiting.next, const struct batch, node);
+}
+
+uint64_t batch_queue_expiry_ns(const struct batch_queue *queue, const struct batch_limits *limits)
+{
+    const struct batch *batch = oldest(queue);
+    return batch ? batch->created_ns + limits->delivery_timeout_ns : UINT64_MAX;
+}
+
+struct batch *batch_queue_expired(struct batch_queue *queue, const struct batch_limits *limits,
+                                  uint64_t now_ns)
+{
+    if (batch_queue_expiry_ns(queue, limits) > now_ns)
+        return NULL;
+    if (list_empty(&queue->waiting))
+        batch_queue_close(queue);
+    return waiting_pop(queue);
+}

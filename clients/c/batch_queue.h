@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The messages of one partition on their way: batches being filled, waiting, in flight. Knows
+// nothing of the network; time is passed in.
+#pragma once
+
+#include <sys/uio.h>
+
+#include "base/list.h"
+#include "clients/c/weir.h"
+#include "protocol/record_batch.h"
+
+struct batch_queue;
+
+struct batch {
+    struct list node; // in queue->waiting, in a request, or among the finished
+    struct batch_queue *queue;
+    struct batch_builder builder;
+    struct batch_scratch scratch; // compressed bytes
+    struct iovec slice;           // the finished bytes; iov_base NULL until then
+    void **opaques;               // one for each message, if anybody wants reports
+    uint32_t opaque_capacity;
+    int32_t count;
+    size_t charge;       // bytes counted against buffer.memory
+    uint64_t created_ns; // when its first message came
+    uint64_t sequence;   // place in the partition's order
+    uint32_t attempts;
+    int error;       // of the last attempt, or the final one
+    char *reason;    // a sentence for it, or NULL
+    int64_t base_offset;
+    int64_t append_time; // -1 unless the broker sets timestamps
+};
+
+struct batch_limits {
+    size_t batch_size;
+    uint64_t linger_ns;
+    uint64_t delivery_timeout_ns;
+    uint32_t in_flight_max; // batches of one partition
+};
+
+struct batch_queue {
+    void *owner; // the producer's topic
+    int32_t partition;
+    struct batch *open;  // being filled, or NULL
+    struct list waiting; // complete, or to be sent again, by sequence
+    uint32_t in_flight;
+    uint32_t to_repeat; // batches of `waiting` that were sent before
+    uint64_t next_sequence;
+    uint64_t retry_at_ns; // nothing is sent before; 0 for no pause
+    struct list active;   // in the producer's list while anything is open or waiting
+};
+
+void batch_queue_init(struct batch_queue *queue, void *owner, int32_t partition);
+
+// A fresh batch. NULL when memory is short.
+struct batch *batch_new(void);
+void batch_free(struct batch *batch);
+
+// Drops the contents and keeps the memory, for the next partition.
+void batch_reuse(struct batch *batch);
+
+// How much memory a batch keeps.
+size_t batch_memory(const struct batch *batch);
+
+// Keeps a sentence about a failure, printf-like. Does without when memory is short.
+void batch_reason(struct batch *batch, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+// Opens `batch`, for records of at least `first_size` bytes. There must be no open one.
+void batch_queue_open(struct batch_queue *queue, struct batch *batch,
+                      const struct batch_limits *limits, size_t first_size, uint64_t now_ns);
+
+// Completes the open batch, if any.
+void batch_queue_close(struct batch_queue *queue);
+
+// Nothing open and nothing waiting.
+bool batch_queue_idle(const struct batch_queue *queue);
+
+// When batch_queue_take will have a batch, as things stand: `now_ns` or earlier for at once,
+// UINT64_MAX when an answer has to come first. With `flush`, linger does not count.
+uint64_t batch_queue_ready_ns(const struct batch_queue *queue, const struct batch_limits *limits,
+                              bool flush);
+
+// The next batch to send, which is in flight from now on. Only when batch_queue_ready_ns says so.
+struct batch *batch_queue_take(struct batch_queue *queue);
+
+// The batch's answer has come: it is the caller's.
+void batch_queue_settled(struct batch_queue *queue, struct batch *batch);
+
+// The batch is to be sent again, in its old place, not before `retry_at_ns`. Until then, and while
+// its predecessors are on their way, nothing else of the partition is sent.
+void batch_queue_repeat(struct batch_queue *queue, struct batch *batch, uint64_t retry_at_ns);
+
+// The oldest batch if it has waited for longer than delivery.timeout.ms; the caller's from now on.
+// NULL for none.
+struct batch *batch_queue_expired(struct batch_queue *queue, const struct batch_limits *limits,
+                                  uint64_t now_ns);
+
+// When batch_queue_expired will next have one, UINT64_MAX for never.
+uint64_t batch_queue_expiry_ns(const struct batch_queue *queue, const struct batch_limits *limits);

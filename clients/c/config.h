@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Settings: their names, limits and defaults in one table, their values in one plain structure.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "clients/c/weir.h"
+
+enum { CONFIG_TEXT_SIZE = 256 };
+
+enum offset_reset { RESET_NONE, RESET_EARLIEST, RESET_LATEST };
+
+struct config {
+    // client
+    char client_id[CONFIG_TEXT_SIZE];
+    int64_t request_timeout_ms;
+    int64_t connection_setup_timeout_ms;
+    int64_t send_buffer_bytes;
+    int64_t receive_buffer_bytes;
+    int64_t reconnect_backoff_ms;
+    int64_t reconnect_backoff_max_ms;
+    int64_t retry_backoff_ms;
+    int64_t retry_backoff_max_ms;
+    int64_t metadata_max_age_ms;
+    int64_t topic_propagation_max_ms;
+    int64_t max_in_flight;
+    int64_t receive_message_max_bytes;
+    // producer
+    int64_t acks; // -1, 0, 1
+    int64_t compression_type; // enum batch_codec
+    int64_t compression_level;
+    int64_t batch_size;
+    int64_t linger_ms;
+    int64_t message_max_bytes;
+    int64_t max_request_size;
+    int64_t buffer_memory;
+    int64_t retries;
+    int64_t delivery_timeout_ms;
+    int64_t max_in_flight_per_partition;
+    int64_t allow_auto_create_topics;
+    // consumer
+    char group_id[CONFIG_TEXT_SIZE];
+    int64_t auto_offset_reset; // enum offset_reset
+    int64_t fetch_min_bytes;
+    int64_t fetch_max_wait_ms;
+    int64_t fetch_max_bytes;
+    int64_t max_partition_fetch_bytes;
+    int64_t check_crcs;
+};
+
+// The values of `config`, or all defaults for NULL.
+struct config config_values(const struct weir_config *config);

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside the consumer: what it is assigned, what was fetched, and what the files consumer.c,
+// fetcher.c and starts.c share.
+#pragma once
+
+#include "clients/c/connection.h"
+#include "clients/c/offsets.h"
+#include "protocol/record_batch.h"
+
+// Where an assignment stands on its way to its records.
+enum assignment_state {
+    ASSIGNMENT_NEEDS_STORED, // its start is the committed offset, not asked for yet
+    ASSIGNMENT_NEEDS_LOOKUP, // its start is the beginning or the end, not asked for yet
+    ASSIGNMENT_LOOKING,      // asked
+    ASSIGNMENT_FETCHING,     // fetch_offset is known
+    ASSIGNMENT_FAILED,       // `error` says why; rests until sought
+    ASSIGNMENT_REMOVED,
+};
+
+// Never freed before the consumer is: requests and fetched bytes refer to it. What they hold counts
+// only while their generation is still the assignment's.
+struct assignment {
+    struct list link;
+    struct metadata_topic *topic;
+    int32_t partition;
+    enum assignment_state state;
+    uint64_t generation; // rises whenever reading starts anew
+    bool paused;
+    bool asked;          // part of a fetch request under way
+    uint32_t unread;     // parts of fetched answers that are not read to their end
+    int64_t start;       // WEIR_BEGINNING, WEIR_END or WEIR_STORED: for the looking states
+    int64_t position;    // offset of the next record to hand out
+    int64_t fetch_offset; // and of the next one to fetch
+    int64_t low, high;
+    int32_t fetch_limit; // bytes to ask for
+    uint64_t retry_at_ns;
+    uint32_t failures; // in a row
+    int error;
+    bool error_reported;
+    char *reason; // a sentence for `error`, or NULL
+};
+
+// What one answer brought for one partition: whole batches.
+struct part {
+    struct assignment *assignment;
+    uint64_t generation;
+    const uint8_t *at;
+    const uint8_t *end;
+};
+
+// One answer with records.
+struct fetched {
+    struct list node;
+    struct buffer *buffer;
+    size_t size;
+    size_t part_count;
+    size_t part_at; // the one being read
+    struct part parts[];
+};
+
+// What one broker is asked for.
+struct fetcher {
+    struct request request; // one at a time
+    struct list link;
+    struct weir_consumer *consumer;
+    struct node *node;
+    bool under_way;
+    size_t asked_count;
+    size_t asked_capacity;
+    struct asked_partition {
+        struct assignment *assignment;
+        uint64_t generation;
+        int32_t limit;
+    } *asked; // by topic
+    bool topic_ids;
+};
+
+// A lookup of starting points under way.
+struct start_lookup {
+    struct list link;
+    struct weir_consumer *consumer;
+    struct offset_lookup lookup;
+    struct offset_batch stored;
+    bool committed; // asks the coordinator (`stored`), not the leaders (`lookup`)
+    size_t count;
+    struct assignment **assignments;
+    uint64_t *generations;
+    struct weir_offset_query *queries;
+    struct weir_offset *offsets;
+};
+
+struct weir_consumer {
+    struct worker worker;
+    struct weir_client *client;
+    struct config config;
+    struct coordinator coordinator;
+    struct timer timer;       // the next partition or broker to be tried again
+    struct list assignments;  // those fetched last at the end, for fairness
+    struct list fetchers;
+    struct list lookups;      // struct start_lookup
+    struct list fetched;      // answers not begun to read
+    size_t fetched_bytes;     // in `fetched` and `current`
+    struct fetched *current;  // the answer being read
+    struct batch_reader reader; // in the current part
+    int64_t batch_end;        // offset after the batch of `reader`
+    bool reading;             // `reader` is in a batch
+    struct arena inflated;    // records of compressed batches
+};
+
+// Finds an assignment, removed ones included. NULL for none.
+struct assignment *consumer_find(const struct weir_consumer *consumer, const char *topic,
+                                 int32_t partition);
+
+// Ends the reading of a partition with an error that weir_consumer_poll will report.
+void assignment_fail(struct weir_consumer *consumer, struct assignment *assignment, int error,
+                     const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+// Starts reading anew, from an offset or one of the places WEIR_BEGINNING, WEIR_END, WEIR_STORED.
+void assignment_start(struct weir_consumer *consumer, struct assignment *assignment,
+                      int64_t offset);
+
+// Starts anew where auto.offset.reset says; fails with `error` if that is "none".
+void assignment_reset(struct weir_consumer *consumer, struct assignment *assignment, int error);
+
+// starts.c: asks for the starting points that are needed.
+void starts_drive(struct weir_consumer *consumer);
+void starts_free(struct weir_consumer *consumer);
+
+// fetcher.c: sends the fetches that are due. Returns when to look again.
+uint64_t fetchers_drive(struct weir_consumer *consumer);
+void fetchers_free(struct weir_consumer *consumer);
+void fetched_free(struct weir_consumer *consumer, struct fetched *fetched);

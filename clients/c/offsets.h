@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Offsets of many partitions: looked up with their leaders (ListOffsets), stored and fetched with
+// their group's coordinator (OffsetCommit, OffsetFetch).
+#pragma once
+
+#include "clients/c/call.h"
+#include "clients/c/coordinator.h"
+
+// ListOffsets for any number of partitions: one request per leader, repeated for the partitions
+// whose leader has moved.
+struct offset_lookup {
+    struct weir_client *client;
+    struct weir_offset_query *queries; // topic names must outlive the lookup
+    size_t count;
+    uint64_t deadline_ns;
+    void (*done)(struct offset_lookup *lookup); // once, from the loop; may free the lookup
+
+    bool finished;
+    char detail[512]; // a sentence about the first failure
+    struct metadata_topic **topics; // of each query
+    bool *open;                     // not answered yet
+    struct list groups;             // requests under way
+    bool starting;                  // the round's requests are being made
+};
+
+// Starts. False when memory is short; nothing has happened then.
+bool offset_lookup_start(struct offset_lookup *lookup);
+
+// Ends without calling `done` and frees what the lookup holds; also to be called after the end.
+void offset_lookup_free(struct offset_lookup *lookup);
+
+// OffsetCommit or OffsetFetch for any number of partitions of one group: `offsets` is filled in by
+// the time the call is finished. The call is to be started or run by the maker, and offset_batch_free
+// called at the end.
+struct offset_batch {
+    struct call call;
+    const char *group;
+    struct weir_offset *offsets;
+    size_t *order; // indexes of `offsets`, by topic and partition
+    size_t count;
+};
+
+// Prepares a call; `commit` chooses which. False when memory is short.
+bool offset_batch_init(struct offset_batch *batch, struct coordinator *coordinator,
+                       struct weir_offset *offsets, size_t count, bool commit);
+void offset_batch_free(struct offset_batch *batch);
+
+// The first error among the offsets, WEIR_OK for none.
+int offset_batch_error(const struct offset_batch *batch);

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside the producer: its topics, its requests, and what producer.c and produce_request.c share.
+#pragma once
+
+#include "clients/c/batch_queue.h"
+#include "clients/c/connection.h"
+
+struct producer_topic {
+    char *name;
+    struct metadata_topic *metadata;
+    struct batch_queue **queues; // by partition; NULL until used
+    int32_t queue_count;
+    int32_t sticky;       // where messages without key go at present, -1 for nowhere yet
+    struct list unplaced; // messages that came before the partitions were known
+    struct list link;     // in producer->unplaced while there are any
+};
+
+// What a producer has under way with one broker.
+struct producer_node {
+    struct list link;
+    struct node *node;
+    uint32_t in_flight;               // requests
+    struct produce_request *building; // in this round of producer_drive, or NULL
+};
+
+struct produce_request {
+    struct request request;
+    struct list link; // in producer->requests or producer->spare_requests
+    struct weir_producer *producer;
+    struct producer_node *node;
+    struct batch **batches; // by topic and partition; NULL once answered
+    size_t batch_count;
+    size_t batch_capacity;
+    size_t bytes; // of all batches
+    bool topic_ids; // all topics have one
+};
+
+struct weir_producer {
+    struct worker worker;
+    struct weir_client *client;
+    struct config config;
+    struct batch_limits limits;
+    struct timer timer;
+    struct map topics; // struct producer_topic by name
+    struct producer_topic *last_topic;
+    struct list active;   // batch queues with something to send
+    struct list unplaced; // topics with unplaced messages
+    struct list nodes;    // struct producer_node
+    struct list requests; // submitted
+    struct list spare_requests;
+    struct list finished; // batches to be reported
+    struct list spare;    // batches for reuse
+    size_t spare_bytes;
+    size_t used_bytes;    // of buffer.memory
+    size_t queued;        // messages not yet reported
+    bool completed; // a batch was filled and not yet offered to the network
+    bool flushing;
+    int first_error; // since the last flush
+    void (*delivered)(void *context, const struct weir_delivery *delivery);
+    void *context;
+};
+
+// A request for this round with room for `bytes` more; NULL when the broker has as many requests
+// in flight as allowed, or memory is short.
+struct produce_request *produce_request_for(struct weir_producer *producer, struct node *node,
+                                            size_t bytes);
+
+// Adds a batch that was taken from its queue. False when memory is short or compressing failed:
+// the batch is then still the caller's, its error and reason set.
+bool produce_request_add(struct produce_request *request, struct batch *batch);
+
+// Submits what was built in this round.
+void produce_request_submit_all(struct weir_producer *producer);
+
+// Frees all requests; their batches are done with WEIR_ERR_ABANDONED.
+void produce_request_free_all(struct weir_producer *producer);
+
+// A batch's fate. It has left its queue; it belongs to the producer again.
+void producer_batch_done(struct weir_producer *producer, struct batch *batch, int error);
