@@ -23,7 +23,6 @@ enum {
     STAMP_SIZE = 16,
     NS_PER_MS = 1000 * 1000,
     NS_PER_SECOND = 1000 * 1000 * 1000,
-    CLIENTS_MAX = 2,
 };
 
 static const unsigned char stamp_magic[8] = {'w', 'e', 'i', 'r', 'b', 'n', 'c', 'h'};
@@ -92,21 +91,18 @@ uint64_t bench_due_ns(const struct bench_settings *settings, uint64_t start_ns, 
     return start_ns + number / rate * NS_PER_SECOND + number % rate * NS_PER_SECOND / rate;
 }
 
-void bench_wait(struct weir_client *const *clients, size_t count, uint64_t until_ns)
+void bench_wait(const struct weir_client *client, uint64_t until_ns)
 {
-    struct pollfd fds[CLIENTS_MAX];
+    struct pollfd fd = {.fd = weir_fd(client), .events = POLLIN};
     uint64_t now_ns = clock_monotonic_ns();
     uint64_t wait_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+    int timeout_ms = weir_timeout_ms(client);
 
-    for (size_t i = 0; i < count && i < CLIENTS_MAX; i++) {
-        int timeout_ms = weir_timeout_ms(clients[i]);
-        if (timeout_ms >= 0 && (uint64_t)timeout_ms * NS_PER_MS < wait_ns)
-            wait_ns = (uint64_t)timeout_ms * NS_PER_MS;
-        fds[i] = (struct pollfd){.fd = weir_fd(clients[i]), .events = POLLIN};
-    }
+    if (timeout_ms >= 0 && (uint64_t)timeout_ms * NS_PER_MS < wait_ns)
+        wait_ns = (uint64_t)timeout_ms * NS_PER_MS;
     struct timespec timeout = {.tv_sec = (time_t)(wait_ns / NS_PER_SECOND),
                                .tv_nsec = (long)(wait_ns % NS_PER_SECOND)};
-    ppoll(fds, count, &timeout, NULL);
+    ppoll(&fd, 1, &timeout, NULL);
 }
 
 static const char *const acks_names[] = {"all", "1", "0"};

@@ -67,8 +67,9 @@ uint64_t bench_wall_ns(void);
 // When message number `index` is due; `start_ns` for all of them without a rate.
 uint64_t bench_due_ns(const struct bench_settings *settings, uint64_t start_ns, int64_t index);
 
-// Waits until `until_ns` or until one of the clients has something to do; then does not drive them.
-void bench_wait(struct weir_client *const *clients, size_t count, uint64_t until_ns);
+// Waits until `until_ns` or until the client has something to do, but does not drive it. Precise to
+// microseconds, which weir_poll's time-out is not.
+void bench_wait(const struct weir_client *client, uint64_t until_ns);
 
 // A client set up as the options say. NULL after having reported why, with *code set; otherwise
 // *config is the caller's.

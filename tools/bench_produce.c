@@ -106,9 +106,9 @@ static int produce(struct producing *run, struct progress *progress)
         if (may_send && due_ns < until_ns)
             until_ns = due_ns;
         if (until_ns < run->end_ns)
-            bench_wait(&run->client, 1, until_ns);
+            bench_wait(run->client, until_ns);
         else
-            bench_wait(&run->client, 1, run->end_ns);
+            bench_wait(run->client, run->end_ns);
         now_ns = clock_monotonic_ns();
     }
     return WEIR_OK;

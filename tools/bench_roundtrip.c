@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One message at a time: how long until it is acknowledged, and how long until a consumer that
-// waits at the end of the topic has it. Producer and consumer have a client each, because answers
-// on one connection come in the order of the requests: a waiting fetch would hold up the
-// acknowledgement.
+// waits at the end of the topic has it.
 //
 // Invariant: message i + 1 is sent only after message i has been acknowledged and received.
 #include "tools/bench.h"
@@ -22,7 +20,7 @@ struct roundtrip {
     struct bench *bench;
     struct bench_result *acknowledged;
     struct bench_result *received;
-    struct weir_client *clients[2]; // producing, consuming
+    struct weir_client *client;
     struct weir_producer *producer;
     struct weir_consumer *consumer;
     uint64_t from_ns;
@@ -74,17 +72,16 @@ static int send_one(struct roundtrip *run, uint64_t from_ns)
     return weir_produce(run->producer, run->bench->topic, 0, &message);
 }
 
-// Drives both clients until the message is back or nobody wants to wait any longer.
+// Drives the client until the message is back or nobody wants to wait any longer.
 static int await_one(struct roundtrip *run)
 {
     while ((!run->is_acknowledged || !run->is_received) && run->error == WEIR_OK &&
            !interrupt_requested()) {
-        weir_poll(run->clients[0], 0);
         int error = take_records(run);
         if (error != WEIR_OK)
             return error;
         if (!run->is_acknowledged || !run->is_received)
-            bench_wait(run->clients, 2, clock_monotonic_ns() + WAIT_NS);
+            bench_wait(run->client, clock_monotonic_ns() + WAIT_NS);
     }
     return run->error;
 }
@@ -102,9 +99,8 @@ static int measure(struct roundtrip *run, struct progress *progress)
         uint64_t due_ns = bench_due_ns(settings, start_ns, i);
         uint64_t now_ns;
         while ((now_ns = clock_monotonic_ns()) < due_ns && !interrupt_requested()) {
-            bench_wait(run->clients, 2, due_ns);
-            weir_poll(run->clients[0], 0);
-            weir_poll(run->clients[1], 0);
+            bench_wait(run->client, due_ns);
+            weir_poll(run->client, 0);
         }
         if (now_ns >= end_ns || interrupt_requested())
             break;
@@ -122,35 +118,31 @@ static int fail(struct roundtrip *run, int error)
 {
     if (run->error != WEIR_OK)
         return app_fail(run->bench->app, app_exit_code(run->error), "%s", run->reason);
-    return app_fail_client(run->bench->app, run->clients[1], error);
+    return app_fail_client(run->bench->app, run->client, error);
 }
 
 // The consumer must stand at the end before the first message is sent.
 static int place_consumer(struct roundtrip *run)
 {
     struct weir_offset_query query = {.topic = run->bench->topic, .at = WEIR_END};
-    int error = weir_list_offsets(run->clients[1], &query, 1, SETUP_MS);
+    int error = weir_list_offsets(run->client, &query, 1, SETUP_MS);
 
     if (error == WEIR_OK)
         error = weir_consumer_assign(run->consumer, run->bench->topic, 0, query.offset);
     return error;
 }
 
-static int open_clients(struct roundtrip *run)
+static int open_client(struct roundtrip *run)
 {
+    struct weir_config *config = NULL;
     int code = 0;
 
-    for (size_t i = 0; i < 2; i++) {
-        struct weir_config *config = NULL;
-        run->clients[i] = bench_connect(run->bench, &config, &code);
-        if (run->clients[i] == NULL)
-            return code;
-        if (i == 0)
-            run->producer = weir_producer_new(run->clients[i], config);
-        else
-            run->consumer = weir_consumer_new(run->clients[i], config);
-        weir_config_free(config);
-    }
+    run->client = bench_connect(run->bench, &config, &code);
+    if (run->client == NULL)
+        return code;
+    run->producer = weir_producer_new(run->client, config);
+    run->consumer = weir_consumer_new(run->client, config);
+    weir_config_free(config);
     if (run->producer == NULL || run->consumer == NULL)
         return app_fail(run->bench->app, EXIT_FAILED, "out of memory");
     weir_producer_on_delivery(run->producer, delivery_done, run);
@@ -167,7 +159,7 @@ int bench_roundtrip(struct bench *bench, struct bench_result *acknowledged,
         .received = received,
     };
     struct progress progress;
-    int code = open_clients(&run);
+    int code = open_client(&run);
 
     if (code == 0) {
         progress_start(&progress, bench->app->err, progress_wanted(bench->app->err), "measured",
@@ -185,7 +177,6 @@ int bench_roundtrip(struct bench *bench, struct bench_result *acknowledged,
     }
     weir_producer_free(run.producer);
     weir_consumer_free(run.consumer);
-    weir_client_free(run.clients[0]);
-    weir_client_free(run.clients[1]);
+    weir_client_free(run.client);
     return code;
 }

@@ -26,19 +26,32 @@ static char *copy_text(const struct paragraph *sound, size_t extra)
     return text;
 }
 
+// The place where a line begins with `prefix`, or NULL.
+static char *find_line(char *text, const char *prefix)
+{
+    size_t size = strlen(prefix);
+    char *line = text;
+
+    while (line != NULL && strncmp(line, prefix, size) != 0) {
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    return line;
+}
+
 static char *without_field(const struct paragraph *sound, const char *field, size_t *size)
 {
     char *text = copy_text(sound, 0);
-    char *at = text != NULL ? strstr(text, field) : NULL;
+    char *line = text != NULL ? find_line(text, field) : NULL;
 
-    if (text == NULL)
-        return NULL;
-    if (at != NULL && (at == text || at[-1] == '\n')) {
-        char *next = strchr(at, '\n');
+    if (line != NULL) {
+        char *next = strchr(line, '\n');
         if (next != NULL)
-            memmove(at, next + 1, strlen(next + 1) + 1);
+            memmove(line, next + 1, strlen(next + 1) + 1);
+        else
+            *line = '\0';
     }
-    *size = strlen(text);
+    *size = text != NULL ? strlen(text) : 0;
     return text;
 }
 
@@ -55,12 +68,12 @@ static char *lose_version(const struct paragraph *sound, size_t *size)
 static char *cut_in_the_middle(const struct paragraph *sound, size_t *size)
 {
     char *text = copy_text(sound, 0);
-    char *at = text != NULL ? strstr(text, "\nArchitecture: ") : NULL;
+    char *at = text != NULL ? find_line(text, "Architecture: ") : NULL;
 
     if (text == NULL)
         return NULL;
     if (at != NULL)
-        at[strlen("\nArchi")] = '\0';
+        at[strlen("Archi")] = '\0';
     *size = strlen(text);
     return text;
 }
@@ -96,7 +109,7 @@ static char *repeat_a_field(const struct paragraph *sound, size_t *size)
 static char *spoil_name(const struct paragraph *sound, size_t *size)
 {
     char *text = copy_text(sound, 0);
-    char *at = text != NULL ? strstr(text, "Package: ") : NULL;
+    char *at = text != NULL ? find_line(text, "Package: ") : NULL;
 
     if (text == NULL)
         return NULL;
@@ -109,12 +122,12 @@ static char *spoil_name(const struct paragraph *sound, size_t *size)
 static char *spoil_size(const struct paragraph *sound, size_t *size)
 {
     char *text = copy_text(sound, 0);
-    char *at = text != NULL ? strstr(text, "\nInstalled-Size: ") : NULL;
+    char *at = text != NULL ? find_line(text, "Installed-Size: ") : NULL;
 
     if (text == NULL)
         return NULL;
     if (at != NULL)
-        at[strlen("\nInstalled-Size: ")] = '~';
+        at[strlen("Installed-Size: ")] = '~';
     *size = strlen(text);
     return text;
 }
