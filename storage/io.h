@@ -97,10 +97,16 @@ struct io {
 // forbids io_uring).
 int io_uring_create(unsigned entries, struct io **out, const char **why);
 
-// How many worker threads the kernel runs for this process's rings now. It keeps one for some
-// seconds after its last use, so more than 0 says that operations have lately left the thread that
-// submitted them, which is slow. The kernel does not tell which operations those were.
-unsigned io_uring_worker_threads(void);
+// Operations that cannot be done without blocking are moved by the kernel to worker threads, which
+// makes them several times slower. It does not tell which ones; but the workers can be watched.
+struct io_uring_workers {
+    unsigned threads; // alive now, of all rings of the process; after the first move, one stays
+    uint64_t runs;    // how often these have gone back to sleep: about one per operation moved,
+                      // less when many come at once
+};
+
+// Any thread; reads /proc, so not for every request.
+struct io_uring_workers io_uring_workers(void);
 
 // No operation may be pending.
 void io_destroy(struct io *io);

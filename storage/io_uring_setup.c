@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -117,23 +118,33 @@ int io_uring_setup_ring(struct uring *uring, unsigned entries, const char **why)
     return 0;
 }
 
+// Adds the thread up if it is a worker.
 static int count_worker(void *context, const char *thread)
 {
+    struct io_uring_workers *workers = context;
     char path[64];
-    char name[16] = "";
-    snprintf(path, sizeof(path), "/proc/self/task/%.20s/comm", thread);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    char line[128];
+    snprintf(path, sizeof(path), "/proc/self/task/%.20s/status", thread);
+    FILE *status = fopen(path, "re");
+    if (!status)
         return 0; // it has ended meanwhile
-    if (read(fd, name, sizeof(name) - 1) > 0 && strncmp(name, "iou-wrk-", 8) == 0)
-        ++*(unsigned *)context;
-    close(fd);
+    bool is_worker = false;
+    unsigned long long runs = 0;
+    while (fgets(line, sizeof(line), status)) {
+        if (strncmp(line, "Name:\tiou-wrk-", 14) == 0)
+            is_worker = true;
+        else if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+            runs = strtoull(line + 24, NULL, 10);
+    }
+    fclose(status);
+    workers->threads += is_worker;
+    workers->runs += is_worker ? runs : 0;
     return 0;
 }
 
-unsigned io_uring_worker_threads(void)
+struct io_uring_workers io_uring_workers(void)
 {
-    unsigned count = 0;
-    io_system_list_directory(NULL, "/proc/self/task", count_worker, &count);
-    return count;
+    struct io_uring_workers workers = {0};
+    io_system_list_directory(NULL, "/proc/self/task", count_worker, &workers);
+    return workers;
 }

@@ -558,12 +558,28 @@ Test(storage, io_uring_one_system_call_per_run)
     io_destroy(io);
 }
 
-Test(storage, io_uring_counts_no_workers_where_there_are_none)
+// A sync always goes to a worker, on every kernel and file system.
+Test(storage, io_uring_workers_are_seen_at_work)
 {
-    cr_expect_eq(io_uring_worker_threads(), 0);
     struct io *io = create();
     io_run(io, 0);
-    cr_expect_eq(io_uring_worker_threads(), 0);
+    cr_expect_eq(io_uring_workers().threads, 0);
+    char path[] = "/tmp/weir_io_XXXXXX";
+    int fd = mkstemp(path);
+    struct io_op op = {0};
+    uint64_t before = 0;
+    for (int i = 0; i < 2; i++) {
+        for (int j = 0; j < 20; j++) {
+            io_sync(io, &op, fd, false);
+            cr_assert_eq(io_wait(io, &op), 0);
+        }
+        struct io_uring_workers workers = io_uring_workers();
+        cr_expect_geq(workers.threads, 1);
+        cr_expect_gt(workers.runs, before);
+        before = workers.runs;
+    }
+    close(fd);
+    unlink(path);
     io_destroy(io);
 }
 
