@@ -12,7 +12,7 @@
 #include "tools/progress.h"
 #include "tools/topic_reader.h"
 
-enum { WAIT_MS = 250 };
+enum { WAIT_MS = 250, REDRAW_EVERY = 1024 };
 
 struct consume_settings {
     int64_t partition;
@@ -41,6 +41,8 @@ static int print_records(struct topic_reader *reader, const struct consume_setti
             bytes += (int64_t)(record.key.size + record.value.size);
             if (++printed == options->count)
                 return 0;
+            if (printed % REDRAW_EVERY == 0)
+                progress_update(progress, printed, bytes);
             if (ferror(app->out) || interrupt_requested())
                 break;
         }

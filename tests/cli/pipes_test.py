@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pipes, signals and terminals: weir among other programs."""
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+import unittest
+
+from command import CommandTest
+
+PATIENCE = 30
+
+
+class Pipes(CommandTest):
+    def start(self, *arguments, **streams):
+        streams.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen(self.command(*arguments), env=self.environment(), **streams)
+
+    def read_line(self, process):
+        """The next line, for which the process may take its time."""
+        self.assertTrue(select.select([process.stdout], [], [], PATIENCE)[0], "no output came")
+        return process.stdout.readline()
+
+    def test_records_arrive_while_the_writer_goes_on(self):
+        self.weir("topic", "create", "live")
+        reader = self.start("consume", "live", stdout=subprocess.PIPE, bufsize=0)
+        writer = self.start("produce", "live", stdin=subprocess.PIPE, bufsize=0)
+        for i in range(5):
+            writer.stdin.write(b"line %d\n" % i)
+            self.assertEqual(self.read_line(reader), b"line %d\n" % i)
+        writer.stdin.close()
+        self.assertEqual(writer.wait(PATIENCE), 0)
+        reader.send_signal(signal.SIGINT)
+        self.assertEqual(reader.wait(PATIENCE), 0, "Ctrl-C is how following is left")
+        reader.stdout.close()
+
+    def test_tail_follows(self):
+        self.weir("produce", "followed", data=b"old 1\nold 2\nold 3\n")
+        tail = self.start("tail", "followed", "-n", "2", stdout=subprocess.PIPE, bufsize=0)
+        self.assertEqual(self.read_line(tail), b"old 2\n")
+        self.assertEqual(self.read_line(tail), b"old 3\n")
+        self.weir("produce", "followed", data=b"new\n")
+        self.assertEqual(self.read_line(tail), b"new\n")
+        tail.send_signal(signal.SIGTERM)
+        self.assertEqual(tail.wait(PATIENCE), 0)
+        tail.stdout.close()
+
+    def test_a_closed_pipe_ends_quietly(self):
+        self.weir("produce", "many", data=b"a line of some length\n" * 200000)
+        reader = self.start("consume", "many", "-e", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        reader.stdout.read(100)
+        reader.stdout.close()
+        self.assertEqual(reader.wait(PATIENCE), -signal.SIGPIPE)
+        self.assertEqual(reader.stderr.read(), b"")
+        reader.stderr.close()
+
+    def test_a_full_disk_is_an_error(self):
+        self.weir("produce", "full", data=b"x\n")
+        with open("/dev/full", "wb") as full:
+            reader = self.start("consume", "full", "-e", stdout=full, stderr=subprocess.PIPE)
+            self.assertEqual(reader.wait(PATIENCE), 1)
+        self.assertIn(b"No space left", reader.stderr.read())
+        reader.stderr.close()
+
+    def test_interrupted_input_is_still_stored(self):
+        writer = self.start("produce", "cut", stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        writer.stdin.write(b"one\ntwo\n")
+        deadline = time.monotonic() + PATIENCE
+        while b"two" not in self.weir("consume", "cut", "-e"):
+            self.assertLess(time.monotonic(), deadline)
+        writer.stdin.write(b"three\n")
+        deadline = time.monotonic() + PATIENCE
+        while b"three" not in self.weir("consume", "cut", "-e"):
+            self.assertLess(time.monotonic(), deadline)
+        writer.send_signal(signal.SIGINT)
+        self.assertEqual(writer.wait(PATIENCE), 130)
+        self.assertEqual(writer.stderr.read(), b"")
+        self.assertEqual(self.weir("consume", "cut", "-e"), b"one\ntwo\nthree\n")
+        writer.stdin.close()
+        writer.stderr.close()
+
+    def test_an_interrupted_read_with_an_end_says_so(self):
+        self.weir("topic", "create", "endless")
+        reader = self.start("consume", "endless", "-n", "5", stdout=subprocess.PIPE)
+        time.sleep(0.3)
+        reader.send_signal(signal.SIGINT)
+        self.assertEqual(reader.wait(PATIENCE), 130)
+        reader.stdout.close()
+
+    def test_through_a_pipeline(self):
+        lines = b"".join(b"%d\n" % i for i in range(100000))
+        self.weir("produce", "stage-1", data=lines)
+        reader = self.start("consume", "stage-1", "-e", stdout=subprocess.PIPE)
+        filter_ = subprocess.Popen(["grep", "7$"], stdin=reader.stdout, stdout=subprocess.PIPE)
+        writer = self.start("produce", "stage-2", stdin=filter_.stdout)
+        reader.stdout.close()
+        filter_.stdout.close()
+        self.assertEqual([writer.wait(PATIENCE), filter_.wait(PATIENCE), reader.wait(PATIENCE)],
+                         [0, 0, 0])
+        self.assertEqual(self.weir("consume", "stage-2", "-e"),
+                         b"".join(b"%d\n" % i for i in range(7, 100000, 10)))
+
+    def test_the_broker_goes_and_comes_back_while_lines_flow(self):
+        writer = self.start("produce", "bumpy", stdin=subprocess.PIPE)
+        first = b"".join(b"%d\n" % i for i in range(20000))
+        writer.stdin.write(first)
+        writer.stdin.flush()
+        self.broker.kill()
+        writer.stdin.write(b"after\n")
+        writer.stdin.flush()
+        self.broker.start()
+        writer.stdin.close()
+        self.assertEqual(writer.wait(PATIENCE), 0)
+        # A batch whose answer was lost is sent again: what is stored may repeat, and misses nothing.
+        seen = self.weir("consume", "bumpy", "-e").splitlines()
+        self.assertEqual(set(seen), set(first.splitlines()) | {b"after"})
+        self.assertEqual(list(dict.fromkeys(seen)), first.splitlines() + [b"after"])
+
+    def test_progress_is_for_terminals(self):
+        """A long read with standard error on a terminal shows how far it is, and cleans up."""
+        self.weir("produce", "watched", data=b"some line\n" * 300000)
+        master, slave = pty.openpty()
+        # Slow enough to be drawn at least once: the reader of the pipe takes its time.
+        reader = self.start("consume", "watched", "-e", stdout=subprocess.PIPE, stderr=slave)
+        os.close(slave)
+        shown = b""
+        deadline = time.monotonic() + PATIENCE
+        while reader.poll() is None and time.monotonic() < deadline:
+            if select.select([master], [], [], 0)[0]:
+                shown += os.read(master, 65536)
+            os.read(reader.stdout.fileno(), 20000)
+            time.sleep(0.005)
+        self.assertEqual(reader.wait(PATIENCE), 0)
+        reader.stdout.close()
+        while select.select([master], [], [], 0)[0]:
+            try:
+                shown += os.read(master, 65536)
+            except OSError:
+                break
+        os.close(master)
+        self.assertIn(b"records (", shown)
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-60:])
+
+
+if __name__ == "__main__":
+    unittest.main()
