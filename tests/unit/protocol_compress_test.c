@@ -218,6 +218,14 @@ Test(protocol, compress_reads_sizes_that_snappy_claims_with_distrust)
                  BATCH_BAD_COMPRESSION);
     cr_expect_eq(inflate_only(CODEC_SNAPPY, span_of("\x80\x80\x80\x80\x80\x20\x00x", 8), MIB),
                  BATCH_BAD_COMPRESSION);
+    struct arena arena;
+    struct span out;
+    arena_init(&arena, MIB);
+    cr_expect_eq(
+        compress_inflate(CODEC_SNAPPY, span_of("\x80\x80\x40\x00x", 5), &arena, MIB, NULL, &out),
+        BATCH_BAD_COMPRESSION);
+    cr_expect_eq(arena.used, 0, "five bytes cannot be a mebibyte: no memory is taken for them");
+    arena_free(&arena);
     // Many blocks that fit one by one, but not together.
     enum { BLOCKS = 9, BLOCK = 200000 };
     struct span in = content(ZEROS, BLOCK);

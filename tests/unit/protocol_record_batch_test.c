@@ -299,6 +299,10 @@ Test(protocol, record_batch_builder_limit)
     cr_assert_eq(builder.base_timestamp, -7);
     cr_assert_eq(builder.max_timestamp, -7);
     batch_builder_free(&builder);
+    batch_builder_init(&builder, 33);
+    cr_assert_eq(batch_builder_add(&builder, 5, absent, value, NULL, 0), BATCH_OK);
+    cr_assert_eq(batch_builder_add(&builder, 5, absent, value, NULL, 0), BATCH_TOO_LARGE);
+    batch_builder_free(&builder);
 }
 
 Test(protocol, record_batch_bound_holds)
@@ -523,7 +527,8 @@ Test(protocol, record_batch_malformed_records)
         {"length beyond the batch", "\x0e\0\0\0\1\1\0", 7, BATCH_BAD_RECORD},
         {"length of 2 GiB", "\xfe\xff\xff\xff\x0f\0\0\0\1\1\0", 11, BATCH_BAD_RECORD},
         {"length of 6 bytes", "\x8c\x80\x80\x80\x80\0\0\0\0\1\1\0", 12, BATCH_BAD_RECORD},
-        {"length above 32 bits", "\x8c\x80\x80\x80\x10\0\0\0\1\1\0", 11, BATCH_BAD_RECORD},
+        {"length above 32 bits", "\x8c\x80\x80\x80\x20\0\0\0\1\1\0", 11, BATCH_BAD_RECORD},
+        {"negative length at the end", "\xff\xff\xff\xff\x0f\0\0", 7, BATCH_BAD_RECORD},
         {"negative offset delta", "\x0c\0\0\1\1\1\0", 7, BATCH_BAD_RECORD},
         {"offset delta beyond the last", "\x0c\0\0\2\1\1\0", 7, BATCH_BAD_RECORD},
         {"key length -2", "\x0c\0\0\0\3\1\0", 7, BATCH_BAD_RECORD},
