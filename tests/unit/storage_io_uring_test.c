@@ -9,8 +9,11 @@
 #include <linux/seccomp.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -407,6 +410,42 @@ Test(storage, io_uring_short_writes_are_continued)
     cr_expect_eq(sqe.addr, (uintptr_t)(data + 35));
     cr_expect(io_uring_op_settle(&op, 65));
     cr_expect_eq(op.result, 100);
+}
+
+// Seen by this process only, so it is gone with it.
+static void mount_small(const char *directory)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", directory, "tmpfs", 0, "size=64k") < 0) {
+        rmdir(directory);
+        cr_skip("only root may mount a small file system");
+    }
+}
+
+Test(storage, io_uring_a_full_file_system_is_a_result)
+{
+    char directory[] = "/tmp/weir_io_XXXXXX";
+    char path[64];
+    cr_assert_not_null(mkdtemp(directory));
+    mount_small(directory);
+    snprintf(path, sizeof(path), "%s/file", directory);
+    struct io *io = create();
+    char *data = calloc(1, MIB);
+    int fd = io_open_wait(io, path, O_RDWR | O_CREAT, 0644);
+    cr_assert_geq(fd, 0);
+    cr_expect_eq(io_write_wait(io, fd, data, MIB, 0, true), -ENOSPC, "after a short write");
+    cr_expect_gt(io_file_size(io, fd), 0);
+    struct io_op op = {0};
+    io_allocate(io, &op, fd, 0, MIB);
+    cr_expect_eq(io_wait(io, &op), -ENOSPC);
+    io_truncate(io, &op, fd, 0);
+    cr_assert_eq(io_wait(io, &op), 0);
+    cr_expect_eq(io_write_wait(io, fd, data, 4096, 0, true), 4096, "there is space again");
+    cr_expect_eq(io_close_wait(io, fd), 0);
+    io_destroy(io);
+    free(data);
+    umount(directory);
+    rmdir(directory);
 }
 
 // What an acknowledgement rests on.
