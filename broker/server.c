@@ -34,13 +34,16 @@ int server_meet(struct server *server, int error, const char *why)
     if (++server->arrived == server->shard_count) {
         server->arrived = 0;
         server->meetings++;
+        // Kept apart from `failure`, which a quick shard may set again before a slow one has left;
+        // the next meeting cannot end before that.
+        server->outcome = server->failure;
         pthread_cond_broadcast(&server->met);
     }
     while (meeting == server->meetings)
         pthread_cond_wait(&server->met, &server->mutex);
-    int failure = server->failure;
+    int outcome = server->outcome;
     pthread_mutex_unlock(&server->mutex);
-    return failure;
+    return outcome;
 }
 
 int server_listen(struct server *server, struct shard *shard, char *why, size_t why_size)

@@ -31,6 +31,7 @@ struct server {
     uint64_t meetings;         // that have ended
     int failure;               // the first error that any shard brought to a meeting
     char why[SERVER_WHY_SIZE]; // and its sentence
+    int outcome;               // of the last meeting that has ended
     bool serving;
     uint32_t finished_threads;
 };
