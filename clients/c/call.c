@@ -124,7 +124,8 @@ static bool call_request_done(struct request *request, int error, struct reply *
             return false;
         }
     }
-    if (error && weir_error_retriable(error)) {
+    bool final = error == WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION && call->missing_is_final;
+    if (weir_error_retriable(error) && !final) {
         call_learn(call, error);
         call_retry(call, error);
     } else {

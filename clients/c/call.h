@@ -31,6 +31,7 @@ struct call {
     int32_t partition;
     struct coordinator *coordinator;
     uint64_t deadline_ns;
+    bool missing_is_final; // UNKNOWN_TOPIC_OR_PARTITION is an answer, not a reason to repeat
     void (*encode)(struct call *call, struct kp_writer *writer);
     int (*decode)(struct call *call, struct reply *reply);
     void (*done)(struct call *call);
