@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +48,7 @@ struct world {
     struct log_config config;
     struct log_recovery recovery;
     size_t tail_cache_bytes;
-    const char *directory;
+    char directory[64];
     struct random random;
     struct model model;
     uint32_t in_flight;
@@ -69,21 +70,35 @@ static inline const char *world_log_directory(void)
     return "topics/orders/3-AQIDBP_-AAAAAAAAAAAAAA";
 }
 
-static inline void world_begin(struct world *world, uint64_t seed)
+static inline void world_init(struct world *world, uint64_t seed)
 {
     *world = (struct world){
         .seed = seed,
         .tail_cache_bytes = 4 * MIB,
-        .directory = "/data",
         .config = {.segment_bytes = 1 << 30,
                    .segment_ms = -1,
                    .retention_bytes = -1,
                    .retention_ms = -1},
         .random = {.state = seed * 7919},
     };
+    world->pool = pool_create(256 * MIB);
+}
+
+static inline void world_begin(struct world *world, uint64_t seed)
+{
+    world_init(world, seed);
+    strcpy(world->directory, "/data");
     world->sim = sim_create(seed);
     world->io = sim_io(world->sim);
-    world->pool = pool_create(256 * MIB);
+}
+
+static inline void world_begin_real(struct world *world)
+{
+    world_init(world, 1);
+    strcpy(world->directory, "/tmp/weir_log_XXXXXX");
+    cr_assert(mkdtemp(world->directory) != NULL);
+    const char *why = NULL;
+    cr_assert_eq(io_uring_create(64, &world->io, &why), 0, "%s", why ? why : "");
 }
 
 static inline int world_open_store(struct world *world)
@@ -122,11 +137,24 @@ static inline void model_free(struct model *model)
     *model = (struct model){0};
 }
 
+static inline int world_remove_entry(const char *path, const struct stat *status, int type,
+                                     struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
 static inline void world_end(struct world *world)
 {
     model_free(&world->model);
-    if (world->sim)
+    if (world->sim) {
         sim_destroy(world->sim);
+    } else {
+        io_destroy(world->io);
+        nftw(world->directory, world_remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    }
     pool_destroy(world->pool);
 }
 
@@ -382,4 +410,68 @@ static inline void world_segment_path(const struct world *world, int64_t base, c
 {
     snprintf(to, 256, "%s/%s/%020" PRId64 "%s", world->directory, world_log_directory(), base,
              suffix);
+}
+
+// --- files behind the log's back
+
+static inline void world_remove_file(struct world *world, int64_t base, const char *suffix)
+{
+    char path[256];
+    world_segment_path(world, base, suffix, path);
+    struct io_op op = {0};
+    io_unlink(world->io, &op, path, false);
+    cr_assert_eq(io_wait(world->io, &op), 0, "%s", path);
+}
+
+static inline bool world_has_file(struct world *world, int64_t base, const char *suffix)
+{
+    char path[256];
+    world_segment_path(world, base, suffix, path);
+    int fd = io_open_wait(world->io, path, O_RDONLY, 0);
+    if (fd >= 0)
+        io_close_wait(world->io, fd);
+    return fd >= 0;
+}
+
+static inline void world_overwrite(struct world *world, int64_t base, const char *suffix,
+                                   uint64_t position, const void *bytes, size_t size)
+{
+    char path[256];
+    world_segment_path(world, base, suffix, path);
+    int fd = io_open_wait(world->io, path, O_RDWR | O_CREAT, 0644);
+    cr_assert_geq(fd, 0, "%s", path);
+    cr_assert_eq(io_write_wait(world->io, fd, bytes, size, position, true), (int64_t)size);
+    io_close_wait(world->io, fd);
+}
+
+static inline void world_flip(struct world *world, int64_t base, const char *suffix, uint64_t bit)
+{
+    char path[256];
+    world_segment_path(world, base, suffix, path);
+    cr_assert_eq(sim_flip(world->sim, path, bit), 0, "%s", path);
+}
+
+static inline void world_peek(struct world *world, int64_t base, uint64_t position, void *to,
+                              size_t size)
+{
+    char path[256];
+    world_segment_path(world, base, ".log", path);
+    int fd = io_open_wait(world->io, path, O_RDONLY, 0);
+    cr_assert_geq(fd, 0, "%s", path);
+    cr_assert_eq(io_read_wait(world->io, fd, to, size, position), (int64_t)size);
+    io_close_wait(world->io, fd);
+}
+
+static inline void world_make_durable(struct world *world, int64_t base, const char *suffix)
+{
+    char path[256];
+    world_segment_path(world, base, suffix, path);
+    int fd = io_open_wait(world->io, path, O_RDWR, 0);
+    cr_assert_geq(fd, 0, "%s", path);
+    struct io_op op = {0};
+    io_sync(world->io, &op, fd, false);
+    cr_assert_eq(io_wait(world->io, &op), 0);
+    io_close_wait(world->io, fd);
+    snprintf(path, sizeof(path), "%s/%s", world->directory, world_log_directory());
+    cr_assert_eq(io_sync_directory_wait(world->io, path), 0);
 }
