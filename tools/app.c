@@ -12,6 +12,8 @@
 
 #include "tools/value.h"
 
+enum { GRACE_MS = 1000 };
+
 int app_fail(const struct app *app, int code, const char *format, ...)
 {
     char sentence[2048];
@@ -135,10 +137,24 @@ int app_timeout_ms(const struct app *app)
     return app->common.timeout_ms > INT_MAX ? INT_MAX : (int)app->common.timeout_ms;
 }
 
-struct weir_client *app_connect(const struct app *app, struct weir_config *config, int *code)
+// A broker that is slow gets all the time there is. Where nobody listens, or under a name nobody
+// knows, a second is enough to be sure, and more would only keep a person waiting.
+static int await_broker(const struct app *app, struct weir_client *client)
 {
     struct weir_cluster *cluster = NULL;
+    int timeout_ms = app_timeout_ms(app);
+    int first_ms = timeout_ms < GRACE_MS ? timeout_ms : GRACE_MS;
+    int error = weir_describe_cluster(client, &cluster, first_ms);
 
+    if (weir_error_retriable(error) && error != WEIR_ERR_REFUSED && error != WEIR_ERR_RESOLVE &&
+        timeout_ms > first_ms)
+        error = weir_describe_cluster(client, &cluster, timeout_ms - first_ms);
+    weir_cluster_free(cluster);
+    return error;
+}
+
+struct weir_client *app_connect(const struct app *app, struct weir_config *config, int *code)
+{
     *code = apply_user_settings(app, config);
     if (*code != 0)
         return NULL;
@@ -152,13 +168,12 @@ struct weir_client *app_connect(const struct app *app, struct weir_config *confi
         *code = app_fail(app, EXIT_FAILED, "cannot make a client: %s", strerror(errno));
         return NULL;
     }
-    int error = weir_describe_cluster(client, &cluster, app_timeout_ms(app));
+    int error = await_broker(app, client);
     if (error != WEIR_OK) {
         *code = app_fail_client(app, client, error);
         weir_client_free(client);
         return NULL;
     }
-    weir_cluster_free(cluster);
     return client;
 }
 

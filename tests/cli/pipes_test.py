@@ -65,6 +65,7 @@ class Pipes(CommandTest):
         reader.stderr.close()
 
     def test_interrupted_input_is_still_stored(self):
+        self.weir("topic", "create", "cut")
         writer = self.start("produce", "cut", stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         writer.stdin.write(b"one\ntwo\n")
         deadline = time.monotonic() + PATIENCE

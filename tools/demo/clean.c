@@ -2,10 +2,11 @@
 // Stage 2. Checks every record of packages.raw: what is sound goes on in msgpack to packages.clean,
 // keyed by its section; what is damaged goes unchanged to packages.rejected, with the reason.
 //
-// It works in small groups: read, send, wait until the broker has acknowledged the outputs, commit
-// the place reached. Killed between the last two it repeats a group, never skips one. Every output
-// says where it stems from (header `source`: partition and offset; header `input`: the paragraph's
-// number, carried along), so that repetitions are recognised downstream.
+// It works in small groups: read, send, wait until the broker has acknowledged the outputs. Once a
+// second, and at the end, it commits the place reached. Killed in between it repeats what came
+// after the last commit, and never skips anything. Every output says where it stems from (header
+// `source`: partition and offset; header `input`: the paragraph's number, carried along), so that
+// repetitions are recognised downstream.
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,17 +94,19 @@ static int work(struct clean *clean)
             return stage_fail(stage, "read packages.raw", error);
         int taken;
         while ((taken = take_group(clean)) > 0) {
-            if (stage_flush(stage) != 0 || stage_input_save(stage, &clean->place) != 0)
+            if (stage_flush(stage) != 0)
                 return -1;
-            if (stage_may_speak(stage))
-                stage_say(stage,
-                          "%" PRId64 " packages checked: %" PRId64 " good, %" PRId64 " rejected",
-                          clean->checked, clean->good, clean->bad);
+            if (!stage_may_speak(stage))
+                continue;
+            if (stage_input_save(stage, &clean->place) != 0)
+                return -1;
+            stage_say(stage, "%" PRId64 " packages checked: %" PRId64 " good, %" PRId64 " rejected",
+                      clean->checked, clean->good, clean->bad);
         }
         if (taken < 0)
             return -1;
     }
-    return 0;
+    return stage_input_save(stage, &clean->place);
 }
 
 static int run(struct clean *clean)

@@ -110,6 +110,7 @@ int stage_open(struct stage *stage, const char *name, const char *brokers, const
     stage->name = name;
     stage->clock_start_ms = clock_start_ms;
     stage->progress_ns = clock_monotonic_ns();
+    stage->spoken_ns = stage->progress_ns;
     if (config != NULL)
         stage->client = weir_client_new(brokers, config);
     if (stage->client != NULL) {
@@ -138,8 +139,10 @@ void stage_close(struct stage *stage)
 // Tells the audience when the broker falls silent, and when it answers again.
 static void notice(struct stage *stage, bool silent)
 {
-    if (silent && !stage->waiting)
+    if (silent && !stage->waiting && stage->queued > stage->reported)
         stage_say(stage, "the broker does not answer; I keep what it has not confirmed and wait");
+    else if (silent && !stage->waiting)
+        stage_say(stage, "the broker does not answer; I wait for it");
     else if (!silent && stage->waiting)
         stage_say(stage, "the broker is back, I go on where I was");
     stage->waiting = silent;

@@ -214,8 +214,10 @@ static int account(const struct verify *verify, const struct demo *demo)
     line("good, in packages.clean", sum.clean, "compared field by field");
     line("rejected, in packages.rejected", sum.rejected, "each with its reason");
     line("added up in the table", verify->in_table, "from packages.sections");
-    line("stored twice by stage 1", twice, "an answer was lost with the broker, it sent again");
-    line("stored twice by stage 2", repeated, "it was killed before it could commit its place");
+    line("stored twice by stage 1", twice,
+         twice == 0 ? "" : "an answer was lost with the broker, so it sent again");
+    line("stored twice by stage 2", repeated,
+         repeated == 0 ? "" : "it was killed before it could note its place; recognised");
     line("lost", lost, lost == 0 ? "nothing" : "THIS MUST NOT HAPPEN");
     line("wrong", wrong, wrong == 0 ? "nothing" : "THIS MUST NOT HAPPEN");
     printf("  %-38s %7.1f   seconds\n", "time taken",
