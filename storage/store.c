@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/log_line.h"
@@ -139,11 +140,12 @@ static void store_turn(struct log_store *store)
 
 // --- opening
 
-// Whether the file system takes O_DIRECT, and whether the directory can be written at all.
+// Whether the file system takes O_DIRECT, and whether the directory can be written at all. Stores of
+// several shards do this at the same time, each with a file of its own.
 static int probe(struct log_store *store)
 {
     char *path = NULL;
-    if (asprintf(&path, "%s/.probe", store->topics) < 0)
+    if (asprintf(&path, "%s/.probe-%d", store->topics, (int)gettid()) < 0)
         return -ENOMEM;
     int flags = O_RDWR | O_CREAT | O_TRUNC;
     int fd = -EINVAL;
