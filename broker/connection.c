@@ -2,8 +2,8 @@
 // The life of one connection, from the accepted descriptor to its closing.
 //
 // States: OPEN -> DRAINING (the client ended its side, a request was malformed, the broker stops)
-// -> CLOSING; OPEN or DRAINING -> BROKEN (an error on the socket, a breach of the protocol, a client
-// that does not move) -> CLOSING; CLOSING -> freed.
+// -> CLOSING; OPEN or DRAINING -> BROKEN (an error on the socket, a breach of the protocol, a
+// client that does not move) -> CLOSING; CLOSING -> freed.
 //
 // Invariants
 //  1. Requests stay in the queue, in order of arrival, from request_create to request_destroy.
@@ -53,7 +53,8 @@ void connection_active(struct connection *connection)
 
 static void interrupt_requests(struct connection *connection)
 {
-    list_each (node, &connection->requests) {
+    list_each(node, &connection->requests)
+    {
         struct request *request = list_entry(node, struct request, node);
         if (!request->finished && request->interrupt)
             request->interrupt(request);

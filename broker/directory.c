@@ -37,8 +37,7 @@ static int say(int error, char *why, size_t why_size, const char *what, const ch
     return error;
 }
 
-static int open_directory(struct directory *directory, const char *path, char *why,
-                          size_t why_size)
+static int open_directory(struct directory *directory, const char *path, char *why, size_t why_size)
 {
     if (mkdir(path, 0750) != 0 && errno != EEXIST)
         return say(-errno, why, why_size, "cannot make the data directory", path);
@@ -184,7 +183,7 @@ static int take_clean_mark(struct directory *directory, const char *path, char *
 int directory_open(struct directory *directory, const char *path, char *why, size_t why_size)
 {
     *directory = (struct directory){.fd = -1, .lock_fd = -1};
-    static int (*const steps[])(struct directory *directory, const char *path, char *why,
+    static int (*const steps[])(struct directory * directory, const char *path, char *why,
                                 size_t why_size) = {open_directory, take_lock, check_format,
                                                     take_clean_mark};
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {

@@ -3,7 +3,8 @@
 // nothing, and the end.
 //
 // Bounds
-//  - request_bytes (receive buffers above the idle size, requests in work with their arenas) is kept
+//  - request_bytes (receive buffers above the idle size, requests in work with their arenas) is
+//  kept
 //    near its limit by not receiving for connections that have nothing begun: they are `paused`
 //    until requests have finished.
 //  - reply_bytes (replies that clients have not taken) is kept near its limit twofold: Fetch asks
@@ -59,7 +60,7 @@ static void tell_if_drained(struct listener *listener)
     if (!listener->drained || listener->accepting || listener->held_requests > 0 ||
         !list_empty(&listener->connections))
         return;
-    void (*drained)(struct shard *shard) = listener->drained;
+    void (*drained)(struct shard * shard) = listener->drained;
     listener->drained = NULL;
     timer_cancel(&listener->shard->timers, &listener->give_up);
     drained(listener->shard);
@@ -197,7 +198,8 @@ static void sweep_expired(struct timer *timer)
     uint64_t shortest = STUCK_MS;
     if (listener->idle_ms >= 0 && (uint64_t)listener->idle_ms < shortest)
         shortest = (uint64_t)listener->idle_ms;
-    list_each (node, &listener->connections) {
+    list_each(node, &listener->connections)
+    {
         struct connection *connection = list_entry(node, struct connection, node);
         uint64_t silent_ms = (now - connection->active_ns) / ns_per_ms;
         if (silent_ms <= shortest)
@@ -237,7 +239,7 @@ void listener_complain(struct listener *listener, const char *format, ...)
 static void give_up_expired(struct timer *timer)
 {
     struct listener *listener = list_entry(timer, struct listener, give_up);
-    list_each (node, &listener->connections)
+    list_each(node, &listener->connections)
         connection_break(list_entry(node, struct connection, node));
 }
 
@@ -255,8 +257,7 @@ int listener_create(struct shard *shard, struct listener **out)
     list_init(&listener->idle_requests);
     listener->request_bytes_limit =
         (size_t)config_number(config, SETTING_QUEUED_MAX_REQUEST_BYTES) / shards;
-    listener->request_bytes_max =
-        (size_t)config_number(config, SETTING_SOCKET_REQUEST_MAX_BYTES);
+    listener->request_bytes_max = (size_t)config_number(config, SETTING_SOCKET_REQUEST_MAX_BYTES);
     listener->reply_bytes_limit = (size_t)config_number(config, SETTING_BUFFER_BYTES) / shards / 4;
     listener->idle_ms = config_number(config, SETTING_CONNECTIONS_MAX_IDLE_MS);
     listener->accept_again.expired = accept_again_expired;
@@ -296,7 +297,7 @@ void listener_stop(struct listener *listener, void (*drained)(struct shard *shar
     timer_cancel(&listener->shard->timers, &listener->accept_again);
     if (listener->accepting)
         io_cancel(listener->shard->io, &listener->accept_op);
-    list_each (node, &listener->connections)
+    list_each(node, &listener->connections)
         connection_drain(list_entry(node, struct connection, node));
     set_timer(listener, &listener->give_up, GIVE_UP_MS);
     tell_if_drained(listener);

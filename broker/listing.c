@@ -11,8 +11,7 @@ void listing_print_apis(FILE *out)
     fputs("| Key | API | Versions | Flexible from |\n|---|---|---|---|\n", out);
     for (size_t i = 0; i < count; i++) {
         const struct api *api = &apis[i];
-        fprintf(out, "| %d | %s | %d-%d", api->key, api->name, api->min_version,
-                api->max_version);
+        fprintf(out, "| %d | %s | %d-%d", api->key, api->name, api->min_version, api->max_version);
         if (api->advertised_min != api->min_version)
             fprintf(out, " (advertised from %d)", api->advertised_min);
         fprintf(out, " | %d |\n", api->flexible_version);

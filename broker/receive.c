@@ -6,12 +6,14 @@
 //   - A connection that waits holds CONNECTION_IDLE_BYTES.
 //   - The rest of a request that does not fit is received straight into a buffer of its size; only
 //     the part that had arrived is copied, which is at most one idle buffer for bulk data.
-//   - Above CONNECTION_STEP_BYTES memory doubles as bytes arrive: a length field alone costs nothing.
+//   - Above CONNECTION_STEP_BYTES memory doubles as bytes arrive: a length field alone costs
+//   nothing.
 //   - A client that sends many small requests at once gets a larger next buffer, and a small one
 //     again when it has calmed down.
 //
 // Invariants
-//  1. At most one receive is in flight, and none while a bound is reached: what the client sends then
+//  1. At most one receive is in flight, and none while a bound is reached: what the client sends
+//  then
 //     stays in its socket and in the kernel's, which is the back-pressure.
 //  2. A buffer that a request refers to is never moved within, and never written to before `end`.
 //  3. A request that was begun may always go on in the buffer it has, whatever the shard's bound
@@ -25,8 +27,8 @@
 #include "broker/shard.h"
 
 enum {
-    ROOM_MIN = 1024,          // a smaller rest of a buffer is not worth a receive of unknown length
-    WHOLE_MIN = 8 * 1024,     // waits for all of a request's rest from this size on
+    ROOM_MIN = 1024,      // a smaller rest of a buffer is not worth a receive of unknown length
+    WHOLE_MIN = 8 * 1024, // waits for all of a request's rest from this size on
 };
 
 static size_t have(const struct connection *connection)

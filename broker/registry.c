@@ -41,10 +41,7 @@
 
 static const struct api apis[] = {
     {VERSIONS(PRODUCE), .advertised_min = 0, .name = "Produce", .handle = handle_produce},
-    {VERSIONS(FETCH),
-     .advertised_min = KP_FETCH_MIN,
-     .large_replies = true,
-     .name = "Fetch",
+    {VERSIONS(FETCH), .advertised_min = KP_FETCH_MIN, .large_replies = true, .name = "Fetch",
      .handle = handle_fetch},
     ROW(LIST_OFFSETS, ListOffsets, list_offsets),
     ROW(METADATA, Metadata, metadata),

@@ -9,9 +9,9 @@
 #include "broker/shard.h"
 
 enum {
-    IDLE_REQUESTS_MAX = 512,       // kept by a shard for reuse
-    IDLE_ARENA_BYTES = 16 * 1024,  // a larger block is not kept with them
-    ARENA_LIMIT = 64 << 20,        // for decoding, a handler's state and the reply
+    IDLE_REQUESTS_MAX = 512,      // kept by a shard for reuse
+    IDLE_ARENA_BYTES = 16 * 1024, // a larger block is not kept with them
+    ARENA_LIMIT = 64 << 20,       // for decoding, a handler's state and the reply
     ARENA_UNPROVEN_LIMIT = 1 << 20,
 };
 
@@ -116,8 +116,7 @@ void request_dispatch(struct request *request, struct span frame)
 {
     request->body = kp_reader_init(frame.data, frame.size);
     struct kp_request_header header;
-    enum kp_frame_status status =
-        kp_request_header_read(&request->body, &header, &request->schema);
+    enum kp_frame_status status = kp_request_header_read(&request->body, &header, &request->schema);
     request->version = header.api_version;
     request->correlation_id = header.correlation_id;
     request->client_id = header.client_id;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The process around the shards. The main thread prepares, starts one thread per shard and then only
-// waits for signals:
+// The process around the shards. The main thread prepares, starts one thread per shard and then
+// only waits for signals:
 //   SIGTERM, SIGINT   while serving: an orderly stop, begun by a byte to shard 0. A second one, or
 //                     one before the broker serves, ends the process at once, which is as safe as
 //                     a power failure: everything acknowledged is durable.

@@ -5,15 +5,15 @@
 // the turn has started. Messages and completions only ever start things or finish requests;
 // connections are advanced once per turn, so what became ready together leaves together.
 //
-// Start, with a meeting of all shards after each step: (1) ring, memory, store; (2) shard 0 reads the
-// catalog; (3) everybody opens its partitions and folds its offsets; (4) shard 0 listens; then all
-// accept. An error in any step ends all shards.
+// Start, with a meeting of all shards after each step: (1) ring, memory, store; (2) shard 0 reads
+// the catalog; (3) everybody opens its partitions and folds its offsets; (4) shard 0 listens; then
+// all accept. An error in any step ends all shards.
 //
-// Stop: a signal reaches shard 0, which tells all. Each stops reading, finishes what it has read and
-// answers it; when its last connection has gone it tells shard 0 but goes on serving the other
+// Stop: a signal reaches shard 0, which tells all. Each stops reading, finishes what it has read
+// and answers it; when its last connection has gone it tells shard 0 but goes on serving the other
 // shards' messages. When all have told, shard 0 ends all loops. Nobody has a request then, so no
-// message is on its way that anybody waits for. Logs are closed, and only after a last meeting do the
-// rings go, so that nobody wakes a ring that is gone.
+// message is on its way that anybody waits for. Logs are closed, and only after a last meeting do
+// the rings go, so that nobody wakes a ring that is gone.
 #include "broker/shard.h"
 
 #include <errno.h>
@@ -139,8 +139,8 @@ static int open_partitions(struct shard *shard, char *why, size_t why_size)
                  "shard %u: %u partitions in %llu segments, %llu torn bytes cut, %llu damaged "
                  "ranges, %u partitions not opened",
                  shard->index, summary.partitions, (unsigned long long)summary.segments,
-                 (unsigned long long)summary.torn_bytes,
-                 (unsigned long long)summary.damaged_ranges, summary.failed);
+                 (unsigned long long)summary.torn_bytes, (unsigned long long)summary.damaged_ranges,
+                 summary.failed);
     error = offsets_open(shard, why, why_size);
     if (error)
         return error;
@@ -157,7 +157,7 @@ static int open_listener(struct shard *shard, char *why, size_t why_size)
 
 static int open_all(struct shard *shard)
 {
-    static int (*const steps[])(struct shard *shard, char *why, size_t why_size) = {
+    static int (*const steps[])(struct shard * shard, char *why, size_t why_size) = {
         open_store, open_controller, open_partitions, open_listener};
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         char why[SERVER_WHY_SIZE] = "";

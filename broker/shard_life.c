@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the shards agree that all of them run, that they stop, and that all have stopped.
 //
-// Each shard tells shard 0 when its loop runs; shard 0 then starts the controller. Shard 0 waits for
-// the byte that the main thread sends when a signal came; it then tells all to stop, each tells back
-// when it has drained, and when all have, shard 0 tells all to end their loops.
+// Each shard tells shard 0 when its loop runs; shard 0 then starts the controller. Shard 0 waits
+// for the byte that the main thread sends when a signal came; it then tells all to stop, each tells
+// back when it has drained, and when all have, shard 0 tells all to end their loops.
 #include "broker/shard_life.h"
 
 #include <stdlib.h>
@@ -73,8 +73,8 @@ static void one_is_running(struct shard *here, struct message *message)
         return;
     controller_start(here->controller);
     life->stop_op.done = stop_wanted;
-    io_receive(here->io, &life->stop_op, server_stop_descriptor(here->server), &life->stop_byte,
-               1, false);
+    io_receive(here->io, &life->stop_op, server_stop_descriptor(here->server), &life->stop_byte, 1,
+               false);
 }
 
 int shard_life_create(struct shard *shard)
