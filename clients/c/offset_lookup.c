@@ -35,8 +35,7 @@ static void query_close(struct offset_lookup *lookup, size_t i, int error, const
     lookup->open[i] = false;
     lookup->queries[i].error = error;
     if (error && !lookup->detail[0])
-        snprintf(lookup->detail, sizeof(lookup->detail), "topic '%s' partition %d: %s",
-                 lookup->queries[i].topic, lookup->queries[i].partition, detail);
+        snprintf(lookup->detail, sizeof(lookup->detail), "%s", detail);
 }
 
 // ------------------------------------------------------------------------------------- one call
@@ -89,7 +88,10 @@ static int answer_apply(struct lookup_group *group, size_t i,
     lookup->queries[i].timestamp = answer->timestamp;
     if (error)
         call_detail(&group->call, answer->error_code, (struct span){0});
-    query_close(lookup, i, error, group->call.detail);
+    char detail[sizeof(lookup->detail)];
+    snprintf(detail, sizeof(detail), "topic '%.249s' partition %d: %.200s",
+             lookup->queries[i].topic, lookup->queries[i].partition, group->call.detail);
+    query_close(lookup, i, error, detail);
     return WEIR_OK;
 }
 
@@ -190,6 +192,18 @@ static void group_start(struct lookup_group *group)
     call_start(&group->call);
 }
 
+// Brokers refuse requests that name a partition twice: the second query waits for the next round.
+static bool partition_asked(const struct lookup_group *group, size_t i)
+{
+    const struct offset_lookup *lookup = group->lookup;
+    for (size_t j = 0; j < group->count; j++) {
+        if (lookup->topics[group->indexes[j]] == lookup->topics[i] &&
+            lookup->queries[group->indexes[j]].partition == lookup->queries[i].partition)
+            return true;
+    }
+    return false;
+}
+
 // Adds all open queries of one topic, so that a request names each topic once.
 static void topic_add(struct offset_lookup *lookup, size_t first)
 {
@@ -200,10 +214,10 @@ static void topic_add(struct offset_lookup *lookup, size_t first)
         int32_t leader =
             metadata_leader(&lookup->client->metadata, topic, lookup->queries[i].partition);
         struct lookup_group *group = group_for(lookup, leader);
-        if (group)
-            group->indexes[group->count++] = i;
-        else
+        if (!group)
             query_close(lookup, i, WEIR_ERR_NO_MEMORY, "out of memory");
+        else if (!partition_asked(group, i))
+            group->indexes[group->count++] = i;
     }
 }
 

@@ -43,8 +43,7 @@ static void looked_up(struct offset_lookup *lookup)
             continue;
         if (query->error)
             assignment_fail(start->consumer, assignment, query->error,
-                            "topic '%s' partition %d: cannot find out where to start: %s",
-                            assignment->topic->name, assignment->partition,
+                            "cannot find out where to start: %s",
                             lookup->detail[0] ? lookup->detail : weir_error_text(query->error));
         else
             assignment_start(start->consumer, assignment, query->offset < 0 ? 0 : query->offset);
