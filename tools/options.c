@@ -32,7 +32,8 @@ struct parser {
     struct row rows[ROWS_MAX];
     size_t count;
     struct option longs[ROWS_MAX + 2];
-    char letters[2 * ROWS_MAX + 8];
+    char letters[2 * ROWS_MAX + 8]; // getopt's string
+    size_t letters_size;
     char *error;
     size_t error_size;
 };
@@ -157,17 +158,18 @@ static void add_row(struct parser *parser, const struct option_spec *spec, void 
         .has_arg = has_value ? required_argument : no_argument,
         .val = FIRST_CODE + (int)index,
     };
-    if (spec->letter != 0) {
-        char letter[3] = {spec->letter, has_value ? ':' : '\0', '\0'};
-        strcat(parser->letters, letter);
-    }
+    if (spec->letter != 0)
+        parser->letters[parser->letters_size++] = spec->letter;
+    if (spec->letter != 0 && has_value)
+        parser->letters[parser->letters_size++] = ':';
 }
 
 static void prepare(struct parser *parser, const struct options_target *targets, size_t count,
                     bool stop_at_argument)
 {
     // The colon makes getopt tell a missing value from an unknown option.
-    strcpy(parser->letters, stop_at_argument ? "+:h" : ":h");
+    parser->letters_size = (size_t)snprintf(parser->letters, sizeof(parser->letters), "%s",
+                                            stop_at_argument ? "+:h" : ":h");
     for (size_t i = 0; i < count; i++) {
         const struct option_spec *specs = targets[i].specs;
         for (; specs != NULL && specs->name != NULL && parser->count < ROWS_MAX; specs++)

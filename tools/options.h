@@ -51,10 +51,10 @@ struct options_target {
 };
 
 // Reads the options of argv (argv[0] is skipped) as the targets' tables say. Options and arguments
-// may mix, unless `stop_at_argument`; "--" ends the options. On return argv's arguments stand behind
-// the options and *first is the first one's index. Returns 0, OPTIONS_HELP, or OPTIONS_ERROR with a
-// sentence in `error`. Lists grow by malloc and are freed with options_free. Not reentrant (getopt
-// keeps state).
+// may mix, unless `stop_at_argument`; "--" ends the options. On return argv's arguments stand
+// behind the options and *first is the first one's index. Returns 0, OPTIONS_HELP, or OPTIONS_ERROR
+// with a sentence in `error`. Lists grow by malloc and are freed with options_free. Not reentrant
+// (getopt keeps state).
 int options_parse(int argc, char **argv, const struct options_target *targets, size_t target_count,
                   bool stop_at_argument, int *first, char *error, size_t error_size);
 

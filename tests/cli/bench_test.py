@@ -69,7 +69,8 @@ class Bench(CommandTest):
 
     def test_text(self):
         printed = self.weir("bench", "produce", "-n", "100").decode()
-        self.assertRegex(printed, r"produce: 100 messages in [\d.]+ s: [\d,]+ messages/s, [\d.]+ MB/s")
+        self.assertRegex(printed,
+                         r"produce: 100 messages in [\d.]+ s: [\d,]+ messages/s, [\d.]+ MB/s")
         self.assertRegex(printed, r"latency from the send:  p50 .* p99 .* p99\.9 .* max ")
 
     def test_failures_are_reported(self):

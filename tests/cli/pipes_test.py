@@ -66,7 +66,8 @@ class Pipes(CommandTest):
 
     def test_interrupted_input_is_still_stored(self):
         self.weir("topic", "create", "cut")
-        writer = self.start("produce", "cut", stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        writer = self.start("produce", "cut", stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+                            bufsize=0)
         writer.stdin.write(b"one\ntwo\n")
         deadline = time.monotonic() + PATIENCE
         while b"two" not in self.weir("consume", "cut", "-e"):
@@ -114,7 +115,7 @@ class Pipes(CommandTest):
         self.broker.start()
         writer.stdin.close()
         self.assertEqual(writer.wait(PATIENCE), 0)
-        # A batch whose answer was lost is sent again: what is stored may repeat, and misses nothing.
+        # A batch whose answer was lost is sent again: lines may repeat, and none is missing.
         seen = self.weir("consume", "bumpy", "-e").splitlines()
         self.assertEqual(set(seen), set(first.splitlines()) | {b"after"})
         self.assertEqual(list(dict.fromkeys(seen)), first.splitlines() + [b"after"])

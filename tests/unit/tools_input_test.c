@@ -9,9 +9,11 @@
 #include "tools/demo/input.h"
 #include "tools/demo/package.h"
 
-static void write_file(char *path, const char *text)
+enum { PATH_SIZE = 64 };
+
+static void write_file(char path[PATH_SIZE], const char *text)
 {
-    strcpy(path, "/tmp/weir-input-XXXXXX");
+    snprintf(path, PATH_SIZE, "/tmp/weir-input-XXXXXX");
     int fd = mkstemp(path);
     cr_assert_geq(fd, 0);
     cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
@@ -21,7 +23,7 @@ static void write_file(char *path, const char *text)
 Test(tools, paragraphs_end_at_empty_lines)
 {
     struct input input;
-    char path[64];
+    char path[PATH_SIZE];
 
     write_file(path, "Package: a\nVersion: 1\n\n\nPackage: b\nVersion: 2\n");
     cr_assert_eq(input_load(&input, path), 0);
@@ -47,16 +49,15 @@ Test(tools, every_damaged_paragraph_is_rejected_and_every_sound_one_is_not)
 {
     enum { SOUND = 100, KINDS = 8 };
     struct input input;
-    char path[64];
-    char text[SOUND * 128] = "";
+    char path[PATH_SIZE];
+    char text[SOUND * 128];
+    size_t used = 0;
     char reasons[KINDS][256];
 
     for (int i = 0; i < SOUND; i++) {
-        char paragraph[128];
-        snprintf(paragraph, sizeof(paragraph),
-                 "Package: p%d\nStatus: ok\nInstalled-Size: 5\nArchitecture: all\nVersion: 1\n\n",
-                 i);
-        strcat(text, paragraph);
+        used += (size_t)snprintf(
+            text + used, sizeof(text) - used,
+            "Package: p%d\nStatus: ok\nInstalled-Size: 5\nArchitecture: all\nVersion: 1\n\n", i);
     }
     write_file(path, text);
     cr_assert_eq(input_load(&input, path), 0);
@@ -71,7 +72,7 @@ Test(tools, every_damaged_paragraph_is_rejected_and_every_sound_one_is_not)
         int rc = package_parse(paragraph->text, paragraph->size, &package, reason, sizeof(reason));
         cr_assert_eq(rc != 0, paragraph->damaged, "%zu: %s", i, reason);
         if (rc != 0)
-            strcpy(reasons[rejected++], reason);
+            snprintf(reasons[rejected++], sizeof(reasons[0]), "%s", reason);
     }
     // The empty paragraph and the one without a name share a reason.
     size_t different = 0;
@@ -89,7 +90,7 @@ Test(tools, the_same_file_gives_the_same_paragraphs)
 {
     struct input first;
     struct input second;
-    char path[64];
+    char path[PATH_SIZE];
 
     write_file(path, "Package: a\nVersion: 1\n\nPackage: b\nVersion: 2\n");
     cr_assert_eq(input_load(&first, path), 0);
@@ -109,7 +110,7 @@ Test(tools, the_same_file_gives_the_same_paragraphs)
 Test(tools, an_input_without_paragraphs_is_an_error)
 {
     struct input input;
-    char path[64];
+    char path[PATH_SIZE];
 
     cr_assert_eq(input_load(&input, "/nowhere/to/be/found"), -ENOENT);
     write_file(path, "\n\n\n");

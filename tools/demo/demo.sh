@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # A real pipeline through a broker that is killed on the way. Needs WEIR_BUILD, the directory with
-# the compiled programs; everything else happens in a temporary directory that is removed at the end.
+# the compiled programs; all else happens in a temporary directory that is removed at the end.
 set -eu
 
 build=${WEIR_BUILD:?set WEIR_BUILD to the build directory, or run ./dev demo}

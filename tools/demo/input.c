@@ -101,8 +101,8 @@ static char *repeat_a_field(const struct paragraph *sound, size_t *size)
 
     if (text == NULL)
         return NULL;
-    strcat(text, again);
-    *size = strlen(text);
+    memcpy(text + sound->size, again, sizeof(again));
+    *size = sound->size + sizeof(again) - 1;
     return text;
 }
 

@@ -34,7 +34,7 @@ static int make_room(struct sections *sections, size_t number)
 
 static struct section *find_or_add(struct sections *sections, struct package_text name)
 {
-    char text[sizeof(sections->items->name)];
+    char text[sizeof(sections->items->name)] = "";
 
     copy_text(text, sizeof(text), name);
     for (size_t i = 0; i < sections->count; i++) {
@@ -51,7 +51,7 @@ static struct section *find_or_add(struct sections *sections, struct package_tex
     }
     struct section *section = &sections->items[sections->count++];
     *section = (struct section){0};
-    strcpy(section->name, text);
+    memcpy(section->name, text, sizeof(section->name));
     return section;
 }
 
