@@ -160,7 +160,8 @@ void log_delete(struct log *log, struct log_delete *op)
         delete_continue(log);
 }
 
-// --- at start-up
+// --- at start-up. The stores of all shards sweep the same directories at the same time: what is gone
+// already was removed by another one.
 
 static int remove_wait(struct io *io, const char *directory, const char *name, bool is_directory)
 {
@@ -171,7 +172,7 @@ static int remove_wait(struct io *io, const char *directory, const char *name, b
     io_unlink(io, &op, path, is_directory);
     int64_t result = io_wait(io, &op);
     free(path);
-    return result < 0 ? (int)result : 0;
+    return result < 0 && result != -ENOENT ? (int)result : 0;
 }
 
 static int remove_deleted(struct io *io, const char *topic_directory, const char *name)
@@ -181,6 +182,8 @@ static int remove_deleted(struct io *io, const char *topic_directory, const char
         return -ENOMEM;
     struct listing files;
     int error = listing_read(&files, io, path);
+    if (error == -ENOENT)
+        error = 0;
     for (size_t i = 0; i < files.count && !error; i++)
         error = remove_wait(io, path, files.names[i], false);
     listing_free(&files);
@@ -202,7 +205,7 @@ static int sweep_topic(struct io *io, const char *topics, const char *topic)
         return -ENOMEM;
     struct listing logs;
     int error = listing_read(&logs, io, path);
-    if (error == -ENOTDIR)
+    if (error == -ENOTDIR || error == -ENOENT)
         error = 0;
     for (size_t i = 0; i < logs.count && !error; i++) {
         if (is_deleted(logs.names[i]))
