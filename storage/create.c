@@ -18,7 +18,7 @@
 #include "base/random.h"
 #include "storage/store.h"
 
-enum { ROLLED_BYTES_MAX = 16 * 1024 * 1024 };
+enum { ROLLED_BYTES_MAX = 16 * 1024 * 1024, DIRECTORY_ATTEMPTS = 4 };
 
 struct creation {
     struct log *log;
@@ -32,6 +32,7 @@ struct creation {
     uint64_t allocate; // size of the file
     uint64_t write;    // of that, header and zeros
     int error;
+    int attempts; // to make the directories
 };
 
 static void creation_free(struct creation *creation)
@@ -162,11 +163,17 @@ static void file_open(struct creation *creation)
             O_RDWR | O_CREAT | O_EXCL | (store->direct ? O_DIRECT : 0), 0644);
 }
 
+static void directories_make(struct creation *creation);
+
+// Deleting the last log of a topic of the same name, by another store, may remove the topic's
+// directory just before ours goes into it: then it is made again.
 static void directories_made(struct steps *steps)
 {
     struct creation *creation = list_entry(steps, struct creation, steps);
     creation->error = steps->error;
-    if (steps->error)
+    if (steps->error == -ENOENT && ++creation->attempts < DIRECTORY_ATTEMPTS)
+        directories_make(creation);
+    else if (steps->error)
         creation_end(creation);
     else
         file_open(creation);
