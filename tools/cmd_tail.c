@@ -43,7 +43,7 @@ static struct weir_bytes copy_bytes(struct weir_bytes bytes, char **to)
 {
     struct weir_bytes copy = {.data = bytes.data != NULL ? *to : NULL, .size = bytes.size};
 
-    if (bytes.size > 0)
+    if (bytes.data != NULL)
         memcpy(*to, bytes.data, bytes.size);
     *to += bytes.size;
     return copy;

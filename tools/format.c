@@ -65,14 +65,14 @@ static void add_part(struct format *format, enum part_kind kind)
 static void add_literal(struct compiler *compiler, char c)
 {
     struct format *format = compiler->format;
-    struct part *last = format->part_count > 0 ? &format->parts[format->part_count - 1] : NULL;
+    size_t count = format->part_count;
 
-    if (last == NULL || last->kind != PART_LITERAL) {
-        last = &format->parts[format->part_count++];
-        *last = (struct part){.kind = PART_LITERAL, .start = compiler->literal_size};
+    if (count == 0 || format->parts[count - 1].kind != PART_LITERAL) {
+        add_part(format, PART_LITERAL);
+        format->parts[count++].start = compiler->literal_size;
     }
     format->literals[compiler->literal_size++] = c;
-    last->size++;
+    format->parts[count - 1].size++;
 }
 
 static int hex_digit(char c)
@@ -157,12 +157,12 @@ int format_parse(const char *text, struct format **out, char *error, size_t erro
     size_t size = strlen(text) + 1;
     struct format *format = calloc(1, sizeof(*format));
 
-    if (format != NULL) {
-        format->parts = calloc(size, sizeof(*format->parts));
-        format->literals = malloc(size);
-    }
-    if (format == NULL || format->parts == NULL || format->literals == NULL) {
-        snprintf(error, error_size, "out of memory");
+    snprintf(error, error_size, "out of memory");
+    if (format == NULL)
+        return -ENOMEM;
+    format->parts = calloc(size, sizeof(*format->parts));
+    format->literals = malloc(size);
+    if (format->parts == NULL || format->literals == NULL) {
         format_free(format);
         return -ENOMEM;
     }

@@ -55,7 +55,7 @@ static int describe(struct topic_reader *reader, int32_t partition)
 // What the offset of each partition is at `at`, into values[].
 static int ask(struct topic_reader *reader, int64_t at, int64_t *values)
 {
-    struct weir_offset_query *queries = calloc(reader->count, sizeof(*queries));
+    struct weir_offset_query *queries = calloc(reader->count + 1, sizeof(*queries));
 
     if (queries == NULL)
         return app_fail(reader->app, EXIT_FAILED, "out of memory");
@@ -92,7 +92,7 @@ static int64_t start_of(struct position from, int64_t first, int64_t end, int64_
 static int find_offsets(struct topic_reader *reader, struct position from)
 {
     size_t count = reader->count;
-    int64_t *values = calloc(3 * count, sizeof(*values));
+    int64_t *values = calloc(3 * count + 1, sizeof(*values));
 
     if (values == NULL)
         return app_fail(reader->app, EXIT_FAILED, "out of memory");

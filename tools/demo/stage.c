@@ -34,13 +34,14 @@ static const uint64_t second_ns = UINT64_C(1000) * 1000 * 1000;
 
 void stage_say(const struct stage *stage, const char *format, ...)
 {
-    int64_t elapsed_ms = clock_wall_ms() - stage->clock_start_ms;
     char sentence[1024];
     va_list arguments;
 
     va_start(arguments, format);
     vsnprintf(sentence, sizeof(sentence), format, arguments);
     va_end(arguments);
+
+    int64_t elapsed_ms = clock_wall_ms() - stage->clock_start_ms;
     printf("%5.1f s  %-8s %s\n", (double)elapsed_ms / 1000, stage->name, sentence);
     fflush(stdout);
 }

@@ -171,7 +171,7 @@ static int read_partition(struct verify *verify, const char *topic, int32_t part
 
 static int read_topic(struct verify *verify, const char *topic, record_function *check)
 {
-    int64_t ends[STAGE_PARTITIONS_MAX];
+    int64_t ends[STAGE_PARTITIONS_MAX] = {0};
     int count = find_ends(verify, topic, ends);
 
     for (int i = 0; i < count; i++) {
