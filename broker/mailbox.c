@@ -2,9 +2,8 @@
 // A linked stack that many threads push onto and one thread takes whole, then turns around.
 //
 // Invariants
-//  1. A message pushed is taken exactly once. Taking is one exchange, so there is no moment at
-//  which
-//     a pusher could see a node that is being freed (no ABA: nobody pops single nodes).
+//  1. A message pushed is taken exactly once. Taking is one exchange, so there is never a moment
+//     at which a pusher could see a node that is being freed (no ABA: nobody pops single nodes).
 //  2. A pusher that finds the owner asleep wakes it: no message lies in the mailbox while the owner
 //     sleeps and nobody is about to wake it.
 //

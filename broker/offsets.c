@@ -10,8 +10,7 @@
 // 3. Positions in topics that are not in the catalog are not shown; tombstones for them are written
 //    when a topic goes, and if a crash comes before, they are left for the expiry to remove.
 // 4. A partition whose records cannot be read serves no group: its groups get an error, not an
-// empty
-//    answer, and the others go on.
+//    empty answer, and the others go on.
 #include "broker/offsets.h"
 
 #include <errno.h>

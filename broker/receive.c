@@ -6,15 +6,13 @@
 //   - A connection that waits holds CONNECTION_IDLE_BYTES.
 //   - The rest of a request that does not fit is received straight into a buffer of its size; only
 //     the part that had arrived is copied, which is at most one idle buffer for bulk data.
-//   - Above CONNECTION_STEP_BYTES memory doubles as bytes arrive: a length field alone costs
-//   nothing.
+//   - Above CONNECTION_STEP_BYTES memory doubles as bytes arrive: a length field alone is free.
 //   - A client that sends many small requests at once gets a larger next buffer, and a small one
 //     again when it has calmed down.
 //
 // Invariants
-//  1. At most one receive is in flight, and none while a bound is reached: what the client sends
-//  then
-//     stays in its socket and in the kernel's, which is the back-pressure.
+//  1. At most one receive is in flight, and none while a bound is reached: what the client then
+//     sends stays in its socket and in the kernel's, which is the back-pressure.
 //  2. A buffer that a request refers to is never moved within, and never written to before `end`.
 //  3. A request that was begun may always go on in the buffer it has, whatever the shard's bound
 //     says; so those that hold memory finish and give it back.
