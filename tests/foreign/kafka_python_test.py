@@ -100,20 +100,28 @@ class KafkaPython(unittest.TestCase):
         self.assertEqual(len(cluster["brokers"]), 1)
         self.assertTrue(cluster["cluster_id"])
 
-    def test_committed_offsets_of_a_standalone_consumer(self):
-        topic = "committed"
-        where = TopicPartition(topic, 0)
-        self.admin.create_topics([NewTopic(topic, 1, 1)])
-        consumer = self.consumer(group_id="standalone")
-        consumer.assign([where])
-        self.assertIsNone(consumer.committed(where))
-        consumer.commit({where: OffsetAndMetadata(17, "note")})
-        self.assertEqual(consumer.committed(where), 17)
-        self.broker.kill()
-        self.broker.start()
-        again = self.consumer(group_id="standalone")
-        again.assign([where])
-        self.assertEqual(again.committed(where), 17)
+    def test_committed_offsets_survive_a_kill(self):
+        """A standalone consumer: it commits without being a member of the group."""
+        where = TopicPartition("committed", 0)
+
+        def consumer(broker):
+            consumer = KafkaConsumer(bootstrap_servers=broker.address, group_id="standalone",
+                                     enable_auto_commit=False)
+            self.addCleanup(consumer.close, autocommit=False)
+            consumer.assign([where])
+            return consumer
+
+        with Broker(shards=self.shards) as broker:
+            producer = KafkaProducer(bootstrap_servers=broker.address)
+            self.assertEqual(producer.partitions_for("committed"), {0})
+            producer.close()
+            first = consumer(broker)
+            self.assertIsNone(first.committed(where))
+            first.commit({where: OffsetAndMetadata(17, "note")})
+            self.assertEqual(first.committed(where), 17)
+            broker.kill()
+            broker.start()
+            self.assertEqual(consumer(broker).committed(where), 17)
 
 
 class KafkaPythonTwoShards(KafkaPython):
