@@ -3,7 +3,7 @@
 // nothing, and the end.
 //
 // Bounds
-//  - request_bytes (receive buffers above the idle size, requests in work with their arenas) is kept
+//  - request_bytes (receive buffers above the idle size, requests in work, their arenas) is kept
 //    near its limit by not receiving for connections that have nothing begun: they are `paused`
 //    until requests have finished.
 //  - reply_bytes (replies that clients have not taken) is kept near its limit twofold: Fetch asks
