@@ -11,6 +11,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
+enum { NS_PER_MS = 1000 * 1000 };
+
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
@@ -163,6 +167,7 @@ int topic_reader_open(struct topic_reader *reader, struct app *app, const char *
         if (!until_end || each->start < each->stop)
             code = assign(reader, each, each->start);
     }
+    reader->moved = true;
     return code;
 }
 
@@ -181,6 +186,14 @@ static void drop(struct topic_reader *reader, struct topic_reader_partition *par
     reader->active--;
 }
 
+// Only time spent waiting for the broker counts, not the time the records' reader took.
+static bool given_up(const struct topic_reader *reader)
+{
+    uint64_t patience_ns = (uint64_t)app_timeout_ms(reader->app) * NS_PER_MS;
+
+    return reader->until_end && clock_monotonic_ns() - reader->waiting_ns > patience_ns;
+}
+
 int topic_reader_poll(struct topic_reader *reader, int timeout_ms)
 {
     for (size_t i = 0; reader->until_end && i < reader->count; i++) {
@@ -194,6 +207,14 @@ int topic_reader_poll(struct topic_reader *reader, int timeout_ms)
     }
     if (topic_reader_done(reader))
         return 0;
+    if (reader->moved)
+        reader->waiting_ns = clock_monotonic_ns();
+    reader->moved = false;
+    if (given_up(reader))
+        return app_fail(reader->app, EXIT_UNREACHABLE,
+                        "%s: the broker has sent nothing for %d ms, though there is more to read; "
+                        "is it still running?",
+                        reader->topic, app_timeout_ms(reader->app));
     int error = weir_consumer_poll(reader->consumer, timeout_ms);
     return error == WEIR_OK ? 0 : app_fail_client(reader->app, reader->client, error);
 }
@@ -212,6 +233,7 @@ bool topic_reader_next(struct topic_reader *reader, struct weir_record *record)
     while (weir_consumer_next(reader->consumer, record)) {
         if (!reader->until_end)
             return true;
+        reader->moved = true;
         struct topic_reader_partition *partition = find(reader, record->partition);
         if (partition != NULL && partition->active && record->offset < partition->stop)
             return true;

@@ -26,6 +26,8 @@ struct topic_reader {
     size_t count;
     size_t active;
     bool until_end;
+    bool moved;          // a record has been handed out since the last poll
+    uint64_t waiting_ns; // since when polls have found nothing
 };
 
 // Connects, finds the topic and its offsets, and assigns all partitions, or only `partition` unless
@@ -37,7 +39,8 @@ int topic_reader_open(struct topic_reader *reader, struct app *app, const char *
 // NULL members are allowed.
 void topic_reader_close(struct topic_reader *reader);
 
-// Waits up to `timeout_ms` for records; 0 or an exit code after having reported why.
+// Waits up to `timeout_ms` for records; 0 or an exit code after having reported why. With until_end
+// there are records to come, so that none within --timeout is a failure.
 int topic_reader_poll(struct topic_reader *reader, int timeout_ms);
 
 // The next record, valid until topic_reader_poll. False when there are none left for now.

@@ -120,6 +120,22 @@ class Pipes(CommandTest):
         self.assertEqual(set(seen), set(first.splitlines()) | {b"after"})
         self.assertEqual(list(dict.fromkeys(seen)), first.splitlines() + [b"after"])
 
+    def test_a_broker_that_dies_in_the_middle_of_a_read(self):
+        self.weir("produce", "torn", "-X", "batch.size=16k",
+                  data=b"a line of some length\n" * 500000)
+        reader = self.start("consume", "torn", "-e", "--timeout", "700ms", "-X",
+                            "max.partition.fetch.bytes=16k", stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
+        reader.stdout.read(100)
+        self.broker.kill()
+        try:
+            _, said = reader.communicate(timeout=PATIENCE)
+        finally:
+            self.broker.start()
+        self.assertEqual(reader.returncode, 4, said)
+        self.assertEqual(said.count(b"\n"), 1, said)
+        self.assertIn(b"torn", said)
+
     def test_progress_is_for_terminals(self):
         """A long read with standard error on a terminal shows how far it is, and cleans up."""
         self.weir("produce", "watched", data=b"some line\n" * 300000)
