@@ -273,18 +273,30 @@ static int leftover_judge(struct recovery *recovery)
     return leftover_remove(recovery);
 }
 
+// Logs of one topic are opened one after the other: their parents are synced once.
+static int parents_sync(const struct log *log)
+{
+    struct log_store *store = log->store;
+    if (store->synced_topic && strcmp(store->synced_topic, log->topic) == 0)
+        return 0;
+    char *topic_directory = NULL;
+    if (asprintf(&topic_directory, "%s/%s", store->topics, log->topic) < 0)
+        return -ENOMEM;
+    int error = io_sync_directory_wait(store->io, topic_directory);
+    free(topic_directory);
+    if (!error && !store->synced_topic)
+        error = io_sync_directory_wait(store->io, store->topics);
+    if (error)
+        return error;
+    free(store->synced_topic);
+    store->synced_topic = strdup(log->topic);
+    return store->synced_topic ? 0 : -ENOMEM;
+}
+
 static int directories_sync(const struct log *log)
 {
-    struct io *io = log->store->io;
-    int error = io_sync_directory_wait(io, log->directory);
-    if (error || log->segment_count > 1)
-        return error;
-    char *topic_directory = NULL;
-    if (asprintf(&topic_directory, "%s/%s", log->store->topics, log->topic) < 0)
-        return -ENOMEM;
-    error = io_sync_directory_wait(io, topic_directory);
-    free(topic_directory);
-    return error ? error : io_sync_directory_wait(io, log->store->topics);
+    int error = io_sync_directory_wait(log->store->io, log->directory);
+    return error || log->segment_count > 1 ? error : parents_sync(log);
 }
 
 static int make_durable(const struct log *log)

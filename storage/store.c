@@ -208,6 +208,7 @@ static void store_free(struct log_store *store)
     if (store->zeros)
         buffer_unref(store->zeros);
     free(store->topics);
+    free(store->synced_topic);
     free(store);
 }
 

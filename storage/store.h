@@ -25,7 +25,8 @@ struct store_ready {
 struct log_store {
     struct io *io;
     struct pool *pool;
-    char *topics; // directory of the topics
+    char *topics;       // directory of the topics
+    char *synced_topic; // the topic whose directory recovery has synced last
     bool direct;
     bool can_allocate; // false once the file system refused to
     bool closing;

@@ -379,3 +379,27 @@ Test(storage, a_file_of_another_partition_is_not_taken)
     world_verify_range(&world, 4, 12, MIB);
     finish(&world);
 }
+
+// A process that was killed leaves a commit that the system has taken and the device has not. Once
+// it has been seen it must stay.
+Test(storage, what_recovery_accepts_it_makes_durable)
+{
+    static const uint8_t zeros[STORED];
+    struct world world;
+    begin_with_frames(&world, FRAMES);
+    world_crash(&world);
+    uint8_t last[STORED];
+    world_peek(&world, 0, frame_position(2), last, STORED);
+    world_overwrite(&world, 0, ".log", frame_position(2), zeros, STORED);
+    char path[256];
+    world_segment_path(&world, 0, ".log", path);
+    int fd = io_open_wait(world.io, path, O_RDWR, 0);
+    cr_assert_eq(io_write_wait(world.io, fd, last, STORED, frame_position(2), false), STORED);
+    io_close_wait(world.io, fd);
+    cr_assert_eq(world_open(&world), 0);
+    assert_all_there(&world, 6);
+    world_crash(&world);
+    cr_assert_eq(world_open(&world), 0);
+    assert_all_there(&world, 6);
+    finish(&world);
+}
