@@ -9,7 +9,9 @@
 //    overwrite it.
 // 3. No commit starts before its range is allocated, so a full disk is found out before the first
 //    byte is written (rule 8 of the storage design: a full disk fails the append, nothing else).
-// 4. A quiet log has 64 KiB. Growth follows what the log really takes.
+// 4. A quiet log has 64 KiB. Growth follows what the log really takes. A log that must go on when
+//    the disk is full (config.reserve_bytes) always has that much more (rule 8 again: space for
+//    committing offsets is reserved).
 //
 // Failures here are not failures of data: without space the waiting commit fails, everything else
 // is tried again later.
@@ -67,6 +69,7 @@ static uint64_t allocate_target(const struct segment *segment, uint64_t size)
     uint64_t wanted = at_least(segment->file_size * 2, segment->end + 8 * size);
     wanted = at_most(wanted, segment->file_size + ALLOCATE_STEP_MAX);
     wanted = at_most(wanted, block_up((uint64_t)segment->log->config.segment_bytes));
+    wanted = at_least(wanted, segment->end + (uint64_t)segment->log->config.reserve_bytes);
     return block_up(at_least(wanted, segment->end + size));
 }
 
@@ -155,6 +158,7 @@ void ahead_keep(struct segment *segment, uint64_t size)
         return;
     uint64_t margin = at_most(segment->file_size / 2, ALLOCATE_MARGIN_MAX);
     margin = at_least(margin, 4 * size);
+    margin = at_least(margin, (uint64_t)segment->log->config.reserve_bytes / 4 * 3);
     uint64_t target = allocate_target(segment, size);
     if (store->can_allocate && segment->end + margin > segment->file_size &&
         target > segment->file_size) {

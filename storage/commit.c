@@ -275,8 +275,8 @@ static bool must_roll(const struct log *log, uint64_t stored)
     const struct segment *active = log_active(log);
     if (!active)
         return true;
-    if (!segment_has_records(active))
-        return false; // the next one would have the same name
+    if (!segment_has_records(active) || log->roll_put_off)
+        return false; // without records, the next one would have the same name
     return log->roll_wanted || active->end + stored > (uint64_t)log->config.segment_bytes;
 }
 

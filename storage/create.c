@@ -57,7 +57,10 @@ static void creation_end(struct creation *creation)
         error = -ENOMEM;
     if (error) {
         segment_free(creation->segment);
-        if (!log->deleting)
+        log->roll_put_off = error == -ENOSPC && previous;
+        if (log->roll_put_off && !log->deleting)
+            commit_unpark(log); // the segment goes on in the space that it has
+        else if (!log->deleting)
             commit_fail(log, error, "creating a segment file");
     } else if (!log->deleting) {
         log->roll_wanted = false;
@@ -201,6 +204,7 @@ static void creation_size(struct creation *creation, uint64_t frame_size)
     creation->allocate = SEGMENT_FIRST_BYTES;
     if (creation->allocate < FORMAT_BLOCK + frame_size)
         creation->allocate = FORMAT_BLOCK + frame_size;
+    creation->allocate += (uint64_t)creation->log->config.reserve_bytes;
     if (previous) {
         uint64_t more = previous->end / 4 & ~(uint64_t)(FORMAT_BLOCK - 1);
         if (more > ROLLED_BYTES_MAX)

@@ -104,6 +104,9 @@ void log_configure(struct log *log, const struct log_config *config)
     // A segment holds at least its header and one frame; without a limit offsets run out first.
     if (log->config.segment_bytes <= 0)
         log->config.segment_bytes = INT64_MAX / 2;
+    if (log->config.reserve_bytes < 0)
+        log->config.reserve_bytes = 0;
+    log->config.reserve_bytes &= ~(int64_t)(FORMAT_BLOCK - 1);
 }
 
 struct segment *log_active(const struct log *log)

@@ -31,10 +31,10 @@ struct log;
 
 struct log_store_options {
     struct io *io;
-    struct pool *pool;        // for tails and reads
-    const char *directory;    // the broker's data directory; copied
-    size_t tail_cache_bytes;  // committed bytes kept in memory for readers, all logs together
-    bool direct;              // O_DIRECT where the file system takes it
+    struct pool *pool;       // for tails and reads
+    const char *directory;   // the broker's data directory; copied
+    size_t tail_cache_bytes; // committed bytes kept in memory for readers, all logs together
+    bool direct;             // O_DIRECT where the file system takes it
 };
 
 struct log_store_stats {
@@ -66,6 +66,9 @@ struct log_config {
     int64_t segment_ms;
     int64_t retention_bytes;
     int64_t retention_ms;
+    // Kept allocated ahead, so that the log goes on for a while when the disk is full; 0 for logs
+    // of ordinary data.
+    int64_t reserve_bytes;
 };
 
 // A new log, empty: no file exists until the first append. 0 or -ENOMEM.
@@ -74,7 +77,7 @@ int log_create(struct log_store *store, struct log_name name, const struct log_c
 
 // What recovery found, for the start-up line and the tests.
 struct log_recovery {
-    int64_t torn_bytes;    // cut from the end: bytes of commits that were never acknowledged
+    int64_t torn_bytes;     // cut from the end: bytes of commits that were never acknowledged
     int64_t damaged_ranges; // regions of the log that fail their checksum; reads of them get -EIO
     uint32_t segments;
     uint64_t scanned_bytes;
@@ -100,10 +103,10 @@ struct log_offsets log_offsets(const struct log *log);
 
 struct log_append {
     void (*done)(struct log_append *op);
-    int error;            // out: 0 = durable
-    int64_t base_offset;  // out: set on return from log_append already
-    int64_t last_offset;  // out: likewise
-    struct list node;     // the log's, until done
+    int error;           // out: 0 = durable
+    int64_t base_offset; // out: set on return from log_append already
+    int64_t last_offset; // out: likewise
+    struct list node;    // the log's, until done
 };
 
 // Takes one checked batch (see batch_check): copies the bytes, gives the copy its offsets and
@@ -126,7 +129,8 @@ struct log_read {
     struct log_offsets offsets; // as of the read
     uint64_t size;              // sum of the slices
     uint32_t slice_count;
-    struct iovec slices[LOG_READ_SLICES]; // whole batches, in order, the first one contains `offset`
+    struct iovec
+        slices[LOG_READ_SLICES]; // whole batches, in order, the first one contains `offset`
     // the log's
     struct buffer *pins[LOG_READ_SLICES];
     uint32_t pin_count;
@@ -164,7 +168,8 @@ struct log_time_lookup {
     void (*done)(struct log_time_lookup *op);
     int64_t timestamp; // in: or LOG_TIME_MAX
     int error;         // out
-    int64_t offset;    // out: of the first record, in offset order, with at least that timestamp; -1 = none
+    int64_t offset; // out: of the first record, in offset order, with at least that timestamp; -1 =
+                    // none
     int64_t found_timestamp; // out
     struct list node;        // the log's, until done
 };
@@ -186,8 +191,9 @@ struct log_trim {
 // is above committed. An offset below the start changes nothing.
 void log_trim(struct log *log, struct log_trim *op);
 
-// Applies retention by time and size, and rolls an active segment that is too old, as of io->wall_ms.
-// Cheap when nothing is due; deletions happen in the background. Call it every few seconds.
+// Applies retention by time and size, and rolls an active segment that is too old, as of
+// io->wall_ms. Cheap when nothing is due; deletions happen in the background. Call it every few
+// seconds.
 void log_retain(struct log *log);
 
 struct log_delete {

@@ -127,6 +127,7 @@ void retain_wake(struct log *log)
 void log_retain(struct log *log)
 {
     const struct segment *active = log_active(log);
+    log->roll_put_off = false;
     if (!active || log->error || log->store->closing)
         return;
     if (segment_has_records(active)) {

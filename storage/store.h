@@ -93,8 +93,9 @@ struct log {
     enum commit_state commit;
     struct list dirty_node;
     struct commit_write write;
-    bool roll_wanted; // the next commit goes to a new segment
-    bool creating;    // that segment is being made
+    bool roll_wanted;  // the next commit goes to a new segment
+    bool roll_put_off; // there was no space for it; until the next log_retain
+    bool creating;     // that segment is being made
     bool deleting;
     bool removing;                // a segment is being removed
     struct log_delete *delete_op; // while deleting

@@ -150,6 +150,41 @@ Test(storage, a_disk_that_fills_up_is_used_again_when_there_is_space)
     world_end(&world);
 }
 
+// A full disk stops ordinary logs; one with a reserve goes on, over the end of its segment too.
+Test(storage, a_log_with_a_reserve_goes_on_when_the_disk_is_full)
+{
+    struct world world;
+    begin_small(&world, 7);
+    struct world important = world;
+    important.model = (struct model){0};
+    important.config.reserve_bytes = 256 * KIB;
+    important.config.segment_bytes = 40 * KIB;
+    struct log_name name = world_name();
+    name.partition = 4;
+    cr_assert_eq(log_create(world.store, name, &important.config, &important.log), 0);
+    world_append(&important, 1, 100);
+    world_settle(&important);
+    sim_set_capacity(world.sim, sim_used_bytes(world.sim) + 200000);
+    while (world.model.acked == model_end(&world.model)) {
+        world_append(&world, 1, 3000);
+        world_settle(&world);
+    }
+    for (int i = 0; i < 40; i++) {
+        world_append(&important, 1, 100);
+        world_settle(&important);
+    }
+    cr_assert_eq(important.model.acked, 41);
+    world_verify_range(&important, 0, 41, MIB);
+    sim_set_capacity(world.sim, 0);
+    log_retain(important.log);
+    world_append(&important, 1, 100);
+    world_settle(&important);
+    cr_assert_eq(important.model.acked, 42);
+    model_free(&important.model);
+    cr_assert_eq(log_store_close(world.store), 0);
+    world_end(&world);
+}
+
 Test(storage, a_removal_that_fails_is_tried_again)
 {
     for (uint64_t nth = 1; nth <= 4; nth++) {
