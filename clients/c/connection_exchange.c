@@ -353,9 +353,10 @@ int exchange_send(struct connection *connection)
 
 // ------------------------------------------------------------------------------------- receiving
 
+// Whatever was under way may succeed on another connection, so this is a failure of the transport.
 static void protocol_violation(struct connection *connection, const char *what)
 {
-    connection_close(connection, WEIR_ERR_CORRUPT, "%s sent %s; the connection was closed",
+    connection_close(connection, WEIR_ERR_TRANSPORT, "%s sent %s; the connection was closed",
                      connection->node->name, what);
 }
 
@@ -394,7 +395,7 @@ static void reply_handle(struct connection *connection, struct frame *frame)
         struct outgoing *outgoing = list_entry(node, struct outgoing, node);
         if (outgoing->request == request && outgoing->spliced) {
             protocol_violation(connection, "a reply before it had the whole request");
-            request->done(request, WEIR_ERR_CORRUPT, NULL);
+            request->done(request, WEIR_ERR_TRANSPORT, NULL);
             return;
         }
         if (outgoing->request == request)

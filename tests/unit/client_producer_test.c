@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: Apache-2.0
+// The producer against a broker that misbehaves.
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clients/c/weir.h"
+#include "gen/kp_api_versions.h"
+#include "gen/kp_metadata.h"
+#include "gen/kp_produce.h"
+#include "protocol/error.h"
+#include "tests/unit/client_mock.h"
+
+enum { WAIT_MS = 20000, TEXT_SIZE = 1 << 16, REPORTS_MAX = 4096 };
+
+struct reports {
+    int count;
+    int failed;
+    int error;            // of the last one that failed
+    char reason[512];
+    char order[TEXT_SIZE]; // the opaques of those delivered, "0 1 2"
+    int64_t offsets[REPORTS_MAX];
+};
+
+struct bench {
+    struct mock *mock;
+    struct weir_client *client;
+    struct weir_producer *producer;
+    struct reports reports;
+    char text[TEXT_SIZE];
+};
+
+static void delivered(void *context, const struct weir_delivery *delivery)
+{
+    struct reports *reports = context;
+    size_t used = strlen(reports->order);
+    cr_assert(reports->count < REPORTS_MAX);
+    reports->offsets[reports->count++] = delivery->offset;
+    if (delivery->error) {
+        reports->failed++;
+        reports->error = delivery->error;
+        snprintf(reports->reason, sizeof(reports->reason), "%s", delivery->reason);
+        return;
+    }
+    cr_assert_null(delivery->reason);
+    snprintf(reports->order + used, sizeof(reports->order) - used, "%s%d", used ? " " : "",
+             (int)(intptr_t)delivery->opaque);
+}
+
+// `settings` is "name=value name=value".
+static struct weir_config *config_new(const char *settings)
+{
+    struct weir_config *config = weir_config_new();
+    char *copy = strdup(settings);
+    char *rest = NULL;
+    weir_config_set(config, "retry.backoff.ms", "1");
+    weir_config_set(config, "reconnect.backoff.ms", "1");
+    for (char *at = strtok_r(copy, " ", &rest); at; at = strtok_r(NULL, " ", &rest)) {
+        char *value = strchr(at, '=');
+        *value++ = '\0';
+        cr_assert_eq(weir_config_set(config, at, value), WEIR_OK, "%s", weir_config_error(config));
+    }
+    free(copy);
+    return config;
+}
+
+static struct bench *bench_new(int nodes, const char *settings)
+{
+    struct bench *bench = calloc(1, sizeof(*bench));
+    struct weir_config *config = config_new(settings);
+    bench->mock = mock_new(nodes);
+    bench->client = weir_client_new(mock_brokers(bench->mock), config);
+    bench->producer = weir_producer_new(bench->client, config);
+    weir_producer_on_delivery(bench->producer, delivered, &bench->reports);
+    weir_config_free(config);
+    return bench;
+}
+
+static void bench_free(struct bench *bench)
+{
+    weir_producer_free(bench->producer);
+    weir_client_free(bench->client);
+    mock_free(bench->mock);
+    free(bench);
+}
+
+static int send_number(struct bench *bench, int32_t partition, int number)
+{
+    char value[16];
+    snprintf(value, sizeof(value), "%d", number);
+    struct weir_message message = {.value = weir_text(value), .opaque = (void *)(intptr_t)number};
+    return weir_produce(bench->producer, "t", partition, &message);
+}
+
+static void send_numbers(struct bench *bench, int32_t partition, int from, int to)
+{
+    for (int i = from; i < to; i++)
+        cr_assert_eq(send_number(bench, partition, i), WEIR_OK, "%s", weir_last_error(bench->client));
+}
+
+static void flush_ok(struct bench *bench)
+{
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_OK, "%s",
+                 weir_last_error(bench->client));
+}
+
+// "0 1 2 ... count-1"
+static const char *numbers(int count)
+{
+    static char text[TEXT_SIZE];
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < count; i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%d", i ? " " : "", i);
+    return text;
+}
+
+static const char *stored(struct bench *bench, int32_t partition)
+{
+    return mock_values(bench->mock, partition, bench->text, sizeof(bench->text));
+}
+
+// Sends 0..99 in batches of ten to partition 0 while `fault` strikes, and expects that the broker
+// ends up with `want` (NULL: each once, in order).
+static void survive(const char *settings, int nodes, struct mock_fault fault, const char *want)
+{
+    struct bench *bench = bench_new(nodes, settings);
+    mock_fault(bench->mock, fault);
+    for (int i = 0; i < 10; i++) {
+        send_numbers(bench, 0, i * 10, i * 10 + 10);
+        for (int p = 0; p < 3; p++)
+            weir_poll(bench->client, 0);
+    }
+    flush_ok(bench);
+    cr_assert_eq(bench->reports.count, 100);
+    cr_assert_str_eq(bench->reports.order, numbers(100));
+    cr_assert_str_eq(stored(bench, 0), want ? want : numbers(100));
+    bench_free(bench);
+}
+
+Test(client, messages_arrive_once_and_in_order)
+{
+    struct bench *bench = bench_new(1, "");
+    send_numbers(bench, 2, 0, 1000);
+    cr_assert_eq(weir_producer_queued(bench->producer), 1000);
+    flush_ok(bench);
+    cr_assert_eq(weir_producer_queued(bench->producer), 0);
+    cr_assert_str_eq(bench->reports.order, numbers(1000));
+    cr_assert_str_eq(stored(bench, 2), numbers(1000));
+    for (int i = 0; i < 1000; i++)
+        cr_assert_eq(bench->reports.offsets[i], i);
+    bench_free(bench);
+}
+
+Test(client, refused_batches_are_repeated_in_order)
+{
+    survive("", 1, (struct mock_fault){KP_PRODUCE_KEY, 0, 3, MOCK_ERROR, KP_ERROR_NOT_ENOUGH_REPLICAS},
+            NULL);
+    survive("", 1, (struct mock_fault){KP_PRODUCE_KEY, 1, 2, MOCK_ERROR, KP_ERROR_NOT_LEADER_OR_FOLLOWER},
+            NULL);
+}
+
+Test(client, refused_batches_in_flight_together_are_repeated_in_order)
+{
+    // Refusals that strike all of a partition's batches at once keep the order even with several
+    // in flight; one that strikes only the first of them does not, as weir.h says.
+    survive("max.in.flight.per.partition=3 batch.size=300", 1,
+            (struct mock_fault){KP_PRODUCE_KEY, 0, 3, MOCK_CLOSE, 0}, NULL);
+}
+
+Test(client, lost_connections_lose_nothing)
+{
+    survive("", 1, (struct mock_fault){KP_PRODUCE_KEY, 0, 2, MOCK_CLOSE, 0}, NULL);
+    survive("", 1, (struct mock_fault){KP_METADATA_KEY, 0, 2, MOCK_CLOSE, 0}, NULL);
+    survive("", 1, (struct mock_fault){KP_API_VERSIONS_KEY, 0, 3, MOCK_CLOSE, 0}, NULL);
+}
+
+Test(client, an_answer_lost_with_the_connection_leaves_a_duplicate)
+{
+    struct bench *bench = bench_new(1, "");
+    mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_APPLY_AND_CLOSE, 0});
+    send_numbers(bench, 0, 0, 3);
+    flush_ok(bench);
+    cr_assert_str_eq(bench->reports.order, "0 1 2");
+    cr_assert_str_eq(stored(bench, 0), "0 1 2 0 1 2");
+    bench_free(bench);
+}
+
+Test(client, without_retries_nothing_is_sent_twice)
+{
+    struct bench *bench = bench_new(1, "retries=0");
+    mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_APPLY_AND_CLOSE, 0});
+    send_numbers(bench, 0, 0, 3);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_TRANSPORT);
+    cr_assert_eq(bench->reports.failed, 3);
+    cr_assert_eq(bench->reports.error, WEIR_ERR_TRANSPORT);
+    cr_assert_str_eq(stored(bench, 0), "0 1 2");
+    bench_free(bench);
+}
+
+Test(client, damaged_answers_close_the_connection_and_are_repeated)
+{
+    static const enum mock_action actions[] = {MOCK_HALF, MOCK_WRONG_ID, MOCK_GARBAGE, MOCK_HUGE};
+    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+        struct bench *bench = bench_new(1, "");
+        mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 1, 1, actions[i], 0});
+        mock_fault(bench->mock, (struct mock_fault){KP_METADATA_KEY, 0, 1, actions[i], 0});
+        mock_fault(bench->mock, (struct mock_fault){KP_API_VERSIONS_KEY, 0, 1, actions[i], 0});
+        send_numbers(bench, 0, 0, 1);
+        flush_ok(bench);
+        send_numbers(bench, 0, 1, 2);
+        flush_ok(bench);
+        cr_assert_str_eq(bench->reports.order, "0 1");
+        cr_assert_str_eq(stored(bench, 0), "0 1 1"); // the one whose answer was damaged, twice
+        bench_free(bench);
+    }
+}
+
+Test(client, unanswered_requests_time_out_and_are_repeated)
+{
+    survive("request.timeout.ms=100", 1, (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_SILENT, 0},
+            NULL);
+}
+
+Test(client, the_new_leader_is_found)
+{
+    survive("", 2, (struct mock_fault){KP_PRODUCE_KEY, 1, 1, MOCK_MOVE_LEADER, 0}, NULL);
+}
+
+Test(client, answers_may_come_in_tiny_pieces)
+{
+    struct bench *bench = bench_new(1, "");
+    bench->mock->trickle = true;
+    send_numbers(bench, 0, 0, 50);
+    flush_ok(bench);
+    cr_assert_str_eq(stored(bench, 0), numbers(50));
+    bench_free(bench);
+}
+
+Test(client, old_brokers_are_spoken_to_in_old_versions)
+{
+    struct bench *bench = bench_new(1, "compression.type=gzip");
+    bench->mock->old_api_versions = true;
+    bench->mock->version_max[KP_PRODUCE_KEY] = 3;
+    bench->mock->version_max[KP_METADATA_KEY] = 1;
+    send_numbers(bench, 0, 0, 50);
+    flush_ok(bench);
+    cr_assert_str_eq(stored(bench, 0), numbers(50));
+    bench_free(bench);
+}
+
+Test(client, a_broker_that_offers_too_little_is_named)
+{
+    struct bench *bench = bench_new(1, "");
+    bench->mock->version_max[KP_PRODUCE_KEY] = -1;
+    send_numbers(bench, 0, 0, 1);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_UNSUPPORTED);
+    cr_assert_eq(bench->reports.error, WEIR_ERR_UNSUPPORTED);
+    bench_free(bench);
+}
+
+Test(client, topics_are_created_on_first_use)
+{
+    struct bench *bench = bench_new(1, "");
+    bench->mock->topic_missing = true;
+    send_numbers(bench, 0, 0, 5);
+    flush_ok(bench);
+    cr_assert_str_eq(stored(bench, 0), numbers(5));
+    bench_free(bench);
+}
+
+Test(client, unknown_topics_fail)
+{
+    struct bench *bench = bench_new(1, "topic.metadata.propagation.max.ms=50");
+    struct weir_message message = {.value = weir_text("v")};
+    cr_assert_eq(weir_produce(bench->producer, "nowhere", 0, &message), WEIR_OK);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    cr_assert_eq(bench->reports.error, WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    cr_assert(strstr(bench->reports.reason, "nowhere") != NULL);
+    // A partition beyond the topic's is refused at once when that is known, else reported.
+    cr_assert_eq(weir_produce(bench->producer, "t", MOCK_PARTITIONS, &message), WEIR_OK);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    cr_assert_eq(weir_produce(bench->producer, "t", MOCK_PARTITIONS, &message),
+                 WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    bench_free(bench);
+}
+
+Test(client, errors_that_repeating_cannot_cure_are_reported)
+{
+    struct bench *bench = bench_new(1, "");
+    mock_fault(bench->mock,
+               (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_ERROR, KP_ERROR_MESSAGE_TOO_LARGE});
+    send_numbers(bench, 0, 0, 2);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_MESSAGE_TOO_LARGE);
+    cr_assert_eq(bench->reports.failed, 2);
+    cr_assert(strstr(bench->reports.reason, "MESSAGE_TOO_LARGE") != NULL);
+    cr_assert(strstr(bench->reports.reason, "partition 0") != NULL);
+    cr_assert_eq(mock_requests(bench->mock, KP_PRODUCE_KEY), 1);
+    send_numbers(bench, 0, 2, 3);
+    flush_ok(bench);
+    cr_assert_str_eq(stored(bench, 0), "2");
+    bench_free(bench);
+}
+
+Test(client, messages_expire)
+{
+    struct bench *bench = bench_new(1, "delivery.timeout.ms=60");
+    mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 1 << 20, MOCK_ERROR,
+                                                KP_ERROR_NOT_ENOUGH_REPLICAS});
+    send_numbers(bench, 0, 0, 2);
+    cr_assert_neq(weir_flush(bench->producer, WAIT_MS), WEIR_OK);
+    cr_assert_eq(bench->reports.failed, 2);
+    cr_assert(strstr(bench->reports.reason, "NOT_ENOUGH_REPLICAS") != NULL, "%s",
+              bench->reports.reason);
+    bench_free(bench);
+}
+
+Test(client, messages_expire_without_a_broker)
+{
+    struct mock *mock = mock_new(1);
+    char brokers[64];
+    snprintf(brokers, sizeof(brokers), "%s", mock_brokers(mock));
+    mock_free(mock); // nobody listens there any more
+    struct weir_config *config = config_new("delivery.timeout.ms=60");
+    struct weir_client *client = weir_client_new(brokers, config);
+    struct weir_producer *producer = weir_producer_new(client, config);
+    struct reports reports = {0};
+    weir_producer_on_delivery(producer, delivered, &reports);
+    struct weir_message message = {.value = weir_text("v")};
+    cr_assert_eq(weir_produce(producer, "t", 0, &message), WEIR_OK);
+    cr_assert_eq(weir_flush(producer, WAIT_MS), WEIR_ERR_TIMED_OUT);
+    cr_assert_eq(reports.error, WEIR_ERR_TIMED_OUT);
+    cr_assert_not_null(weir_trouble(client));
+    weir_producer_free(producer);
+    weir_client_free(client);
+    weir_config_free(config);
+}
+
+Test(client, memory_is_bounded)
+{
+    struct bench *bench = bench_new(1, "buffer.memory=16k message.max.bytes=4k");
+    char value[1000];
+    memset(value, 'x', sizeof(value));
+    struct weir_message message = {.value = weir_bytes_of(value, sizeof(value))};
+    int accepted = 0;
+    int error;
+    while ((error = weir_produce(bench->producer, "t", 0, &message)) == WEIR_OK)
+        accepted++;
+    cr_assert_eq(error, WEIR_ERR_QUEUE_FULL);
+    cr_assert(accepted >= 12 && accepted <= 16);
+    flush_ok(bench);
+    cr_assert_eq(bench->reports.count, accepted);
+    cr_assert_eq(weir_produce(bench->producer, "t", 0, &message), WEIR_OK);
+    char large[5000] = {0};
+    struct weir_message too_large = {.value = weir_bytes_of(large, sizeof(large))};
+    cr_assert_eq(weir_produce(bench->producer, "t", 0, &too_large), WEIR_ERR_TOO_LARGE);
+    flush_ok(bench);
+    bench_free(bench);
+}
+
+Test(client, records_larger_than_a_batch_get_their_own)
+{
+    struct bench *bench = bench_new(1, "batch.size=1k message.max.bytes=1m");
+    char *value = calloc(1, 100000);
+    for (int i = 0; i < 3; i++) {
+        struct weir_message message = {.value = weir_bytes_of(value, 100000)};
+        cr_assert_eq(send_number(bench, 0, i), WEIR_OK);
+        cr_assert_eq(weir_produce(bench->producer, "t", 0, &message), WEIR_OK);
+    }
+    flush_ok(bench);
+    cr_assert_eq(bench->reports.count, 6);
+    cr_assert_eq(bench->mock->logs[0].next, 6);
+    free(value);
+    bench_free(bench);
+}
+
+Test(client, without_acks_sending_is_delivery)
+{
+    struct bench *bench = bench_new(1, "acks=0");
+    send_numbers(bench, 0, 0, 10);
+    flush_ok(bench);
+    cr_assert_eq(bench->reports.count, 10);
+    cr_assert_eq(bench->reports.failed, 0);
+    cr_assert_eq(bench->reports.offsets[9], -1);
+    // The connection is in order, so what comes back on it comes after the messages were read.
+    struct weir_topic_list *list;
+    const char *name = "t";
+    cr_assert_eq(weir_describe_topics(bench->client, &name, 1, &list, WAIT_MS), WEIR_OK);
+    weir_topic_list_free(list);
+    cr_assert_str_eq(stored(bench, 0), numbers(10));
+    bench_free(bench);
+}
+
+Test(client, freeing_reports_what_is_abandoned)
+{
+    struct bench *bench = bench_new(1, "");
+    mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 100, MOCK_SILENT, 0});
+    send_numbers(bench, 0, 0, 3); // one batch in flight
+    cr_assert_eq(weir_flush(bench->producer, 100), WEIR_ERR_TIMED_OUT);
+    send_numbers(bench, 0, 3, 5); // one open
+    struct weir_message message = {.value = weir_text("v")};
+    cr_assert_eq(weir_produce(bench->producer, "unheard-of", 0, &message), WEIR_OK); // one unplaced
+    weir_producer_free(bench->producer);
+    bench->producer = NULL;
+    cr_assert_eq(bench->reports.count, 6);
+    cr_assert_eq(bench->reports.failed, 6);
+    cr_assert_eq(bench->reports.error, WEIR_ERR_ABANDONED);
+    bench_free(bench);
+}
+
+static void flush_inside(void *context, const struct weir_delivery *delivery)
+{
+    struct bench *bench = context;
+    (void)delivery;
+    cr_assert_eq(weir_flush(bench->producer, 0), WEIR_ERR_BUSY);
+    cr_assert_eq(weir_poll(bench->client, 0), WEIR_ERR_BUSY);
+    if (bench->reports.count++ == 0)
+        cr_assert_eq(send_number(bench, 1, 7), WEIR_OK, "producing from a callback is allowed");
+}
+
+Test(client, callbacks_may_produce_but_not_wait)
+{
+    struct bench *bench = bench_new(1, "");
+    weir_producer_on_delivery(bench->producer, flush_inside, bench);
+    send_numbers(bench, 0, 0, 1);
+    flush_ok(bench);
+    cr_assert_eq(bench->reports.count, 2);
+    cr_assert_str_eq(stored(bench, 1), "7");
+    bench_free(bench);
+}
+
+Test(client, keys_choose_partitions_and_others_take_turns)
+{
+    struct bench *bench = bench_new(1, "");
+    struct weir_message keyed = {.key = weir_text("foobar"), .value = weir_text("k")};
+    cr_assert_eq(weir_produce(bench->producer, "t", WEIR_ANY_PARTITION, &keyed), WEIR_OK);
+    flush_ok(bench);
+    int32_t expected = (-790332482 & INT32_MAX) % MOCK_PARTITIONS; // murmur2 of the key
+    cr_assert_str_eq(stored(bench, expected), "k");
+    for (int i = 0; i < 40; i++) {
+        cr_assert_eq(send_number(bench, WEIR_ANY_PARTITION, i), WEIR_OK);
+        flush_ok(bench);
+    }
+    int used = 0;
+    for (int p = 0; p < MOCK_PARTITIONS; p++)
+        used += bench->mock->logs[p].next > 0;
+    cr_assert(used >= 2, "batches without keys must not all go to one partition");
+    bench_free(bench);
+}
+
+Test(client, many_partitions_share_requests)
+{
+    struct bench *bench = bench_new(1, "linger.ms=1000");
+    for (int i = 0; i < 40; i++)
+        cr_assert_eq(send_number(bench, i % MOCK_PARTITIONS, i), WEIR_OK);
+    flush_ok(bench);
+    cr_assert_eq(mock_requests(bench->mock, KP_PRODUCE_KEY), 1);
+    cr_assert_str_eq(stored(bench, 1), "1 5 9 13 17 21 25 29 33 37");
+    bench_free(bench);
+}
+
+Test(client, impossible_messages_are_refused)
+{
+    struct bench *bench = bench_new(1, "");
+    struct weir_message message = {.value = weir_text("v")};
+    char name[300];
+    memset(name, 'n', sizeof(name));
+    name[299] = '\0';
+    cr_assert_eq(weir_produce(bench->producer, "", 0, &message), WEIR_ERR_BAD_ARGUMENT);
+    cr_assert_eq(weir_produce(bench->producer, NULL, 0, &message), WEIR_ERR_BAD_ARGUMENT);
+    cr_assert_eq(weir_produce(bench->producer, name, 0, &message), WEIR_ERR_BAD_ARGUMENT);
+    cr_assert_eq(weir_produce(bench->producer, "t", -2, &message), WEIR_ERR_BAD_ARGUMENT);
+    cr_assert_eq(weir_produce(bench->producer, "t", 0, NULL), WEIR_ERR_BAD_ARGUMENT);
+    message.timestamp = -5;
+    cr_assert_eq(weir_produce(bench->producer, "t", 0, &message), WEIR_ERR_BAD_ARGUMENT);
+    cr_assert_eq(weir_producer_queued(bench->producer), 0);
+    bench_free(bench);
+}
