@@ -23,6 +23,10 @@
 #include "broker/config.h"
 #include "broker/shard_life.h"
 
+enum { LISTEN_TRIES = 50 };
+
+static const uint64_t listen_pause_ns = 100000000;
+
 int server_meet(struct server *server, int error, const char *why)
 {
     pthread_mutex_lock(&server->mutex);
@@ -46,10 +50,23 @@ int server_meet(struct server *server, int error, const char *why)
     return outcome;
 }
 
+// The kernel closes what a killed process's ring had open in the background, the listening socket
+// too: the port of a broker that was killed a moment ago may still be taken.
+static int listen_patiently(struct server *server, struct io *io)
+{
+    const struct config *config = server->config;
+    for (int tries = 0;; tries++) {
+        int fd = io_listen(io, config->listen_host, config->listen_port, &server->port);
+        if (fd != -EADDRINUSE || tries == LISTEN_TRIES)
+            return fd;
+        io_run(io, io->now_ns + listen_pause_ns);
+    }
+}
+
 int server_listen(struct server *server, struct shard *shard, char *why, size_t why_size)
 {
     const struct config *config = server->config;
-    int fd = io_listen(shard->io, config->listen_host, config->listen_port, &server->port);
+    int fd = listen_patiently(server, shard->io);
     if (fd < 0) {
         snprintf(why, why_size, "cannot listen on %s:%u: %s", config->listen_host,
                  config->listen_port, strerror(-fd));
