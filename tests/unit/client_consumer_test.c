@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: Apache-2.0
+// The consumer, and the calls that wait, against a broker that misbehaves.
+#include <criterion/criterion.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clients/c/weir.h"
+#include "gen/kp_fetch.h"
+#include "gen/kp_find_coordinator.h"
+#include "gen/kp_list_offsets.h"
+#include "gen/kp_offset_commit.h"
+#include "gen/kp_offset_fetch.h"
+#include "gen/kp_produce.h"
+#include "protocol/error.h"
+#include "tests/unit/client_mock.h"
+
+enum { WAIT_MS = 20000 };
+
+struct bench {
+    struct mock *mock;
+    struct weir_client *client;
+    struct weir_consumer *consumer;
+};
+
+static struct weir_config *config_new(const char *settings)
+{
+    struct weir_config *config = weir_config_new();
+    char *copy = strdup(settings);
+    char *rest = NULL;
+    weir_config_set(config, "retry.backoff.ms", "1");
+    weir_config_set(config, "reconnect.backoff.ms", "1");
+    weir_config_set(config, "group.id", "g");
+    weir_config_set(config, "auto.offset.reset", "earliest");
+    for (char *at = strtok_r(copy, " ", &rest); at; at = strtok_r(NULL, " ", &rest)) {
+        char *value = strchr(at, '=');
+        *value++ = '\0';
+        cr_assert_eq(weir_config_set(config, at, value), WEIR_OK, "%s", weir_config_error(config));
+    }
+    free(copy);
+    return config;
+}
+
+static struct bench *bench_new(int nodes, const char *settings)
+{
+    struct bench *bench = calloc(1, sizeof(*bench));
+    struct weir_config *config = config_new(settings);
+    bench->mock = mock_new(nodes);
+    bench->client = weir_client_new(mock_brokers(bench->mock), config);
+    bench->consumer = weir_consumer_new(bench->client, config);
+    weir_config_free(config);
+    return bench;
+}
+
+static void bench_free(struct bench *bench)
+{
+    weir_consumer_free(bench->consumer);
+    weir_client_free(bench->client);
+    mock_free(bench->mock);
+    free(bench);
+}
+
+// Stores 0..count-1 as values, `per_batch` to a batch.
+static void fill(struct bench *bench, int32_t partition, int count, int per_batch,
+                 const char *settings)
+{
+    struct weir_config *config = config_new(settings);
+    struct weir_producer *producer = weir_producer_new(bench->client, config);
+    for (int i = 0; i < count; i++) {
+        char value[16];
+        snprintf(value, sizeof(value), "%d", i);
+        struct weir_header headers[] = {{weir_text("h"), weir_text(value)}};
+        struct weir_message message = {.key = weir_text("key"),
+                                       .value = weir_text(value),
+                                       .headers = headers,
+                                       .header_count = 1,
+                                       .timestamp = 1000 + i};
+        cr_assert_eq(weir_produce(producer, "t", partition, &message), WEIR_OK);
+        if ((i + 1) % per_batch == 0)
+            cr_assert_eq(weir_flush(producer, WAIT_MS), WEIR_OK);
+    }
+    cr_assert_eq(weir_flush(producer, WAIT_MS), WEIR_OK);
+    weir_producer_free(producer);
+    weir_config_free(config);
+}
+
+static void assign(struct bench *bench, int32_t partition, int64_t offset)
+{
+    cr_assert_eq(weir_consumer_assign(bench->consumer, "t", partition, offset), WEIR_OK, "%s",
+                 weir_last_error(bench->client));
+}
+
+// Reads the next `count` records of the only partition and checks that they are from..from+count-1.
+static void expect(struct bench *bench, int from, int count)
+{
+    for (int i = from; i < from + count;) {
+        struct weir_record record;
+        cr_assert_eq(weir_consumer_poll(bench->consumer, WAIT_MS), WEIR_OK, "%s",
+                     weir_last_error(bench->client));
+        while (i < from + count && weir_consumer_next(bench->consumer, &record)) {
+            char value[16];
+            snprintf(value, sizeof(value), "%d", i);
+            cr_assert_eq(record.offset, i);
+            cr_assert_eq(record.timestamp, 1000 + i);
+            cr_assert_eq(record.value.size, strlen(value));
+            cr_assert_eq(memcmp(record.value.data, value, record.value.size), 0);
+            cr_assert_eq(memcmp(record.key.data, "key", 3), 0);
+            struct weir_header header;
+            size_t at = 0;
+            cr_assert(weir_record_header(&record, &at, &header));
+            cr_assert_eq(memcmp(header.value.data, value, header.value.size), 0);
+            cr_assert_not(weir_record_header(&record, &at, &header));
+            i++;
+        }
+    }
+}
+
+// Polls until the partition's error comes.
+static int error_of_poll(struct bench *bench)
+{
+    return weir_consumer_poll(bench->consumer, WAIT_MS);
+}
+
+static int64_t position(struct bench *bench, int32_t partition)
+{
+    int64_t value = -99;
+    cr_assert_eq(weir_consumer_position(bench->consumer, "t", partition, &value), WEIR_OK);
+    return value;
+}
+
+Test(client, records_come_back_as_they_were_sent)
+{
+    static const char *const codecs[] = {"none", "gzip", "snappy", "lz4", "zstd"};
+    for (size_t i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++) {
+        char settings[64];
+        snprintf(settings, sizeof(settings), "compression.type=%s", codecs[i]);
+        struct bench *bench = bench_new(1, "");
+        fill(bench, 0, 500, 100, settings);
+        assign(bench, 0, WEIR_BEGINNING);
+        expect(bench, 0, 500);
+        cr_assert_eq(position(bench, 0), 500);
+        bench_free(bench);
+    }
+}
+
+Test(client, reading_may_start_in_the_middle_of_a_batch)
+{
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 0, 100, 50, "");
+    assign(bench, 0, 77);
+    expect(bench, 77, 23);
+    bench_free(bench);
+}
+
+Test(client, the_end_is_where_new_records_come)
+{
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 0, 10, 10, "");
+    assign(bench, 0, WEIR_END);
+    cr_assert_eq(weir_consumer_poll(bench->consumer, 50), WEIR_OK);
+    struct weir_record record;
+    cr_assert_not(weir_consumer_next(bench->consumer, &record));
+    cr_assert_eq(position(bench, 0), 10);
+    bench_free(bench);
+}
+
+Test(client, small_fetches_are_put_together)
+{
+    // A limit below the size of a batch: one answer brings a batch at a time, or not even that
+    // until more was asked for.
+    for (int cut = 0; cut < 2; cut++) {
+        struct bench *bench = bench_new(1, "max.partition.fetch.bytes=1024");
+        bench->mock->cut = cut;
+        fill(bench, 0, 1000, 250, "");
+        assign(bench, 0, 0);
+        expect(bench, 0, 1000);
+        bench_free(bench);
+    }
+}
+
+Test(client, fetching_survives_what_connections_do)
+{
+    static const struct mock_fault faults[] = {
+        {KP_FETCH_KEY, 0, 2, MOCK_CLOSE, 0},
+        {KP_FETCH_KEY, 1, 1, MOCK_HALF, 0},
+        {KP_FETCH_KEY, 0, 1, MOCK_GARBAGE, 0},
+        {KP_FETCH_KEY, 1, 1, MOCK_WRONG_ID, 0},
+        {KP_FETCH_KEY, 0, 1, MOCK_HUGE, 0},
+        {KP_FETCH_KEY, 1, 2, MOCK_ERROR, KP_ERROR_NOT_LEADER_OR_FOLLOWER},
+        {KP_FETCH_KEY, 1, 2, MOCK_ERROR, KP_ERROR_FENCED_LEADER_EPOCH},
+        {KP_FETCH_KEY, 1, 1, MOCK_MOVE_LEADER, 0},
+        {KP_LIST_OFFSETS_KEY, 0, 2, MOCK_CLOSE, 0},
+        {KP_LIST_OFFSETS_KEY, 0, 2, MOCK_ERROR, KP_ERROR_NOT_LEADER_OR_FOLLOWER},
+    };
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+        struct bench *bench = bench_new(2, "max.partition.fetch.bytes=2048");
+        fill(bench, 0, 300, 30, "");
+        mock_fault(bench->mock, faults[i]);
+        assign(bench, 0, WEIR_BEGINNING);
+        expect(bench, 0, 300);
+        bench_free(bench);
+    }
+}
+
+Test(client, unanswered_fetches_time_out)
+{
+    struct bench *bench = bench_new(1, "request.timeout.ms=50 fetch.max.wait.ms=50");
+    fill(bench, 0, 10, 10, "");
+    mock_fault(bench->mock, (struct mock_fault){KP_FETCH_KEY, 0, 1, MOCK_SILENT, 0});
+    assign(bench, 0, 0);
+    expect(bench, 0, 10);
+    bench_free(bench);
+}
+
+Test(client, old_brokers_are_read_in_old_versions)
+{
+    struct bench *bench = bench_new(1, "");
+    bench->mock->version_max[KP_FETCH_KEY] = 4;
+    bench->mock->version_max[KP_LIST_OFFSETS_KEY] = 1;
+    bench->mock->version_max[KP_OFFSET_FETCH_KEY] = 2;
+    bench->mock->version_max[KP_FIND_COORDINATOR_KEY] = 0;
+    fill(bench, 0, 100, 50, "");
+    assign(bench, 0, WEIR_STORED);
+    expect(bench, 0, 100);
+    bench_free(bench);
+}
+
+Test(client, offsets_out_of_range_follow_the_policy)
+{
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 0, 20, 5, "");
+    bench->mock->logs[0].low = 10;
+    assign(bench, 0, 3);
+    expect(bench, 10, 10);
+    bench_free(bench);
+
+    bench = bench_new(1, "auto.offset.reset=none");
+    fill(bench, 0, 20, 5, "");
+    assign(bench, 0, 21);
+    assign(bench, 1, WEIR_STORED);
+    int first = error_of_poll(bench);
+    int second = error_of_poll(bench);
+    cr_assert((first == WEIR_ERR_OFFSET_OUT_OF_RANGE && second == WEIR_ERR_NO_OFFSET) ||
+              (first == WEIR_ERR_NO_OFFSET && second == WEIR_ERR_OFFSET_OUT_OF_RANGE));
+    cr_assert_eq(weir_consumer_poll(bench->consumer, 20), WEIR_OK, "each is reported once");
+    cr_assert_eq(weir_consumer_seek(bench->consumer, "t", 0, 15), WEIR_OK);
+    expect(bench, 15, 5);
+    bench_free(bench);
+}
+
+Test(client, damaged_batches_are_named_and_not_handed_out)
+{
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 0, 20, 10, "");
+    bench->mock->logs[0].batches[1].data[BATCH_HEADER_SIZE + 5] ^= 0x40;
+    assign(bench, 0, 0);
+    expect(bench, 0, 10);
+    struct weir_record record;
+    int error;
+    while ((error = weir_consumer_poll(bench->consumer, WAIT_MS)) == WEIR_OK)
+        cr_assert_not(weir_consumer_next(bench->consumer, &record));
+    cr_assert_eq(error, WEIR_ERR_CORRUPT);
+    cr_assert(strstr(weir_last_error(bench->client), "offset 10") != NULL, "%s",
+              weir_last_error(bench->client));
+    cr_assert_eq(position(bench, 0), 10);
+    bench_free(bench);
+}
+
+Test(client, damaged_batch_headers_are_named)
+{
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 0, 20, 10, "");
+    bench->mock->logs[0].batches[1].data[16] = 1; // magic
+    assign(bench, 0, 0);
+    expect(bench, 0, 10);
+    struct weir_record record;
+    int error;
+    while ((error = weir_consumer_poll(bench->consumer, WAIT_MS)) == WEIR_OK)
+        cr_assert_not(weir_consumer_next(bench->consumer, &record));
+    cr_assert_eq(error, WEIR_ERR_CORRUPT);
+    bench_free(bench);
+}
+
+Test(client, seeking_pausing_and_unassigning)
+{
+    struct bench *bench = bench_new(1, "");
+    struct weir_record record;
+    fill(bench, 0, 100, 10, "");
+    assign(bench, 0, 0);
+    expect(bench, 0, 15);
+    cr_assert_eq(weir_consumer_seek(bench->consumer, "t", 0, 50), WEIR_OK);
+    cr_assert_not(weir_consumer_next(bench->consumer, &record), "what was fetched is dropped");
+    expect(bench, 50, 15);
+    cr_assert_eq(weir_consumer_pause(bench->consumer, "t", 0), WEIR_OK);
+    cr_assert_eq(weir_consumer_poll(bench->consumer, 20), WEIR_OK);
+    cr_assert_not(weir_consumer_next(bench->consumer, &record));
+    cr_assert_eq(position(bench, 0), 65);
+    cr_assert_eq(weir_consumer_resume(bench->consumer, "t", 0), WEIR_OK);
+    expect(bench, 65, 35);
+    cr_assert_eq(weir_consumer_unassign(bench->consumer, "t", 0), WEIR_OK);
+    cr_assert_eq(weir_consumer_seek(bench->consumer, "t", 0, 0), WEIR_ERR_NOT_ASSIGNED);
+    cr_assert_eq(weir_consumer_pause(bench->consumer, "t", 0), WEIR_ERR_NOT_ASSIGNED);
+    assign(bench, 0, 90);
+    expect(bench, 90, 10);
+    bench_free(bench);
+}
+
+Test(client, several_partitions_are_read_fairly)
+{
+    struct bench *bench = bench_new(1, "fetch.max.bytes=4k max.partition.fetch.bytes=2k");
+    int seen[MOCK_PARTITIONS] = {0};
+    int total = 0;
+    for (int p = 0; p < MOCK_PARTITIONS; p++) {
+        fill(bench, p, 200, 20, "");
+        assign(bench, p, WEIR_BEGINNING);
+    }
+    while (total < 200 * MOCK_PARTITIONS) {
+        struct weir_record record;
+        cr_assert_eq(weir_consumer_poll(bench->consumer, WAIT_MS), WEIR_OK);
+        for (; weir_consumer_next(bench->consumer, &record); total++)
+            cr_assert_eq(record.offset, seen[record.partition]++);
+    }
+    for (int p = 0; p < MOCK_PARTITIONS; p++)
+        cr_assert_eq(seen[p], 200);
+    int64_t low, high;
+    cr_assert_eq(weir_consumer_watermarks(bench->consumer, "t", 2, &low, &high), WEIR_OK);
+    cr_assert_eq(low, 0);
+    cr_assert_eq(high, 200);
+    bench_free(bench);
+}
+
+Test(client, records_stay_valid_until_the_next_poll)
+{
+    // Compressed batches: the records lie in memory that the consumer inflated.
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 0, 300, 50, "compression.type=lz4");
+    assign(bench, 0, 0);
+    int taken = 0;
+    while (taken < 300) {
+        struct weir_record kept[300];
+        int count = 0;
+        cr_assert_eq(weir_consumer_poll(bench->consumer, WAIT_MS), WEIR_OK);
+        while (count < 70 && weir_consumer_next(bench->consumer, &kept[count]))
+            count++;
+        for (int i = 0; i < count; i++) {
+            char value[16];
+            snprintf(value, sizeof(value), "%d", taken + i);
+            cr_assert_eq(memcmp(kept[i].value.data, value, strlen(value)), 0);
+        }
+        taken += count;
+    }
+    bench_free(bench);
+}
+
+Test(client, offsets_are_committed_and_found_again)
+{
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 0, 20, 10, "");
+    assign(bench, 0, WEIR_STORED); // nothing committed: earliest
+    expect(bench, 0, 12);
+    cr_assert_eq(weir_commit(bench->consumer, WAIT_MS), WEIR_OK, "%s",
+                 weir_last_error(bench->client));
+    struct weir_offset offsets[] = {{.topic = "t", .partition = 3}, {.topic = "t", .partition = 0}};
+    cr_assert_eq(weir_committed(bench->consumer, offsets, 2, WAIT_MS), WEIR_OK);
+    cr_assert_eq(offsets[0].offset, -1);
+    cr_assert_eq(offsets[1].offset, 12);
+    assign(bench, 0, WEIR_STORED);
+    expect(bench, 12, 8);
+    bench_free(bench);
+}
+
+Test(client, committing_survives_what_coordinators_do)
+{
+    static const struct mock_fault faults[] = {
+        {KP_OFFSET_COMMIT_KEY, 0, 2, MOCK_CLOSE, 0},
+        {KP_OFFSET_COMMIT_KEY, 0, 1, MOCK_ERROR, KP_ERROR_NOT_COORDINATOR},
+        {KP_OFFSET_COMMIT_KEY, 0, 2, MOCK_ERROR, KP_ERROR_COORDINATOR_LOAD_IN_PROGRESS},
+        {KP_FIND_COORDINATOR_KEY, 0, 2, MOCK_ERROR, KP_ERROR_COORDINATOR_NOT_AVAILABLE},
+        {KP_FIND_COORDINATOR_KEY, 0, 2, MOCK_CLOSE, 0},
+    };
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+        struct bench *bench = bench_new(1, "");
+        struct weir_offset offset = {.topic = "t", .partition = 1, .offset = 42};
+        mock_fault(bench->mock, faults[i]);
+        cr_assert_eq(weir_commit_offsets(bench->consumer, &offset, 1, WAIT_MS), WEIR_OK, "%s",
+                     weir_last_error(bench->client));
+        cr_assert_eq(bench->mock->logs[1].committed, 42);
+        bench_free(bench);
+    }
+}
+
+Test(client, refused_commits_are_errors)
+{
+    struct bench *bench = bench_new(1, "");
+    struct weir_offset offset = {.topic = "t", .partition = 1, .offset = 42};
+    mock_fault(bench->mock, (struct mock_fault){KP_OFFSET_COMMIT_KEY, 0, 1, MOCK_ERROR,
+                                                KP_ERROR_UNKNOWN_MEMBER_ID});
+    cr_assert_eq(weir_commit_offsets(bench->consumer, &offset, 1, WAIT_MS),
+                 KP_ERROR_UNKNOWN_MEMBER_ID);
+    cr_assert_eq(offset.error, KP_ERROR_UNKNOWN_MEMBER_ID);
+    mock_fault(bench->mock, (struct mock_fault){KP_FIND_COORDINATOR_KEY, 0, 1, MOCK_ERROR,
+                                                KP_ERROR_GROUP_AUTHORIZATION_FAILED});
+    struct weir_consumer *other = bench->consumer;
+    weir_consumer_free(other);
+    struct weir_config *config = config_new("group.id=other");
+    bench->consumer = weir_consumer_new(bench->client, config);
+    weir_config_free(config);
+    cr_assert_eq(weir_commit_offsets(bench->consumer, &offset, 1, WAIT_MS),
+                 KP_ERROR_GROUP_AUTHORIZATION_FAILED);
+    bench_free(bench);
+}
+
+Test(client, without_a_group_nothing_is_committed)
+{
+    struct bench *bench = bench_new(1, "group.id=");
+    struct weir_offset offset = {.topic = "t", .partition = 1, .offset = 42};
+    cr_assert_eq(weir_commit_offsets(bench->consumer, &offset, 1, WAIT_MS), WEIR_ERR_NO_GROUP);
+    cr_assert_eq(weir_consumer_assign(bench->consumer, "t", 0, WEIR_STORED), WEIR_ERR_NO_GROUP);
+    bench_free(bench);
+}
+
+Test(client, calls_time_out)
+{
+    struct bench *bench = bench_new(1, "");
+    struct weir_offset_query query = {.topic = "t", .at = WEIR_END};
+    mock_fault(bench->mock, (struct mock_fault){KP_LIST_OFFSETS_KEY, 0, 1 << 20, MOCK_SILENT, 0});
+    cr_assert_eq(weir_list_offsets(bench->client, &query, 1, 50), WEIR_ERR_TIMED_OUT);
+    cr_assert_eq(query.error, WEIR_ERR_TIMED_OUT);
+    cr_assert_neq(weir_last_error(bench->client)[0], '\0');
+    bench_free(bench);
+}
+
+Test(client, one_partition_may_be_asked_about_twice)
+{
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 1, 7, 7, "");
+    struct weir_offset_query queries[] = {
+        {.topic = "t", .partition = 1, .at = WEIR_BEGINNING},
+        {.topic = "t", .partition = 1, .at = WEIR_END},
+        {.topic = "t", .partition = 2, .at = WEIR_END},
+    };
+    cr_assert_eq(weir_list_offsets(bench->client, queries, 3, WAIT_MS), WEIR_OK);
+    cr_assert_eq(queries[0].offset, 0);
+    cr_assert_eq(queries[1].offset, 7);
+    cr_assert_eq(queries[2].offset, 0);
+    bench_free(bench);
+}
+
+Test(client, unknown_topics_are_an_error_of_the_poll)
+{
+    struct bench *bench = bench_new(1, "topic.metadata.propagation.max.ms=50");
+    cr_assert_eq(weir_consumer_assign(bench->consumer, "nowhere", 0, WEIR_BEGINNING), WEIR_OK);
+    cr_assert_eq(error_of_poll(bench), WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    cr_assert_eq(weir_consumer_assign(bench->consumer, "t", MOCK_PARTITIONS, 0), WEIR_OK);
+    cr_assert_eq(error_of_poll(bench), WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    bench_free(bench);
+}
+
+Test(client, clients_of_foreign_loops_need_no_waiting_calls)
+{
+    struct bench *bench = bench_new(1, "");
+    fill(bench, 0, 50, 10, "");
+    assign(bench, 0, WEIR_BEGINNING);
+    int taken = 0;
+    while (taken < 50) {
+        struct pollfd fd = {.fd = weir_fd(bench->client), .events = POLLIN};
+        cr_assert_geq(poll(&fd, 1, weir_timeout_ms(bench->client)), 0);
+        cr_assert_eq(weir_consumer_poll(bench->consumer, 0), WEIR_OK);
+        struct weir_record record;
+        while (weir_consumer_next(bench->consumer, &record))
+            cr_assert_eq(record.offset, taken++);
+    }
+    bench_free(bench);
+}
+
+Test(client, freeing_in_the_middle_of_everything_leaks_nothing)
+{
+    struct bench *bench = bench_new(1, "max.partition.fetch.bytes=1k");
+    fill(bench, 0, 200, 20, "compression.type=zstd");
+    mock_fault(bench->mock, (struct mock_fault){KP_OFFSET_FETCH_KEY, 0, 100, MOCK_SILENT, 0});
+    assign(bench, 0, 0);
+    assign(bench, 1, WEIR_STORED);
+    expect(bench, 0, 30);
+    bench_free(bench);
+}
