@@ -26,10 +26,10 @@ struct partition_read {
 enum partition_kind {
     PARTITION_APPEND,
     PARTITION_READ,
-    PARTITION_WATCH,     // completes when there is more than watch.offset, or is cancelled
+    PARTITION_WATCH, // completes when there is more than watch.offset, or is cancelled
     PARTITION_FIND_TIME,
     PARTITION_TRIM,
-    PARTITION_OFFSETS,   // fills `offsets` only
+    PARTITION_OFFSETS, // fills `offsets` only
 };
 
 // Owned by the caller, in place from partition_start until `done`; a PARTITION_READ that brought
@@ -39,8 +39,8 @@ struct partition_op {
     enum partition_kind kind;
     // On the home shard, never from inside partition_start or partition_cancel_watch.
     void (*done)(struct partition_op *op);
-    void *context;  // the caller's
-    int error;      // out: 0 or a negative errno of storage/log.h; -ENOENT: no such partition here
+    void *context; // the caller's
+    int error;     // out: 0 or a negative errno of storage/log.h; -ENOENT: no such partition here
     struct log_offsets offsets; // out, for every kind; when the operation was done, or for
                                 // PARTITION_READ as of the read
     union {
@@ -73,8 +73,8 @@ struct partition_op {
 void partition_start(struct shard *home, struct partition_op *op);
 
 // Gives a finished read's slices back to the owner; not needed for one that failed or brought no
-// bytes, and harmless then. `released` is called on the home shard, possibly from inside, when the memory of
-// the operation and of its log_read may be reused.
+// bytes, and harmless then. `released` is called on the home shard, possibly from inside, when the
+// memory of the operation and of its log_read may be reused.
 void partition_release(struct partition_op *op, void (*released)(struct partition_op *op));
 
 // Asks for the end of a WATCH whose `done` was not called yet; `done` follows as always.

@@ -24,8 +24,8 @@ struct server {
     struct directory directory;
     // Private to server.c from here on.
     pthread_t *threads;
-    int stop_pipe[2];          // main thread -> shard 0
-    pthread_mutex_t mutex;     // for what follows
+    int stop_pipe[2];      // main thread -> shard 0
+    pthread_mutex_t mutex; // for what follows
     pthread_cond_t met;
     uint32_t arrived;          // at the present meeting
     uint64_t meetings;         // that have ended

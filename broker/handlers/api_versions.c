@@ -40,8 +40,8 @@ void handle_api_versions(struct request *request)
         return;
     struct kp_api_versions_response out;
     kp_api_versions_response_init(&out);
-    if (request->version >= 3 && (!names_software(in.client_software_name) ||
-                                  !names_software(in.client_software_version))) {
+    if (request->version >= 3 &&
+        (!names_software(in.client_software_name) || !names_software(in.client_software_version))) {
         out.error_code = KP_ERROR_INVALID_REQUEST;
         reply(request, &out);
         return;

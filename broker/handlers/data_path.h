@@ -9,8 +9,8 @@
 // The wire's code for an error of storage/log.h or of a partition operation. 0 for 0.
 int16_t data_path_error(int error);
 
-// A topic that a request names by id (not zero) or else by name. NULL and *error when there is none.
-// Good until the present callback returns.
+// A topic that a request names by id (not zero) or else by name. NULL and *error when there is
+// none. Good until the present callback returns.
 const struct catalog_topic *data_path_topic(const struct request *request, struct span name,
                                             struct kp_uuid id, int16_t *error);
 

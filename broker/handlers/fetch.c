@@ -2,7 +2,8 @@
 // Fetch: reads partitions, waiting for data when the client asks to.
 //
 // States, and what ends them:
-//   READING    one pass over all partitions, in the order of the request, a window at a time so that
+//   READING    one pass over all partitions, in the order of the request, a window at a time so
+//   that
 //              what is asked for stays near max_bytes -> REPLY when there is enough, an error, no
 //              time left or an interruption; else -> RELEASING
 //   RELEASING  gives back the too little that was read -> WAITING
@@ -13,7 +14,8 @@
 // Invariants
 //  1. `outstanding` counts the operations that will call back, plus one while this file itself is
 //     starting some; a state ends when it is 0. So nothing is replied while anything is in flight.
-//  2. Slices that were read are released exactly once: in RELEASING, when a pass ends with more than
+//  2. Slices that were read are released exactly once: in RELEASING, when a pass ends with more
+//  than
 //     is allowed, or after the reply has left.
 //  3. The first partition with data gives at least one batch, however large; the others keep to
 //     their limits.
@@ -47,10 +49,10 @@ struct fetch_part {
     struct partition_read *read; // held while it has slices
     int64_t offset;
     int64_t max_bytes;
-    int64_t allowed;    // in the present pass
+    int64_t allowed; // in the present pass
     int16_t error;
     bool watching;
-    bool surplus;       // was read, but goes beyond the limits
+    bool surplus; // was read, but goes beyond the limits
     struct log_offsets offsets;
 };
 
@@ -67,17 +69,17 @@ struct fetch {
     struct fetch_part *parts;
     uint32_t part_count;
     enum fetch_state state;
-    uint32_t next;        // first partition not yet read in this pass
+    uint32_t next; // first partition not yet read in this pass
     uint32_t outstanding;
-    int64_t max_bytes;    // of this pass
-    int64_t bytes;        // read in this pass
-    int64_t asked;        // by reads in flight
-    bool error;           // some partition has one
-    bool starved;         // memory is short: there may be data that was not read
-    bool last;            // no more waiting
-    bool replying;        // what is released is the surplus only
-    bool partial;         // the last pass has found something, but not enough
-    bool fired;           // a watch has, since the last pass
+    int64_t max_bytes; // of this pass
+    int64_t bytes;     // read in this pass
+    int64_t asked;     // by reads in flight
+    bool error;        // some partition has one
+    bool starved;      // memory is short: there may be data that was not read
+    bool last;         // no more waiting
+    bool replying;     // what is released is the surplus only
+    bool partial;      // the last pass has found something, but not enough
+    bool fired;        // a watch has, since the last pass
     uint64_t deadline_ns;
     struct timer timer;
     union any_read *idle_reads;

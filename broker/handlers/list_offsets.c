@@ -14,8 +14,8 @@ enum {
     LATEST = -1,
     EARLIEST = -2,
     MAX_TIMESTAMP = -3,
-    EARLIEST_LOCAL = -4,  // all of the log is local
-    LATEST_TIERED = -5,   // nothing is anywhere else
+    EARLIEST_LOCAL = -4, // all of the log is local
+    LATEST_TIERED = -5,  // nothing is anywhere else
     PENDING_UPLOAD = -6,
 };
 
@@ -79,8 +79,7 @@ static void start_part(struct list_part *part)
         return;
     default:
         part->op.kind = PARTITION_FIND_TIME;
-        part->op.time.timestamp =
-            part->timestamp == MAX_TIMESTAMP ? LOG_TIME_MAX : part->timestamp;
+        part->op.time.timestamp = part->timestamp == MAX_TIMESTAMP ? LOG_TIME_MAX : part->timestamp;
         break;
     }
     if (part->timestamp < PENDING_UPLOAD) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Produce: checks each partition's batch, appends it, answers when all are durable or refused.
 //
-// Batches are stored as they came; the broker only sets offset and leader epoch and, for topics with
-// LogAppendTime, the timestamp (all outside of the records themselves). The log copies the bytes when
-// it takes them; until the operation is done they stay where they were received.
+// Batches are stored as they came; the broker only sets offset and leader epoch and, for topics
+// with LogAppendTime, the timestamp (all outside of the records themselves). The log copies the
+// bytes when it takes them; until the operation is done they stay where they were received.
 //
 // acks=1 is answered like acks=-1, after the batch is durable. With acks=0 nothing is answered, and
 // an error closes the connection, which is the only way to tell.
@@ -21,8 +21,8 @@
 #include "protocol/record_batch.h"
 
 enum {
-    ZSTD_VERSION = 7,          // the first that may carry zstd
-    INFLATE_LIMIT = 32 << 20,  // of a batch that must be looked into
+    ZSTD_VERSION = 7,         // the first that may carry zstd
+    INFLATE_LIMIT = 32 << 20, // of a batch that must be looked into
 };
 
 struct produce {
@@ -252,7 +252,8 @@ static int start_topic(struct produce *produce, const struct kp_produce_request_
     size_t count = (size_t)in->partition_data_count;
     out->name = in->name;
     out->topic_id = in->topic_id;
-    out->partition_responses = arena_array(&request->arena, count, sizeof(*out->partition_responses));
+    out->partition_responses =
+        arena_array(&request->arena, count, sizeof(*out->partition_responses));
     struct produce_part *parts = arena_array(&request->arena, count, sizeof(*parts));
     if (!out->partition_responses || !parts)
         return -ENOMEM;
@@ -282,8 +283,8 @@ void handle_produce(struct request *request)
         return;
     }
     produce->request = request;
-    int decoded = kp_produce_request_decode(&request->body, request->version, &request->arena,
-                                            &produce->in);
+    int decoded =
+        kp_produce_request_decode(&request->body, request->version, &request->arena, &produce->in);
     if (request_is_malformed(request, decoded))
         return;
     size_t count = (size_t)produce->in.topic_data_count;

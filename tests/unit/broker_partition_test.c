@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 
-#include "broker_shards.h"
+#include "tests/unit/broker_shards.h"
 
 struct tried {
     struct partition_op op;

@@ -33,7 +33,7 @@ static inline struct shards *shards_open(uint32_t count)
     char why[CONFIG_WHY_SIZE];
     shards->config = config_create();
     cr_assert_eq(config_finish(shards->config, why), 0, "%s", why);
-    strcpy(shards->directory, "/tmp/weir-unit-XXXXXX");
+    snprintf(shards->directory, sizeof(shards->directory), "/tmp/weir-unit-XXXXXX");
     cr_assert_not_null(mkdtemp(shards->directory));
     shards->server.config = shards->config;
     shards->server.shards = shards->list;
