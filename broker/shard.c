@@ -76,6 +76,8 @@ static void turn(struct shard *shard)
 {
     timers_run(&shard->timers, shard->io->now_ns);
     deliver_messages(shard);
+    if (shard->ended)
+        return; // nothing will come any more, so there is nothing to wait for
     listener_advance(shard->listener);
     if (mailbox_sleep(&shard->mailbox)) {
         uint64_t due = timers_next(&shard->timers);
