@@ -9,6 +9,9 @@ enum {
     // A search reads at most this much in vain: less than what one read from the device costs in
     // any case.
     INDEX_STEP = 64 * 1024,
+    // Beyond that many every second one goes: a segment's index takes 24 KiB at most. Readers that
+    // go on where they stopped do not need it (struct segment_resume).
+    INDEX_ENTRIES_MAX = 1024,
 };
 
 void index_free(struct index *index)
@@ -17,11 +20,23 @@ void index_free(struct index *index)
     *index = (struct index){0};
 }
 
+static void index_thin(struct index *index)
+{
+    for (uint32_t i = 0; i < index->count; i += 2)
+        index->entries[i / 2] = index->entries[i];
+    index->count = (index->count + 1) / 2;
+    index->step *= 2;
+}
+
 void index_add(struct index *index, const struct index_entry *entry, bool always)
 {
+    if (index->step == 0)
+        index->step = INDEX_STEP;
     if (index->count > 0 && !always &&
-        entry->position - index->entries[index->count - 1].position < INDEX_STEP)
+        entry->position - index->entries[index->count - 1].position < index->step)
         return;
+    if (index->count == INDEX_ENTRIES_MAX)
+        index_thin(index);
     if (index->count == index->capacity) {
         uint32_t capacity = index->capacity ? index->capacity * 2 : 4;
         struct index_entry *entries = realloc(index->entries, capacity * sizeof(*entries));

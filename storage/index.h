@@ -11,6 +11,7 @@ struct index {
     struct index_entry *entries; // ascending in offset, position and max_before
     uint32_t count;
     uint32_t capacity;
+    uint64_t step; // least distance of entries; grows with the segment, so memory is bounded
 };
 
 void index_free(struct index *index);

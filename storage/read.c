@@ -115,9 +115,19 @@ struct disk_read {
     struct buffer *buffer;
     uint64_t position; // of the next frame to look at
     uint64_t length;   // how much to read at once
+    struct segment_resume resume;
 };
 
 static void disk_next(struct disk_read *read);
+
+// Remembers where this reader stopped; it will come back for what follows.
+static void resume_note(struct segment *segment, const struct segment_resume *resume)
+{
+    if (resume->position == 0)
+        return;
+    segment->resumes[segment->next_resume] = *resume;
+    segment->next_resume = (segment->next_resume + 1) % SEGMENT_RESUMES;
+}
 
 static void disk_end(struct disk_read *read, int error)
 {
@@ -127,6 +137,7 @@ static void disk_end(struct disk_read *read, int error)
     if (log->deleting)
         error = -ESHUTDOWN;
     read_finish(log, read->user, error);
+    resume_note(read->segment, &read->resume);
     segment_drop(read->segment);
     free(read);
     log_unbusy(log);
@@ -152,6 +163,14 @@ static bool payload_is_sound(const struct disk_read *read, const uint8_t *payloa
            frame->payload_checksum;
 }
 
+static bool ends_at(const struct log_read *op, const uint8_t *end)
+{
+    if (op->slice_count == 0)
+        return false;
+    const struct iovec *last = &op->slices[op->slice_count - 1];
+    return (const uint8_t *)last->iov_base + last->iov_len == end;
+}
+
 enum disk_step { DISK_MORE, DISK_END, DISK_DAMAGED };
 
 // Looks at the frame at *at in the buffer, which holds `have` bytes from `start` on. Moves *at
@@ -174,6 +193,11 @@ static enum disk_step disk_frame(struct disk_read *read, uint64_t start, uint64_
         return DISK_END;
     }
     const uint8_t *payload = read->buffer->data + *at + FRAME_HEADER_SIZE;
+    struct segment_resume resume = {
+        .offset = frame.base_offset,
+        .position = read->position,
+        .frame_size = frame.stored_size,
+    };
     *at += frame.stored_size;
     read->position = start + *at;
     if (skip)
@@ -183,6 +207,11 @@ static enum disk_step disk_frame(struct disk_read *read, uint64_t start, uint64_
     *wanted = frame.next_offset;
     bool more =
         frame_collect(user, span_of(payload, frame.payload_size), frame.base_offset, read->buffer);
+    if (ends_at(user, payload + frame.payload_size)) {
+        resume.offset = frame.next_offset;
+        resume.position = read->position;
+    }
+    read->resume = resume;
     return more ? DISK_MORE : DISK_END;
 }
 
@@ -265,7 +294,7 @@ static void disk_opened(struct segment_open *opening)
     store_leave(store);
 }
 
-// Where to begin, and how much to read: a whole frame where the index knows frames one by one.
+// Where to begin, and how much to read: a whole frame where it can be known how large that is.
 static void disk_place(struct disk_read *read)
 {
     const struct segment *segment = read->segment;
@@ -279,8 +308,16 @@ static void disk_place(struct disk_read *read)
         uint64_t frame =
             (next < index->count ? index->entries[next].position : segment->end) - entry->position;
         read->position = entry->position;
-        if (length < frame && frame <= 4 * READ_MAX)
+        if (length < frame && frame <= 4 * READ_MAX && index->step <= READ_EXTRA)
             length = frame;
+    }
+    for (uint32_t i = 0; i < SEGMENT_RESUMES; i++) {
+        const struct segment_resume *resume = &segment->resumes[i];
+        if (resume->offset > read->user->offset || resume->position <= read->position)
+            continue;
+        read->position = resume->position;
+        if (length < resume->frame_size && resume->frame_size <= 4 * READ_MAX)
+            length = resume->frame_size;
     }
     read->length = length;
 }
