@@ -9,6 +9,7 @@
 // 4. A read from disk holds its segment: it ends well also when the segment is removed meanwhile.
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/endian.h"
@@ -18,18 +19,31 @@ enum {
     READ_MIN = 64 * 1024,
     READ_MAX = 1024 * 1024, // of one device read, unless a single frame is larger
     READ_EXTRA = 64 * 1024, // what may lie between an index entry and the offset
+    MOVE_MAX = 32 * 1024,   // larger pieces stay where they were read
 };
 
 // --- picking batches out of a frame
 
-static bool slice_add(struct log_read *op, const uint8_t *data, size_t size, struct buffer *buffer)
+static bool is_full(const struct log_read *op)
 {
+    return op->slice_count == LOG_READ_SLICES;
+}
+
+// `movable`: nobody else looks into the buffer, so small pieces move together into one slice.
+static void slice_add(struct log_read *op, const uint8_t *data, size_t size, struct buffer *buffer,
+                      bool movable)
+{
+    op->size += size;
+    if (movable && op->slice_count > 0 && size <= MOVE_MAX) {
+        struct iovec *last = &op->slices[op->slice_count - 1];
+        memmove((uint8_t *)last->iov_base + last->iov_len, data, size);
+        last->iov_len += size;
+        return;
+    }
     op->slices[op->slice_count++] =
         (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
-    op->size += size;
     if (op->pin_count == 0 || op->pins[op->pin_count - 1] != buffer)
         op->pins[op->pin_count++] = buffer_ref(buffer);
-    return op->slice_count < LOG_READ_SLICES;
 }
 
 // The size of the batch at the start of `bytes`, 0 when there is none.
@@ -58,15 +72,15 @@ static size_t skip_batches(struct span payload, int64_t offset)
     return at;
 }
 
-// Adds the batches of one frame from op->offset on. False when the read takes no more.
-static bool frame_collect(struct log_read *op, struct span payload, int64_t base_offset,
-                          struct buffer *buffer)
+// Adds the batches of one frame from op->offset on, as far as the limits allow. Returns how much of
+// the payload is passed: all of it unless the limits are reached.
+static size_t frame_collect(struct log_read *op, struct span payload, int64_t base_offset,
+                            struct buffer *buffer, bool movable)
 {
     size_t from = base_offset >= op->offset ? 0 : skip_batches(payload, op->offset);
-    size_t left = payload.size - from;
-    if (op->size + left <= op->max_bytes)
-        return left == 0 || slice_add(op, payload.data + from, left, buffer);
     size_t to = from;
+    if (op->size + (payload.size - from) <= op->max_bytes)
+        to = payload.size;
     while (to < payload.size) {
         int64_t last_offset = 0;
         size_t size = batch_at(span_of(payload.data + to, payload.size - to), &last_offset);
@@ -76,8 +90,8 @@ static bool frame_collect(struct log_read *op, struct span payload, int64_t base
         to += size;
     }
     if (to > from)
-        slice_add(op, payload.data + from, to - from, buffer);
-    return false;
+        slice_add(op, payload.data + from, to - from, buffer, movable);
+    return to;
 }
 
 static void read_finish(struct log *log, struct log_read *op, int error)
@@ -94,11 +108,11 @@ static void read_finish(struct log *log, struct log_read *op, int error)
 static void read_memory(struct log *log, struct log_read *op, const struct tail_frame *frame,
                         const struct chunk *chunk)
 {
-    bool more = true;
-    while (more && frame && frame->next_offset <= log->committed) {
+    while (frame && frame->next_offset <= log->committed && !is_full(op)) {
         struct span payload =
             span_of(chunk->buffer->data + frame->at + FRAME_HEADER_SIZE, frame->payload_size);
-        more = frame_collect(op, payload, frame->base_offset, chunk->buffer);
+        if (frame_collect(op, payload, frame->base_offset, chunk->buffer, false) < payload.size)
+            break;
         frame = tail_after(&log->tail, frame, &chunk);
     }
     read_finish(log, op, 0);
@@ -163,14 +177,6 @@ static bool payload_is_sound(const struct disk_read *read, const uint8_t *payloa
            frame->payload_checksum;
 }
 
-static bool ends_at(const struct log_read *op, const uint8_t *end)
-{
-    if (op->slice_count == 0)
-        return false;
-    const struct iovec *last = &op->slices[op->slice_count - 1];
-    return (const uint8_t *)last->iov_base + last->iov_len == end;
-}
-
 enum disk_step { DISK_MORE, DISK_END, DISK_DAMAGED };
 
 // Looks at the frame at *at in the buffer, which holds `have` bytes from `start` on. Moves *at
@@ -205,14 +211,14 @@ static enum disk_step disk_frame(struct disk_read *read, uint64_t start, uint64_
     if (!payload_is_sound(read, payload, &frame))
         return DISK_DAMAGED;
     *wanted = frame.next_offset;
-    bool more =
-        frame_collect(user, span_of(payload, frame.payload_size), frame.base_offset, read->buffer);
-    if (ends_at(user, payload + frame.payload_size)) {
+    size_t passed = frame_collect(user, span_of(payload, frame.payload_size), frame.base_offset,
+                                  read->buffer, true);
+    if (passed == frame.payload_size) {
         resume.offset = frame.next_offset;
         resume.position = read->position;
     }
     read->resume = resume;
-    return more ? DISK_MORE : DISK_END;
+    return passed == frame.payload_size && !is_full(user) ? DISK_MORE : DISK_END;
 }
 
 static void disk_look(struct disk_read *read, uint64_t start, uint64_t have)

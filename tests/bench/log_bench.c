@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Appends batches to logs on a real directory, a number of them in flight, without a network:
-// what the storage engine alone takes and gives.
+// what the storage engine alone takes and gives. Then reads the first log from its start to its
+// end, a megabyte at a time, which comes from disk but for the last part.
 //
 //   log_bench DIRECTORY BATCH_BYTES IN_FLIGHT SECONDS [LOGS]
 #include <inttypes.h>
@@ -57,19 +58,54 @@ static void slot_done(struct log_append *op)
         slot_append(slot);
 }
 
-static int compare(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a;
-    uint32_t y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 static double cpu_seconds(void)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+struct replay {
+    struct log_read op;
+    bool done;
+};
+
+static void read_done(struct log_read *op)
+{
+    list_entry(op, struct replay, op)->done = true;
+}
+
+static void replay(struct bench *bench)
+{
+    struct log_offsets offsets = log_offsets(bench->logs[0]);
+    struct replay replay = {.op = {.done = read_done, .max_bytes = 1 << 20, .at_least_one = true}};
+    double cpu = cpu_seconds();
+    uint64_t start = clock_monotonic_ns();
+    uint64_t bytes = 0;
+    uint64_t reads = 0;
+    for (int64_t at = offsets.start; at < offsets.committed; reads++) {
+        replay.op.offset = at;
+        replay.done = false;
+        log_read(bench->logs[0], &replay.op);
+        while (!replay.done)
+            io_run(bench->io, UINT64_MAX);
+        CHECK(replay.op.error == 0 && replay.op.size > 0);
+        bytes += replay.op.size;
+        at += (int64_t)(replay.op.size / bench->batch.size); // batches of one record
+        log_read_release(&replay.op);
+    }
+    double seconds = (double)(clock_monotonic_ns() - start) / 1e9;
+    printf("%10s replay %8.1f MB/s  %7.1f KB/read  cpu %.3f s/GB\n", "",
+           (double)bytes / seconds / 1e6, (double)bytes / (double)reads / 1e3,
+           (cpu_seconds() - cpu) / ((double)bytes / 1e9));
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
 }
 
 static void make_batch(struct bench *bench, size_t size)
@@ -170,6 +206,7 @@ int main(int argc, char **argv)
     cpu = cpu_seconds() - cpu;
     struct log_store_stats stats = log_store_stats(store);
     report(&bench, &stats, seconds, cpu, argv[2], argv[3]);
+    replay(&bench);
     CHECK(log_store_close(store) == 0);
     io_destroy(bench.io);
     pool_destroy(pool);
