@@ -160,8 +160,8 @@ void log_delete(struct log *log, struct log_delete *op)
         delete_continue(log);
 }
 
-// --- at start-up. The stores of all shards sweep the same directories at the same time: what is gone
-// already was removed by another one.
+// --- at start-up. The stores of all shards sweep the same directories at the same time: what is
+// gone already was removed by another one.
 
 static int remove_wait(struct io *io, const char *directory, const char *name, bool is_directory)
 {

@@ -140,8 +140,8 @@ static void store_turn(struct log_store *store)
 
 // --- opening
 
-// Whether the file system takes O_DIRECT, and whether the directory can be written at all. Stores of
-// several shards do this at the same time, each with a file of its own.
+// Whether the file system takes O_DIRECT, and whether the directory can be written at all. Stores
+// of several shards do this at the same time, each with a file of its own.
 static int probe(struct log_store *store)
 {
     char *path = NULL;

@@ -174,13 +174,24 @@ static void report(const struct bench *bench, const struct log_store_stats *stat
            cpu / seconds * 100, (double)bench->io->stats.system_calls / (double)stats->commits);
 }
 
+static long number(const char *text)
+{
+    char *end = NULL;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || value <= 0) {
+        fprintf(stderr, "log_bench: %s is not a positive number\n", text);
+        exit(2);
+    }
+    return value;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 5) {
         fprintf(stderr, "usage: log_bench DIRECTORY BATCH_BYTES IN_FLIGHT SECONDS [LOGS]\n");
         return 2;
     }
-    struct bench bench = {.log_count = argc > 5 ? atoi(argv[5]) : 1};
+    struct bench bench = {.log_count = argc > 5 ? (int)number(argv[5]) : 1};
     CHECK(bench.log_count > 0 && bench.log_count <= LOGS_MAX);
     bench.samples_ns = malloc(SAMPLES_MAX * sizeof(uint32_t));
     CHECK(bench.samples_ns);
@@ -197,11 +208,11 @@ int main(int argc, char **argv)
                                         .tail_cache_bytes = 32 << 20,
                                         .direct = true};
     CHECK(log_store_open(&options, &store) == 0);
-    make_batch(&bench, (size_t)atol(argv[2]));
+    make_batch(&bench, (size_t)number(argv[2]));
     open_logs(&bench, store);
     double cpu = cpu_seconds();
     uint64_t start = clock_monotonic_ns();
-    run(&bench, (uint32_t)atoi(argv[3]), atof(argv[4]));
+    run(&bench, (uint32_t)number(argv[3]), (double)number(argv[4]));
     double seconds = (double)(clock_monotonic_ns() - start) / 1e9;
     cpu = cpu_seconds() - cpu;
     struct log_store_stats stats = log_store_stats(store);

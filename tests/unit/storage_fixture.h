@@ -87,7 +87,7 @@ static inline void world_init(struct world *world, uint64_t seed)
 static inline void world_begin(struct world *world, uint64_t seed)
 {
     world_init(world, seed);
-    strcpy(world->directory, "/data");
+    snprintf(world->directory, sizeof(world->directory), "/data");
     world->sim = sim_create(seed);
     world->io = sim_io(world->sim);
 }
@@ -95,7 +95,7 @@ static inline void world_begin(struct world *world, uint64_t seed)
 static inline void world_begin_real(struct world *world)
 {
     world_init(world, 1);
-    strcpy(world->directory, "/tmp/weir_log_XXXXXX");
+    snprintf(world->directory, sizeof(world->directory), "/tmp/weir_log_XXXXXX");
     cr_assert(mkdtemp(world->directory) != NULL);
     const char *why = NULL;
     cr_assert_eq(io_uring_create(64, &world->io, &why), 0, "%s", why ? why : "");

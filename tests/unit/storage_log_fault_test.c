@@ -235,7 +235,7 @@ Test(storage, without_memory_appends_fail_and_the_log_goes_on)
     world_init(&world, 6);
     pool_destroy(world.pool);
     world.pool = pool_create(400 * KIB);
-    strcpy(world.directory, "/data");
+    snprintf(world.directory, sizeof(world.directory), "/data");
     world.sim = sim_create(6);
     world.io = sim_io(world.sim);
     cr_assert_eq(world_open(&world), 0);
