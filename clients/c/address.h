@@ -16,5 +16,6 @@ struct address {
 // the text is malformed, empty, or names more than ADDRESS_LIST_MAX.
 int address_parse_list(const char *text, struct address list[ADDRESS_LIST_MAX]);
 
-// Looks the address up; may block. *out is to be freed with freeaddrinfo. Returns 0 or an EAI_ code.
+// Looks the address up; may block. *out is to be freed with freeaddrinfo. Returns 0 or an EAI_
+// code.
 int address_resolve(const struct address *address, struct addrinfo **out);

@@ -80,8 +80,8 @@ static int topic_store(struct arena *arena, const struct kp_metadata_response_to
 {
     struct weir_partition *partitions =
         arena_array(arena, (size_t)from->partitions_count, sizeof(*partitions));
-    to->name = arena_text(arena, from->name.data ? (const char *)from->name.data : "",
-                          from->name.size);
+    to->name =
+        arena_text(arena, from->name.data ? (const char *)from->name.data : "", from->name.size);
     if (!partitions || !to->name)
         return WEIR_ERR_NO_MEMORY;
     id_format(from->topic_id, to->id);
@@ -239,9 +239,9 @@ static int cluster_decode(struct call *call, struct reply *reply)
         arena_array(&result->arena, (size_t)message.brokers_count, sizeof(*brokers));
     int error = brokers ? WEIR_OK : WEIR_ERR_NO_MEMORY;
     for (int32_t i = 0; i < message.brokers_count && !error; i++)
-        error = broker_store(&result->arena, &brokers[i], message.brokers[i].broker_id,
-                             message.brokers[i].host, message.brokers[i].port,
-                             message.brokers[i].rack);
+        error =
+            broker_store(&result->arena, &brokers[i], message.brokers[i].broker_id,
+                         message.brokers[i].host, message.brokers[i].port, message.brokers[i].rack);
     return error ? error
                  : cluster_store(result, message.cluster_id, message.controller_id, brokers,
                                  message.brokers_count);
@@ -267,16 +267,15 @@ static int brokers_decode(struct call *call, struct reply *reply)
         arena_array(&result->arena, (size_t)message.brokers_count, sizeof(*brokers));
     int error = brokers ? WEIR_OK : WEIR_ERR_NO_MEMORY;
     for (int32_t i = 0; i < message.brokers_count && !error; i++)
-        error = broker_store(&result->arena, &brokers[i], message.brokers[i].node_id,
-                             message.brokers[i].host, message.brokers[i].port,
-                             message.brokers[i].rack);
+        error =
+            broker_store(&result->arena, &brokers[i], message.brokers[i].node_id,
+                         message.brokers[i].host, message.brokers[i].port, message.brokers[i].rack);
     return error ? error
                  : cluster_store(result, message.cluster_id, message.controller_id, brokers,
                                  message.brokers_count);
 }
 
-int weir_describe_cluster(struct weir_client *client, struct weir_cluster **cluster,
-                          int timeout_ms)
+int weir_describe_cluster(struct weir_client *client, struct weir_cluster **cluster, int timeout_ms)
 {
     int error = client_enter(client);
     if (error)
@@ -286,8 +285,8 @@ int weir_describe_cluster(struct weir_client *client, struct weir_cluster **clus
         return client_fail(client, WEIR_ERR_NO_MEMORY, "out of memory");
     arena_init(&result->arena, RESULT_LIMIT);
     struct describe_cluster describe = {
-        .call = admin_call(client, KP_DESCRIBE_CLUSTER_KEY, CALL_ANY, cluster_encode,
-                           cluster_decode),
+        .call =
+            admin_call(client, KP_DESCRIBE_CLUSTER_KEY, CALL_ANY, cluster_encode, cluster_decode),
         .result = result,
     };
     const char *what = "cannot describe the cluster";

@@ -22,7 +22,8 @@ static void target_choose(struct call *call, enum weir_resource resource, const 
     char *end = NULL;
     errno = 0;
     long id = strtol(name, &end, 10);
-    if (resource != WEIR_RESOURCE_BROKER || errno || end == name || *end || id < 0 || id > INT32_MAX)
+    if (resource != WEIR_RESOURCE_BROKER || errno || end == name || *end || id < 0 ||
+        id > INT32_MAX)
         return;
     call->target = CALL_NODE;
     call->node_id = (int32_t)id;
@@ -68,8 +69,8 @@ static void describe_encode(struct call *call, struct kp_writer *writer)
 static const char *source_name(int8_t source)
 {
     static const char *const names[] = {
-        "unknown", "topic", "broker", "all brokers", "broker file", "default", "broker log level",
-        "client metrics", "group",
+        "unknown",          "topic",          "broker", "all brokers", "broker file", "default",
+        "broker log level", "client metrics", "group",
     };
     return source >= 0 && (size_t)source < sizeof(names) / sizeof(names[0]) ? names[source]
                                                                             : "unknown";
@@ -117,8 +118,7 @@ static int describe_decode(struct call *call, struct reply *reply)
                                             &message) != 0 ||
         message.results_count != 1)
         return WEIR_ERR_CORRUPT;
-    int error = admin_result(call, message.results[0].error_code,
-                             message.results[0].error_message);
+    int error = admin_result(call, message.results[0].error_code, message.results[0].error_message);
     return error ? error : settings_store(describe->result, &message.results[0]);
 }
 
@@ -135,8 +135,8 @@ int weir_describe_settings(struct weir_client *client, enum weir_resource resour
         return client_fail(client, WEIR_ERR_NO_MEMORY, "out of memory");
     arena_init(&result->arena, RESULT_LIMIT);
     struct describe_settings describe = {
-        .call = admin_call(client, KP_DESCRIBE_CONFIGS_KEY, CALL_ANY, describe_encode,
-                           describe_decode),
+        .call =
+            admin_call(client, KP_DESCRIBE_CONFIGS_KEY, CALL_ANY, describe_encode, describe_decode),
         .resource = resource,
         .name = name,
         .result = result,

@@ -97,8 +97,8 @@ int weir_create_topic(struct weir_client *client, const struct weir_new_topic *t
             return client_fail(client, WEIR_ERR_BAD_ARGUMENT, "setting %zu has no name", i);
     }
     struct create_topic create = {
-        .call = admin_call(client, KP_CREATE_TOPICS_KEY, CALL_CONTROLLER, create_encode,
-                           create_decode),
+        .call =
+            admin_call(client, KP_CREATE_TOPICS_KEY, CALL_CONTROLLER, create_encode, create_decode),
         .topic = topic,
         .timeout_ms = admin_timeout_ms(client, timeout_ms),
     };
@@ -152,8 +152,8 @@ int weir_delete_topic(struct weir_client *client, const char *name, int timeout_
     if (!name)
         return client_fail(client, WEIR_ERR_BAD_ARGUMENT, "deleting needs a topic's name");
     struct delete_topic delete = {
-        .call = admin_call(client, KP_DELETE_TOPICS_KEY, CALL_CONTROLLER, delete_encode,
-                           delete_decode),
+        .call =
+            admin_call(client, KP_DELETE_TOPICS_KEY, CALL_CONTROLLER, delete_encode, delete_decode),
         .name = name,
         .timeout_ms = admin_timeout_ms(client, timeout_ms),
     };
@@ -209,8 +209,8 @@ int weir_create_partitions(struct weir_client *client, const char *topic, int32_
         return client_fail(client, WEIR_ERR_BAD_ARGUMENT,
                            "growing needs a topic's name and a number of partitions");
     struct create_partitions grow = {
-        .call = admin_call(client, KP_CREATE_PARTITIONS_KEY, CALL_CONTROLLER, grow_encode,
-                           grow_decode),
+        .call =
+            admin_call(client, KP_CREATE_PARTITIONS_KEY, CALL_CONTROLLER, grow_encode, grow_decode),
         .name = topic,
         .total = total,
         .timeout_ms = admin_timeout_ms(client, timeout_ms),
@@ -255,8 +255,8 @@ static int trim_decode(struct call *call, struct reply *reply)
 {
     struct delete_records *trim = list_entry(call, struct delete_records, call);
     struct kp_delete_records_response message;
-    if (kp_delete_records_response_decode(&reply->reader, reply->version, reply->arena,
-                                          &message) != 0 ||
+    if (kp_delete_records_response_decode(&reply->reader, reply->version, reply->arena, &message) !=
+            0 ||
         message.topics_count != 1 || message.topics[0].partitions_count != 1)
         return WEIR_ERR_CORRUPT;
     trim->low = message.topics[0].partitions[0].low_watermark;

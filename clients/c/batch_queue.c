@@ -104,8 +104,8 @@ bool batch_queue_idle(const struct batch_queue *queue)
 uint64_t batch_queue_ready_ns(const struct batch_queue *queue, const struct batch_limits *limits,
                               bool flush)
 {
-    bool blocked = queue->in_flight >= limits->in_flight_max ||
-                   (queue->to_repeat > 0 && queue->in_flight > 0);
+    bool blocked =
+        queue->in_flight >= limits->in_flight_max || (queue->to_repeat > 0 && queue->in_flight > 0);
     if (blocked || batch_queue_idle(queue))
         return UINT64_MAX;
     if (!list_empty(&queue->waiting))

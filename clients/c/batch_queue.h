@@ -24,8 +24,8 @@ struct batch {
     uint64_t created_ns; // when its first message came
     uint64_t sequence;   // place in the partition's order
     uint32_t attempts;
-    int error;       // of the last attempt, or the final one
-    char *reason;    // a sentence for it, or NULL
+    int error;    // of the last attempt, or the final one
+    char *reason; // a sentence for it, or NULL
     int64_t base_offset;
     int64_t append_time; // -1 unless the broker sets timestamps
 };

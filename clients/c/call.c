@@ -76,9 +76,8 @@ static void call_learn(struct call *call, int error)
 static void call_retry(struct call *call, int error)
 {
     struct weir_client *client = call->client;
-    uint64_t pause_ns =
-        client_backoff_ns(client, client->config.retry_backoff_ms,
-                          client->config.retry_backoff_max_ms, call->attempts++);
+    uint64_t pause_ns = client_backoff_ns(client, client->config.retry_backoff_ms,
+                                          client->config.retry_backoff_max_ms, call->attempts++);
     call->error = error;
     if (client->now_ns >= call->deadline_ns || call->deadline_ns - client->now_ns <= pause_ns) {
         // The last word is the broker's own if there was one, else that time is up.
@@ -117,9 +116,8 @@ static bool call_request_done(struct request *request, int error, struct reply *
         call->detail[0] = '\0';
         error = call->decode(call, reply);
         if (error == WEIR_ERR_CORRUPT) {
-            snprintf(call->detail, sizeof(call->detail),
-                     "the answer of %s to %s cannot be decoded", request->last->node->name,
-                     kp_api_find(call->api_key)->name);
+            snprintf(call->detail, sizeof(call->detail), "the answer of %s to %s cannot be decoded",
+                     request->last->node->name, kp_api_find(call->api_key)->name);
             call_finish(call, error);
             return false;
         }

@@ -36,7 +36,7 @@ struct node {
     int32_t id;
     struct address address;
     char name[ADDRESS_HOST_SIZE + 16]; // "host:port", for sentences
-    struct list connections; // struct connection, at most one per channel
+    struct list connections;           // struct connection, at most one per channel
 };
 
 struct weir_client {

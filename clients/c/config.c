@@ -39,25 +39,28 @@ struct setting {
 
 static const struct choice booleans[] = {{"true", 1}, {"false", 0}, {NULL, 0}};
 static const struct choice ack_levels[] = {{"all", -1}, {"-1", -1}, {"1", 1}, {"0", 0}, {NULL, 0}};
-static const struct choice resets[] = {{"earliest", RESET_EARLIEST},
-                                       {"latest", RESET_LATEST},
-                                       {"none", RESET_NONE},
-                                       {NULL, 0}};
-static const struct choice codecs[] = {{"none", CODEC_NONE},
-                                       {"gzip", CODEC_GZIP},
-                                       {"snappy", CODEC_SNAPPY},
-                                       {"lz4", CODEC_LZ4},
-                                       {"zstd", CODEC_ZSTD},
-                                       {NULL, 0}};
+static const struct choice resets[] = {
+    {"earliest", RESET_EARLIEST}, {"latest", RESET_LATEST}, {"none", RESET_NONE}, {NULL, 0}};
+static const struct choice codecs[] = {{"none", CODEC_NONE},     {"gzip", CODEC_GZIP},
+                                       {"snappy", CODEC_SNAPPY}, {"lz4", CODEC_LZ4},
+                                       {"zstd", CODEC_ZSTD},     {NULL, 0}};
 
 #define INTEGER(name, member, initial, min, max)                                                   \
-    {name, initial, NULL, offsetof(struct config, member), min, max, KIND_INTEGER}
+    {                                                                                              \
+        name, initial, NULL, offsetof(struct config, member), min, max, KIND_INTEGER               \
+    }
 #define SIZE(name, member, initial, min, max)                                                      \
-    {name, initial, NULL, offsetof(struct config, member), min, max, KIND_SIZE}
+    {                                                                                              \
+        name, initial, NULL, offsetof(struct config, member), min, max, KIND_SIZE                  \
+    }
 #define CHOICE(name, member, initial, choices)                                                     \
-    {name, initial, choices, offsetof(struct config, member), 0, 0, KIND_CHOICE}
+    {                                                                                              \
+        name, initial, choices, offsetof(struct config, member), 0, 0, KIND_CHOICE                 \
+    }
 #define TEXT(name, member, initial)                                                                \
-    {name, initial, NULL, offsetof(struct config, member), 0, CONFIG_TEXT_SIZE - 1, KIND_TEXT}
+    {                                                                                              \
+        name, initial, NULL, offsetof(struct config, member), 0, CONFIG_TEXT_SIZE - 1, KIND_TEXT   \
+    }
 
 #define DAY_MS 86400000
 #define GIB (INT64_C(1) << 30)

@@ -28,7 +28,7 @@ struct config {
     int64_t max_in_flight;
     int64_t receive_message_max_bytes;
     // producer
-    int64_t acks; // -1, 0, 1
+    int64_t acks;             // -1, 0, 1
     int64_t compression_type; // enum batch_codec
     int64_t compression_level;
     int64_t batch_size;

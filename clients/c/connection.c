@@ -91,9 +91,9 @@ static void pause_start(struct connection *connection)
 {
     struct weir_client *client = connection->client;
     connection->state = CONNECTION_PAUSED;
-    uint64_t pause_ns = client_backoff_ns(client, client->config.reconnect_backoff_ms,
-                                          client->config.reconnect_backoff_max_ms,
-                                          connection->failures);
+    uint64_t pause_ns =
+        client_backoff_ns(client, client->config.reconnect_backoff_ms,
+                          client->config.reconnect_backoff_max_ms, connection->failures);
     connection->failures++;
     // Without memory for the timer the pause ends at once rather than never.
     if (timer_set(&client->timers, &connection->timer, client->now_ns + pause_ns) != 0)
@@ -141,8 +141,7 @@ static void socket_set_options(const struct connection *connection, int fd)
 static int socket_open(struct connection *connection)
 {
     const struct addrinfo *to = connection->address;
-    int fd = socket(to->ai_family, to->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                    to->ai_protocol);
+    int fd = socket(to->ai_family, to->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, to->ai_protocol);
     if (fd < 0)
         return -errno;
     socket_set_options(connection, fd);

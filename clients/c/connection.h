@@ -26,8 +26,8 @@ enum { CONNECTION_APIS = 128 };
 struct reply {
     struct kp_reader reader; // at the body
     int16_t version;
-    struct arena *arena;  // for decoding; reset after the reply was handled
-    struct frame *frame;  // a receiver that takes frame->buffer sets it to NULL
+    struct arena *arena; // for decoding; reset after the reply was handled
+    struct frame *frame; // a receiver that takes frame->buffer sets it to NULL
 };
 
 // A request, embedded in whatever its sender needs to know when the reply comes.
@@ -48,7 +48,7 @@ struct request {
 
     // The connection's own business from submission to `done`.
     int16_t version;
-    bool sent; // encoded; waits for a reply or for its last byte to be sent
+    bool sent;                     // encoded; waits for a reply or for its last byte to be sent
     struct connection *connection; // NULL when not submitted
     struct connection *last;       // where it was submitted last, for sentences
     struct list node;
@@ -67,10 +67,10 @@ struct connection {
     struct weir_client *client;
     const void *channel;
     enum connection_state state;
-    bool wanted;   // somebody waits for it to be ready
+    bool wanted; // somebody waits for it to be ready
     bool writable;
-    bool hung_up;  // the peer will send no more than what is there
-    bool doomed;   // to be closed at the next occasion
+    bool hung_up; // the peer will send no more than what is there
+    bool doomed;  // to be closed at the next occasion
     int fd;
     uint32_t failures; // in a row
     int error;         // of the last failure

@@ -118,8 +118,7 @@ static void assignment_renew(struct weir_consumer *consumer, struct assignment *
     consumer->worker.due = true;
 }
 
-void assignment_start(struct weir_consumer *consumer, struct assignment *assignment,
-                      int64_t offset)
+void assignment_start(struct weir_consumer *consumer, struct assignment *assignment, int64_t offset)
 {
     assignment_renew(consumer, assignment);
     assignment->position = assignment->fetch_offset = assignment->start = offset;
@@ -328,15 +327,14 @@ static struct part *part_current(struct weir_consumer *consumer)
     return NULL;
 }
 
-static void part_damaged(struct weir_consumer *consumer, struct part *part,
-                         enum batch_error error)
+static void part_damaged(struct weir_consumer *consumer, struct part *part, enum batch_error error)
 {
     struct assignment *assignment = part->assignment;
     assignment_fail(consumer, assignment,
                     error == BATCH_NO_MEMORY ? WEIR_ERR_NO_MEMORY : WEIR_ERR_CORRUPT,
                     "topic '%s' partition %d: the batch with offset %lld is damaged: %s",
-                    assignment->topic->name, assignment->partition,
-                    (long long)assignment->position, batch_error_text(error));
+                    assignment->topic->name, assignment->partition, (long long)assignment->position,
+                    batch_error_text(error));
 }
 
 // Prepares the next batch of the part. Returns 1, 0 when it has to wait for the next poll because

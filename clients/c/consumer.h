@@ -26,10 +26,10 @@ struct assignment {
     enum assignment_state state;
     uint64_t generation; // rises whenever reading starts anew
     bool paused;
-    bool asked;          // part of a fetch request under way
-    uint32_t unread;     // parts of fetched answers that are not read to their end
-    int64_t start;       // WEIR_BEGINNING, WEIR_END or WEIR_STORED: for the looking states
-    int64_t position;    // offset of the next record to hand out
+    bool asked;           // part of a fetch request under way
+    uint32_t unread;      // parts of fetched answers that are not read to their end
+    int64_t start;        // WEIR_BEGINNING, WEIR_END or WEIR_STORED: for the looking states
+    int64_t position;     // offset of the next record to hand out
     int64_t fetch_offset; // and of the next one to fetch
     int64_t low, high;
     int32_t fetch_limit; // bytes to ask for
@@ -71,7 +71,7 @@ struct fetcher {
         struct assignment *assignment;
         uint64_t generation;
         int32_t limit;
-    } *asked; // by topic
+    } * asked; // by topic
     bool topic_ids;
 };
 
@@ -94,17 +94,17 @@ struct weir_consumer {
     struct weir_client *client;
     struct config config;
     struct coordinator coordinator;
-    struct timer timer;       // the next partition or broker to be tried again
-    struct list assignments;  // those fetched last at the end, for fairness
+    struct timer timer;      // the next partition or broker to be tried again
+    struct list assignments; // those fetched last at the end, for fairness
     struct list fetchers;
-    struct list lookups;      // struct start_lookup
-    struct list fetched;      // answers not begun to read
-    size_t fetched_bytes;     // in `fetched` and `current`
-    struct fetched *current;  // the answer being read
+    struct list lookups;        // struct start_lookup
+    struct list fetched;        // answers not begun to read
+    size_t fetched_bytes;       // in `fetched` and `current`
+    struct fetched *current;    // the answer being read
     struct batch_reader reader; // in the current part
-    int64_t batch_end;        // offset after the batch of `reader`
-    bool reading;             // `reader` is in a batch
-    struct arena inflated;    // records of compressed batches
+    int64_t batch_end;          // offset after the batch of `reader`
+    bool reading;               // `reader` is in a batch
+    struct arena inflated;      // records of compressed batches
 };
 
 // Finds an assignment, removed ones included. NULL for none.

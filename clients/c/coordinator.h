@@ -6,8 +6,8 @@
 
 struct coordinator {
     struct weir_client *client;
-    const char *group; // outlives it
-    int32_t node_id;   // -1: not known
+    const char *group;   // outlives it
+    int32_t node_id;     // -1: not known
     struct list waiting; // struct call, by waiter.node
     struct call find;
     bool finding;

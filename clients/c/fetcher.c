@@ -9,7 +9,8 @@
 //  1. A request is sent to a broker only when none of its partitions has more than one unread part:
 //     while the application reads one answer, the next is on its way, and no third. A partition
 //     left out of a long poll for having unread parts would have to wait for the poll's end.
-//  2. fetch_offset is the offset after the last whole batch that has arrived, position the one after
+//  2. fetch_offset is the offset after the last whole batch that has arrived, position the one
+//  after
 //     the last record handed out; position <= fetch_offset.
 //  3. An answer counts for a partition only if the generation is still the one it was asked in.
 //  4. Headers of batches are checked on arrival as far as finding the next batch needs it; checksum
@@ -25,7 +26,7 @@
 
 enum {
     VERSION_WITHOUT_TOPIC_IDS = 12,
-    UNREAD_MAX = 1,          // parts of a partition, when its broker is asked for more
+    UNREAD_MAX = 1,              // parts of a partition, when its broker is asked for more
     WAIT_WHILE_STARTING_MS = 20, // longest poll while other partitions look for their start
 };
 
@@ -47,7 +48,8 @@ static struct fetcher *fetcher_for(struct weir_consumer *consumer, struct node *
     return fetcher;
 }
 
-static void partition_fill(struct kp_fetch_request_partition *to, const struct asked_partition *from)
+static void partition_fill(struct kp_fetch_request_partition *to,
+                           const struct asked_partition *from)
 {
     const struct assignment *assignment = from->assignment;
     const struct metadata_topic *topic = assignment->topic;
@@ -348,8 +350,7 @@ static bool asked_add(struct fetcher *fetcher, struct assignment *assignment)
 {
     if (fetcher->asked_count == fetcher->asked_capacity) {
         size_t capacity = fetcher->asked_capacity ? fetcher->asked_capacity * 2 : 8;
-        struct asked_partition *asked =
-            realloc(fetcher->asked, capacity * sizeof(*fetcher->asked));
+        struct asked_partition *asked = realloc(fetcher->asked, capacity * sizeof(*fetcher->asked));
         if (!asked)
             return false;
         fetcher->asked = asked;
@@ -418,8 +419,9 @@ static void fetcher_send(struct fetcher *fetcher)
     fetcher->request = (struct request){
         .api_key = KP_FETCH_KEY,
         .version_max = fetcher->topic_ids ? KP_FETCH_MAX : VERSION_WITHOUT_TOPIC_IDS,
-        .timeout_ns = (uint64_t)(consumer->config.request_timeout_ms +
-                                 consumer->config.fetch_max_wait_ms) * MS,
+        .timeout_ns =
+            (uint64_t)(consumer->config.request_timeout_ms + consumer->config.fetch_max_wait_ms) *
+            MS,
         .encode = fetch_encode,
         .done = fetch_done,
     };
@@ -466,8 +468,7 @@ static uint64_t assignments_watch(struct weir_consumer *consumer)
             error = WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION;
         if (error) {
             assignment_fail(consumer, assignment, error, "topic '%s' partition %d: %s",
-                            assignment->topic->name, assignment->partition,
-                            weir_error_text(error));
+                            assignment->topic->name, assignment->partition, weir_error_text(error));
             continue;
         }
         struct node *node = assignment_node(consumer, assignment);

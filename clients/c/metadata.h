@@ -26,7 +26,7 @@ struct metadata_topic {
     bool due;          // to be asked for
     bool asked;        // is part of the request under way
     struct metadata_partition *partitions;
-    int32_t partition_count; // 0 until known
+    int32_t partition_count;   // 0 until known
     uint64_t missing_since_ns; // when the cluster first denied knowing it; 0 = it did not
 };
 
@@ -41,11 +41,11 @@ struct metadata {
     struct map topics; // struct metadata_topic by name
     struct list waiters;
     struct metadata_request *request; // under way, or NULL
-    struct timer timer; // the next attempt, or the next regular refresh
-    bool brokers_due;   // ask even if no topic is due
-    uint32_t attempts;  // in a row that left something open
-    uint64_t sent_ns;   // when the last request was made; 0 for never
-    int32_t controller; // broker id, -1 if unknown
+    struct timer timer;               // the next attempt, or the next regular refresh
+    bool brokers_due;                 // ask even if no topic is due
+    uint32_t attempts;                // in a row that left something open
+    uint64_t sent_ns;                 // when the last request was made; 0 for never
+    int32_t controller;               // broker id, -1 if unknown
 };
 
 void metadata_init(struct metadata *metadata, struct weir_client *client);

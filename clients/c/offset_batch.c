@@ -120,8 +120,8 @@ static int commit_decode(struct call *call, struct reply *reply)
 {
     struct offset_batch *batch = list_entry(call, struct offset_batch, call);
     struct kp_offset_commit_response message;
-    if (kp_offset_commit_response_decode(&reply->reader, reply->version, reply->arena,
-                                         &message) != 0)
+    if (kp_offset_commit_response_decode(&reply->reader, reply->version, reply->arena, &message) !=
+        0)
         return WEIR_ERR_CORRUPT;
     answers_expect(batch);
     for (int32_t t = 0; t < message.topics_count; t++) {

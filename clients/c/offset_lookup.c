@@ -244,8 +244,7 @@ static void round_start(struct offset_lookup *lookup)
     }
     // A call may finish at once; the next round must not start before all of this one have.
     lookup->starting = true;
-    list_each(at, &lookup->groups)
-        group_start(list_entry(at, struct lookup_group, link));
+    list_each(at, &lookup->groups) group_start(list_entry(at, struct lookup_group, link));
     lookup->starting = false;
     if (list_empty(&lookup->groups))
         round_start(lookup);

@@ -16,7 +16,7 @@ struct offset_lookup {
     void (*done)(struct offset_lookup *lookup); // once, from the loop; may free the lookup
 
     bool finished;
-    char detail[512]; // a sentence about the first failure
+    char detail[512];               // a sentence about the first failure
     struct metadata_topic **topics; // of each query
     bool *open;                     // not answered yet
     struct list groups;             // requests under way
@@ -30,8 +30,8 @@ bool offset_lookup_start(struct offset_lookup *lookup);
 void offset_lookup_free(struct offset_lookup *lookup);
 
 // OffsetCommit or OffsetFetch for any number of partitions of one group: `offsets` is filled in by
-// the time the call is finished. The call is to be started or run by the maker, and offset_batch_free
-// called at the end.
+// the time the call is finished. The call is to be started or run by the maker, and
+// offset_batch_free called at the end.
 struct offset_batch {
     struct call call;
     const char *group;

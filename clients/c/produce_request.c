@@ -78,8 +78,7 @@ struct produce_request *produce_request_for(struct weir_producer *producer, stru
     struct producer_node *to = producer_node(producer, node);
     if (!to)
         return NULL;
-    if (to->building &&
-        to->building->bytes + bytes > (size_t)producer->config.max_request_size)
+    if (to->building && to->building->bytes + bytes > (size_t)producer->config.max_request_size)
         request_submit(to->building);
     if (to->building)
         return to->building;
@@ -208,8 +207,7 @@ static void batch_repeat(struct weir_producer *producer, struct batch *batch)
 {
     struct weir_client *client = producer->client;
     uint64_t pause_ns = client_backoff_ns(client, client->config.retry_backoff_ms,
-                                          client->config.retry_backoff_max_ms,
-                                          batch->attempts - 1);
+                                          client->config.retry_backoff_max_ms, batch->attempts - 1);
     batch_queue_repeat(batch->queue, batch, client->now_ns + pause_ns);
     if (list_empty(&batch->queue->active))
         list_append(&producer->active, &batch->queue->active);
@@ -265,9 +263,8 @@ static long batch_find(const struct produce_request *request, int16_t version,
         if (!batch || batch->queue->partition != partition)
             continue;
         const struct producer_topic *own = batch_topic(batch);
-        if (version > VERSION_WITHOUT_TOPIC_IDS
-                ? kp_uuid_equal(topic->topic_id, own->metadata->id)
-                : span_equal(topic->name, span_text(own->name)))
+        if (version > VERSION_WITHOUT_TOPIC_IDS ? kp_uuid_equal(topic->topic_id, own->metadata->id)
+                                                : span_equal(topic->name, span_text(own->name)))
             return (long)at;
     }
     return -1;
@@ -325,8 +322,8 @@ static bool request_done(struct request *base, int error, struct reply *reply)
         }
     } else {
         struct kp_produce_response message;
-        sound = kp_produce_response_decode(&reply->reader, reply->version, reply->arena,
-                                           &message) == 0;
+        sound =
+            kp_produce_response_decode(&reply->reader, reply->version, reply->arena, &message) == 0;
         if (sound)
             answers_apply(request, reply->version, &message);
         // What became of them is unknown, as if the connection had been lost.
@@ -401,6 +398,5 @@ void produce_request_free_all(struct weir_producer *producer)
     }
     list_each(spare, &producer->spare_requests)
         request_free(list_entry(spare, struct produce_request, link));
-    list_each(node, &producer->nodes)
-        free(list_entry(node, struct producer_node, link));
+    list_each(node, &producer->nodes) free(list_entry(node, struct producer_node, link));
 }

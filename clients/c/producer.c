@@ -28,7 +28,7 @@
 enum {
     TOPIC_NAME_MAX = 249,
     MESSAGE_OVERHEAD = sizeof(void *), // what a message costs beside its bytes
-    SPARE_SHARE = 2,                 // at most this part of buffer.memory is kept for reuse
+    SPARE_SHARE = 2,                   // at most this part of buffer.memory is kept for reuse
 };
 
 // weir.h's types and the protocol's are laid out alike, so arrays need no conversion.
@@ -218,9 +218,9 @@ static int32_t partition_choose(struct weir_producer *producer, struct producer_
     int32_t count = topic->metadata->partition_count;
     if (message->key.data)
         return partitioner_keyed(span_of(message->key.data, message->key.size), count);
-    const struct batch_queue *queue =
-        topic->sticky >= 0 && topic->sticky < topic->queue_count ? topic->queues[topic->sticky]
-                                                                 : NULL;
+    const struct batch_queue *queue = topic->sticky >= 0 && topic->sticky < topic->queue_count
+                                          ? topic->queues[topic->sticky]
+                                          : NULL;
     // The batch that messages were sticking to is complete: the next one goes elsewhere.
     if (topic->sticky < 0 || topic->sticky >= count || !queue || !queue->open)
         topic->sticky = sticky_choose(producer, topic);
@@ -505,8 +505,8 @@ static int message_queue(struct weir_producer *producer, struct producer_topic *
         // Partitions may have been added since we asked.
         metadata_refresh(&producer->client->metadata);
         return client_fail(producer->client, WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION,
-                           "topic '%s' has %d partitions, and none with the number %d",
-                           topic->name, topic->metadata->partition_count, partition);
+                           "topic '%s' has %d partitions, and none with the number %d", topic->name,
+                           topic->metadata->partition_count, partition);
     }
     if (partition < 0)
         partition = partition_choose(producer, topic, message);
@@ -584,9 +584,8 @@ static void expire(struct weir_producer *producer, struct batch_queue *queue)
         char *last = batch->reason;
         batch->reason = NULL;
         batch_reason(batch, "topic '%s' partition %d: not delivered within %lld ms%s%s",
-                     topic->name, queue->partition,
-                     (long long)producer->config.delivery_timeout_ms, last ? "; last: " : "",
-                     last ? last : "");
+                     topic->name, queue->partition, (long long)producer->config.delivery_timeout_ms,
+                     last ? "; last: " : "", last ? last : "");
         free(last);
         producer_batch_done(producer, batch, WEIR_ERR_TIMED_OUT);
     }
@@ -618,8 +617,7 @@ static uint64_t queue_drive(struct weir_producer *producer, struct batch_queue *
     const struct batch *next = list_empty(&queue->waiting)
                                    ? queue->open
                                    : list_entry(queue->waiting.next, struct batch, node);
-    struct produce_request *request =
-        produce_request_for(producer, node, next->builder.size);
+    struct produce_request *request = produce_request_for(producer, node, next->builder.size);
     if (!request)
         return expiry_ns; // an answer will make room
     struct batch *batch = batch_queue_take(queue);

@@ -31,7 +31,7 @@ struct produce_request {
     struct batch **batches; // by topic and partition; NULL once answered
     size_t batch_count;
     size_t batch_capacity;
-    size_t bytes; // of all batches
+    size_t bytes;   // of all batches
     bool topic_ids; // all topics have one
 };
 
@@ -51,9 +51,9 @@ struct weir_producer {
     struct list finished; // batches to be reported
     struct list spare;    // batches for reuse
     size_t spare_bytes;
-    size_t used_bytes;    // of buffer.memory
-    size_t queued;        // messages not yet reported
-    bool completed; // a batch was filled and not yet offered to the network
+    size_t used_bytes; // of buffer.memory
+    size_t queued;     // messages not yet reported
+    bool completed;    // a batch was filled and not yet offered to the network
     bool flushing;
     int first_error; // since the last flush
     void (*delivered)(void *context, const struct weir_delivery *delivery);

@@ -25,7 +25,8 @@ struct receive {
 struct frame {
     const uint8_t *data; // without the length field
     size_t size;
-    struct buffer *buffer; // holds `data` and belongs to the receiver, or NULL: data is in the chunk
+    struct buffer
+        *buffer; // holds `data` and belongs to the receiver, or NULL: data is in the chunk
 };
 
 void receive_init(struct receive *receive, struct pool *pool, size_t frame_limit);

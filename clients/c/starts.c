@@ -148,6 +148,5 @@ void starts_drive(struct weir_consumer *consumer)
 
 void starts_free(struct weir_consumer *consumer)
 {
-    list_each(at, &consumer->lookups)
-        start_free(list_entry(at, struct start_lookup, link));
+    list_each(at, &consumer->lookups) start_free(list_entry(at, struct start_lookup, link));
 }

@@ -52,11 +52,11 @@ struct mock {
     int listeners[2];
     int ports[2];
     int nodes;
-    int leader; // node id
-    bool trickle; // send answers in tiny pieces
-    bool old_api_versions;       // knows only version 0 of ApiVersions
-    bool cut;                    // cuts batches at partition_max_bytes
-    bool topic_missing;          // "t" does not exist until somebody may create it
+    int leader;                     // node id
+    bool trickle;                   // send answers in tiny pieces
+    bool old_api_versions;          // knows only version 0 of ApiVersions
+    bool cut;                       // cuts batches at partition_max_bytes
+    bool topic_missing;             // "t" does not exist until somebody may create it
     int16_t version_max[MOCK_APIS]; // caps below the schema's; -1 for not offered
     struct mock_fault faults[MOCK_FAULTS_MAX];
     int fault_count;

@@ -105,8 +105,7 @@ static void handle_metadata(struct exchange *x)
             continue;
         }
         topic->topic_id = topic_id;
-        topic->partitions =
-            arena_array(&x->arena, MOCK_PARTITIONS, sizeof(*topic->partitions));
+        topic->partitions = arena_array(&x->arena, MOCK_PARTITIONS, sizeof(*topic->partitions));
         topic->partitions_count = MOCK_PARTITIONS;
         for (int32_t p = 0; p < MOCK_PARTITIONS; p++) {
             kp_metadata_response_partition_init(&topic->partitions[p]);
@@ -326,8 +325,7 @@ static void offset_fetch_new(struct exchange *x, const struct kp_offset_fetch_re
                              struct kp_offset_fetch_response *out)
 {
     const struct kp_offset_fetch_request_group *from = &in->groups[0];
-    struct kp_offset_fetch_response_group *to =
-        arena_array(&x->arena, 1, sizeof(*to));
+    struct kp_offset_fetch_response_group *to = arena_array(&x->arena, 1, sizeof(*to));
     kp_offset_fetch_response_group_init(to);
     to->group_id = from->group_id;
     to->error_code = x->code;
@@ -338,8 +336,8 @@ static void offset_fetch_new(struct exchange *x, const struct kp_offset_fetch_re
         kp_offset_fetch_response_group_topic_init(topic);
         topic->name = from->topics[t].name;
         topic->partitions_count = from->topics[t].partition_indexes_count;
-        topic->partitions = arena_array(&x->arena, (size_t)topic->partitions_count,
-                                        sizeof(*topic->partitions));
+        topic->partitions =
+            arena_array(&x->arena, (size_t)topic->partitions_count, sizeof(*topic->partitions));
         for (int32_t p = 0; p < topic->partitions_count; p++) {
             kp_offset_fetch_response_group_partition_init(&topic->partitions[p]);
             int32_t index = from->topics[t].partition_indexes[p];
@@ -362,8 +360,8 @@ static void offset_fetch_old(struct exchange *x, const struct kp_offset_fetch_re
         kp_offset_fetch_response_topic_init(topic);
         topic->name = in->topics[t].name;
         topic->partitions_count = in->topics[t].partition_indexes_count;
-        topic->partitions = arena_array(&x->arena, (size_t)topic->partitions_count,
-                                        sizeof(*topic->partitions));
+        topic->partitions =
+            arena_array(&x->arena, (size_t)topic->partitions_count, sizeof(*topic->partitions));
         for (int32_t p = 0; p < topic->partitions_count; p++) {
             kp_offset_fetch_response_partition_init(&topic->partitions[p]);
             int32_t index = in->topics[t].partition_indexes[p];

@@ -45,9 +45,9 @@ Test(client, address_lists)
     cr_assert_str_eq(list[2].host, "b");
     cr_assert_eq(list[2].port, 9092);
     cr_assert_str_eq(list[3].host, "fe80::1");
-    static const char *const bad[] = {"",     ":1",       "a:",     "a:0",   "a:65536", "a:1,",
-                                      "a:x1", "[::1:2",   "[::1]x", "a:-1",  "a:99999999999",
-                                      ",a:1", "[]:9092", "a:1,,b"};
+    static const char *const bad[] = {
+        "",       ":1",     "a:",   "a:0",           "a:65536", "a:1,",    "a:x1",
+        "[::1:2", "[::1]x", "a:-1", "a:99999999999", ",a:1",    "[]:9092", "a:1,,b"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         cr_assert_eq(address_parse_list(bad[i], list), -1, "%s", bad[i]);
 }
@@ -63,10 +63,17 @@ Test(client, settings_are_checked)
     cr_assert_eq(values.acks, 1);
     cr_assert_str_eq(values.group_id, "stage-2");
     static const char *const bad[][2] = {
-        {"acks", "2"},          {"batch.size", "12q"},      {"batch.size", "1"},
-        {"linger.ms", "-1"},    {"linger.ms", "5x"},        {"no.such.setting", "1"},
-        {"batch.size", "9999999999g"}, {"linger.ms", "9223372036854775808"},
-        {"check.crcs", "yes"},  {"compression.type", "zip"}, {"linger.ms", ""},
+        {"acks", "2"},
+        {"batch.size", "12q"},
+        {"batch.size", "1"},
+        {"linger.ms", "-1"},
+        {"linger.ms", "5x"},
+        {"no.such.setting", "1"},
+        {"batch.size", "9999999999g"},
+        {"linger.ms", "9223372036854775808"},
+        {"check.crcs", "yes"},
+        {"compression.type", "zip"},
+        {"linger.ms", ""},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         cr_assert_eq(weir_config_set(config, bad[i][0], bad[i][1]), WEIR_ERR_BAD_ARGUMENT);

@@ -18,7 +18,7 @@ enum { WAIT_MS = 20000, TEXT_SIZE = 1 << 16, REPORTS_MAX = 4096 };
 struct reports {
     int count;
     int failed;
-    int error;            // of the last one that failed
+    int error; // of the last one that failed
     char reason[512];
     char order[TEXT_SIZE]; // the opaques of those delivered, "0 1 2"
     int64_t offsets[REPORTS_MAX];
@@ -97,7 +97,8 @@ static int send_number(struct bench *bench, int32_t partition, int number)
 static void send_numbers(struct bench *bench, int32_t partition, int from, int to)
 {
     for (int i = from; i < to; i++)
-        cr_assert_eq(send_number(bench, partition, i), WEIR_OK, "%s", weir_last_error(bench->client));
+        cr_assert_eq(send_number(bench, partition, i), WEIR_OK, "%s",
+                     weir_last_error(bench->client));
 }
 
 static void flush_ok(struct bench *bench)
@@ -156,9 +157,11 @@ Test(client, messages_arrive_once_and_in_order)
 
 Test(client, refused_batches_are_repeated_in_order)
 {
-    survive("", 1, (struct mock_fault){KP_PRODUCE_KEY, 0, 3, MOCK_ERROR, KP_ERROR_NOT_ENOUGH_REPLICAS},
+    survive("", 1,
+            (struct mock_fault){KP_PRODUCE_KEY, 0, 3, MOCK_ERROR, KP_ERROR_NOT_ENOUGH_REPLICAS},
             NULL);
-    survive("", 1, (struct mock_fault){KP_PRODUCE_KEY, 1, 2, MOCK_ERROR, KP_ERROR_NOT_LEADER_OR_FOLLOWER},
+    survive("", 1,
+            (struct mock_fault){KP_PRODUCE_KEY, 1, 2, MOCK_ERROR, KP_ERROR_NOT_LEADER_OR_FOLLOWER},
             NULL);
 }
 

@@ -54,8 +54,7 @@ static long run(struct weir_client *client, struct weir_consumer *consumer,
     }
 }
 
-static int assign_all(struct weir_client *client, struct weir_consumer *consumer,
-                      const char *topic)
+static int assign_all(struct weir_client *client, struct weir_consumer *consumer, const char *topic)
 {
     struct weir_topic_list *list;
     int error = weir_describe_topics(client, &topic, 1, &list, 10000);

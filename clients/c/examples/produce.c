@@ -26,8 +26,8 @@ static void delivered(void *context, const struct weir_delivery *delivery)
 }
 
 // Queues one line. When the queue is full, polling makes room.
-static int send_line(struct weir_client *client, struct weir_producer *producer,
-                     const char *topic, const char *line, size_t size)
+static int send_line(struct weir_client *client, struct weir_producer *producer, const char *topic,
+                     const char *line, size_t size)
 {
     struct weir_message message = {.value = weir_bytes_of(line, size)};
     int error;

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client against a real broker: this build's weir-broker, or, with WEIR_TEST_BROKERS set, any
+// other (Apache Kafka, for one), where the test that kills the broker is skipped.
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clients/c/weir.h"
+
+enum { WAIT_MS = 60000, TOPIC_SIZE = 64 };
+
+struct live {
+    pid_t broker; // 0: not ours
+    char directory[64];
+    char brokers[256];
+    char topic[TOPIC_SIZE];
+    struct weir_client *client;
+};
+
+// A file of the build, relative to the tests' directory.
+static const char *build_path(const char *name)
+{
+    static char path[PATH_MAX + 64];
+    char self[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    cr_assert(size > 0);
+    self[size] = '\0';
+    snprintf(path, sizeof(path), "%s/../%s", dirname(self), name);
+    return path;
+}
+
+// Starts weir-broker on `listen` and waits for the line that says where it is ready.
+static void broker_start(struct live *live, const char *listen)
+{
+    const char *binary = build_path("broker/weir-broker");
+    int lines[2];
+    cr_assert_eq(pipe(lines), 0);
+    live->broker = fork();
+    if (live->broker == 0) {
+        dup2(lines[1], STDERR_FILENO);
+        close(lines[0]);
+        close(lines[1]);
+        execl(binary, binary, "--data-dir", live->directory, "--listen", listen, (char *)NULL);
+        _exit(127);
+    }
+    close(lines[1]);
+    FILE *stream = fdopen(lines[0], "r");
+    char line[1024];
+    bool ready = false;
+    while (!ready && fgets(line, sizeof(line), stream)) {
+        char *at = strstr(line, "ready on ");
+        ready = at && sscanf(at, "ready on %255[^, ]", live->brokers) == 1;
+    }
+    cr_assert(ready, "weir-broker did not get ready");
+    // The pipe stays open, unread: the broker says little, and must not be killed by SIGPIPE.
+}
+
+static struct live *live_new(void)
+{
+    struct live *live = calloc(1, sizeof(*live));
+    const char *brokers = getenv("WEIR_TEST_BROKERS");
+    if (brokers) {
+        snprintf(live->brokers, sizeof(live->brokers), "%s", brokers);
+    } else {
+        if (access(build_path("broker/weir-broker"), X_OK) != 0)
+            cr_skip_test("weir-broker is not built");
+        snprintf(live->directory, sizeof(live->directory), "/tmp/weir-client-XXXXXX");
+        cr_assert_not_null(mkdtemp(live->directory));
+        broker_start(live, "127.0.0.1:0");
+    }
+    snprintf(live->topic, sizeof(live->topic), "live-%d-%ld", (int)getpid(), (long)time(NULL));
+    live->client = weir_client_new(live->brokers, NULL);
+    return live;
+}
+
+static void live_free(struct live *live)
+{
+    weir_client_free(live->client);
+    if (live->broker) {
+        int status;
+        kill(live->broker, SIGTERM);
+        cr_assert_eq(waitpid(live->broker, &status, 0), live->broker);
+        cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the broker stopped with %d",
+                  status);
+        char command[128];
+        snprintf(command, sizeof(command), "rm -rf '%s'", live->directory);
+        cr_assert_eq(system(command), 0);
+    }
+    free(live);
+}
+
+#define OK(live, call) cr_assert_eq((call), WEIR_OK, "%s", weir_last_error((live)->client))
+
+static void topic_create(struct live *live, const char *name, int32_t partitions)
+{
+    struct weir_new_topic topic = {.name = name, .partitions = partitions};
+    OK(live, weir_create_topic(live->client, &topic, WAIT_MS));
+}
+
+static void number_send(struct live *live, struct weir_producer *producer, int number)
+{
+    char key[16], value[128];
+    snprintf(key, sizeof(key), "k%d", number % 100);
+    snprintf(value, sizeof(value), "%d is a number, and numbers compress, compress, compress",
+             number);
+    struct weir_header headers[] = {{weir_text("a"), weir_text(key)}, {weir_text("b"), {NULL, 0}}};
+    struct weir_message message = {.key = weir_text(key),
+                                   .value = weir_text(value),
+                                   .headers = headers,
+                                   .header_count = 2,
+                                   .timestamp = 1700000000000 + number};
+    int error;
+    while ((error = weir_produce(producer, live->topic, WEIR_ANY_PARTITION, &message)) ==
+           WEIR_ERR_QUEUE_FULL)
+        weir_poll(live->client, 100);
+    OK(live, error);
+}
+
+static int number_check(const struct weir_record *record)
+{
+    char text[8] = {0}, key[16];
+    memcpy(text, record->value.data, 7);
+    int number = atoi(text);
+    snprintf(key, sizeof(key), "k%d", number % 100);
+    cr_assert_eq(record->timestamp, 1700000000000 + number);
+    cr_assert(record->key.size == strlen(key) && memcmp(record->key.data, key, strlen(key)) == 0);
+    struct weir_header header;
+    size_t at = 0;
+    cr_assert(weir_record_header(record, &at, &header) && header.value.size == strlen(key));
+    cr_assert(weir_record_header(record, &at, &header) && header.value.data == NULL);
+    return number;
+}
+
+static void codec_round_trip(struct live *live, const char *codec)
+{
+    enum { COUNT = 5000 };
+    struct weir_config *config = weir_config_new();
+    cr_assert_eq(weir_config_set(config, "compression.type", codec), WEIR_OK);
+    struct weir_producer *producer = weir_producer_new(live->client, config);
+    topic_create(live, live->topic, 3);
+    for (int i = 0; i < COUNT; i++)
+        number_send(live, producer, i);
+    OK(live, weir_flush(producer, WAIT_MS));
+    struct weir_consumer *consumer = weir_consumer_new(live->client, config);
+    int64_t next[3] = {0};
+    bool *seen = calloc(COUNT, sizeof(bool));
+    for (int p = 0; p < 3; p++)
+        OK(live, weir_consumer_assign(consumer, live->topic, p, WEIR_BEGINNING));
+    for (int count = 0; count < COUNT;) {
+        struct weir_record record;
+        OK(live, weir_consumer_poll(consumer, WAIT_MS));
+        for (; weir_consumer_next(consumer, &record); count++) {
+            cr_assert_eq(record.offset, next[record.partition]++);
+            int number = number_check(&record);
+            cr_assert_not(seen[number]);
+            seen[number] = true;
+        }
+    }
+    free(seen);
+    weir_consumer_free(consumer);
+    weir_producer_free(producer);
+    weir_config_free(config);
+    OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
+}
+
+Test(client, live_every_codec)
+{
+    static const char *const codecs[] = {"none", "gzip", "snappy", "lz4", "zstd"};
+    struct live *live = live_new();
+    size_t stem = strlen(live->topic);
+    for (size_t i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++) {
+        snprintf(live->topic + stem, TOPIC_SIZE - stem, "-%s", codecs[i]);
+        codec_round_trip(live, codecs[i]);
+    }
+    live_free(live);
+}
+
+static const char *setting_value(struct live *live, const char *name)
+{
+    static char value[64];
+    struct weir_setting_list *list;
+    OK(live,
+       weir_describe_settings(live->client, WEIR_RESOURCE_TOPIC, live->topic, &list, WAIT_MS));
+    value[0] = '\0';
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->settings[i].name, name) == 0 && list->settings[i].value)
+            snprintf(value, sizeof(value), "%s", list->settings[i].value);
+    }
+    weir_setting_list_free(list);
+    return value;
+}
+
+Test(client, live_topics_and_settings)
+{
+    struct live *live = live_new();
+    struct weir_client *client = live->client;
+    struct weir_setting setting = {"retention.ms", "123456"};
+    struct weir_new_topic topic = {.name = live->topic,
+                                   .partitions = 2,
+                                   .settings = &setting,
+                                   .setting_count = 1,
+                                   .validate_only = true};
+    OK(live, weir_create_topic(client, &topic, WAIT_MS));
+    topic.validate_only = false;
+    OK(live, weir_create_topic(client, &topic, WAIT_MS));
+    cr_assert_eq(weir_create_topic(client, &topic, WAIT_MS), WEIR_ERR_TOPIC_ALREADY_EXISTS);
+    cr_assert(strstr(weir_last_error(client), live->topic) != NULL);
+    struct weir_new_topic bad = {.name = "a/b"};
+    cr_assert_eq(weir_create_topic(client, &bad, WAIT_MS), WEIR_ERR_INVALID_TOPIC);
+    OK(live, weir_create_partitions(client, live->topic, 5, WAIT_MS));
+    cr_assert_eq(weir_create_partitions(client, live->topic, 3, WAIT_MS),
+                 WEIR_ERR_INVALID_PARTITIONS);
+    cr_assert_str_eq(setting_value(live, "retention.ms"), "123456");
+    setting.value = "777777";
+    OK(live, weir_alter_settings(client, WEIR_RESOURCE_TOPIC, live->topic, &setting, 1, WAIT_MS));
+    cr_assert_str_eq(setting_value(live, "retention.ms"), "777777");
+    setting.value = NULL;
+    OK(live, weir_alter_settings(client, WEIR_RESOURCE_TOPIC, live->topic, &setting, 1, WAIT_MS));
+    cr_assert_str_neq(setting_value(live, "retention.ms"), "777777");
+    struct weir_setting nonsense = {"no.such.setting", "1"};
+    cr_assert_eq(
+        weir_alter_settings(client, WEIR_RESOURCE_TOPIC, live->topic, &nonsense, 1, WAIT_MS),
+        WEIR_ERR_INVALID_CONFIG);
+
+    const char *names[] = {live->topic, "there-is-no-such-topic"};
+    struct weir_topic_list *list;
+    OK(live, weir_describe_topics(client, names, 2, &list, WAIT_MS));
+    cr_assert_eq(list->count, 2);
+    cr_assert_eq(list->topics[0].partition_count, 5);
+    cr_assert_eq(list->topics[0].partitions[4].partition, 4);
+    cr_assert_eq(strlen(list->topics[0].id), 36);
+    cr_assert_eq(list->topics[1].error, WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    weir_topic_list_free(list);
+    struct weir_cluster *cluster;
+    OK(live, weir_describe_cluster(client, &cluster, WAIT_MS));
+    cr_assert_geq(cluster->broker_count, 1);
+    cr_assert_not_null(cluster->id);
+    weir_cluster_free(cluster);
+    OK(live, weir_delete_topic(client, live->topic, WAIT_MS));
+    cr_assert_eq(weir_delete_topic(client, live->topic, WAIT_MS),
+                 WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    live_free(live);
+}
+
+Test(client, live_offsets)
+{
+    struct live *live = live_new();
+    struct weir_config *config = weir_config_new();
+    weir_config_set(config, "group.id", live->topic);
+    weir_config_set(config, "auto.offset.reset", "none");
+    struct weir_producer *producer = weir_producer_new(live->client, config);
+    struct weir_consumer *consumer = weir_consumer_new(live->client, config);
+    topic_create(live, live->topic, 1);
+    for (int i = 0; i < 100; i++)
+        number_send(live, producer, i);
+    OK(live, weir_flush(producer, WAIT_MS));
+
+    struct weir_offset_query queries[] = {
+        {.topic = live->topic, .at = WEIR_BEGINNING},
+        {.topic = live->topic, .at = WEIR_END},
+        {.topic = live->topic, .at = 1700000000050},
+        {.topic = live->topic, .at = 1700000009999},
+    };
+    OK(live, weir_list_offsets(live->client, queries, 4, WAIT_MS));
+    cr_assert_eq(queries[0].offset, 0);
+    cr_assert_eq(queries[1].offset, 100);
+    cr_assert_eq(queries[2].offset, 50);
+    cr_assert_eq(queries[2].timestamp, 1700000000050);
+    cr_assert_eq(queries[3].offset, -1);
+    int64_t low;
+    OK(live, weir_delete_records(live->client, live->topic, 0, 10, &low, WAIT_MS));
+    cr_assert_eq(low, 10);
+
+    OK(live, weir_consumer_assign(consumer, live->topic, 0, 5));
+    cr_assert_eq(weir_consumer_poll(consumer, WAIT_MS), WEIR_ERR_OFFSET_OUT_OF_RANGE);
+    OK(live, weir_consumer_assign(consumer, live->topic, 0, WEIR_STORED));
+    cr_assert_eq(weir_consumer_poll(consumer, WAIT_MS), WEIR_ERR_NO_OFFSET);
+    OK(live, weir_consumer_assign(consumer, live->topic, 0, WEIR_BEGINNING));
+    OK(live, weir_consumer_poll(consumer, WAIT_MS));
+    struct weir_record record;
+    for (int i = 10; i < 30; i++) {
+        cr_assert(weir_consumer_next(consumer, &record));
+        cr_assert_eq(record.offset, i);
+    }
+    OK(live, weir_commit(consumer, WAIT_MS));
+    struct weir_offset offset = {.topic = live->topic};
+    OK(live, weir_committed(consumer, &offset, 1, WAIT_MS));
+    cr_assert_eq(offset.offset, 30);
+    OK(live, weir_consumer_assign(consumer, live->topic, 0, WEIR_STORED));
+    OK(live, weir_consumer_poll(consumer, WAIT_MS));
+    cr_assert(weir_consumer_next(consumer, &record));
+    cr_assert_eq(record.offset, 30);
+    OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
+    weir_consumer_free(consumer);
+    weir_producer_free(producer);
+    weir_config_free(config);
+    live_free(live);
+}
+
+Test(client, live_large_records)
+{
+    enum { SIZE = 900000 };
+    struct live *live = live_new();
+    struct weir_producer *producer = weir_producer_new(live->client, NULL);
+    struct weir_consumer *consumer = weir_consumer_new(live->client, NULL);
+    char *value = malloc(SIZE);
+    topic_create(live, live->topic, 1);
+    for (int i = 0; i < 20; i++) {
+        memset(value, 'a' + i, SIZE);
+        struct weir_message message = {.value = weir_bytes_of(value, SIZE)};
+        OK(live, weir_produce(producer, live->topic, 0, &message));
+    }
+    OK(live, weir_flush(producer, WAIT_MS));
+    OK(live, weir_consumer_assign(consumer, live->topic, 0, 0));
+    for (int i = 0; i < 20;) {
+        struct weir_record record;
+        OK(live, weir_consumer_poll(consumer, WAIT_MS));
+        for (; weir_consumer_next(consumer, &record); i++) {
+            memset(value, 'a' + i, SIZE);
+            cr_assert_eq(record.value.size, SIZE);
+            cr_assert_eq(memcmp(record.value.data, value, SIZE), 0);
+        }
+    }
+    OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
+    free(value);
+    weir_consumer_free(consumer);
+    weir_producer_free(producer);
+    live_free(live);
+}
+
+struct acknowledged {
+    int count;
+    int failed;
+};
+
+static void count_delivery(void *context, const struct weir_delivery *delivery)
+{
+    struct acknowledged *acknowledged = context;
+    acknowledged->count += !delivery->error;
+    acknowledged->failed += delivery->error != 0;
+}
+
+// Values may repeat after a lost answer, but never run ahead: each is at most one above the
+// highest before it, so nothing is missing and nothing was overtaken.
+static void sequence_check(struct live *live, struct weir_consumer *consumer, int count)
+{
+    int highest = -1;
+    OK(live, weir_consumer_assign(consumer, live->topic, 0, WEIR_BEGINNING));
+    while (highest < count - 1) {
+        struct weir_record record;
+        OK(live, weir_consumer_poll(consumer, WAIT_MS));
+        while (weir_consumer_next(consumer, &record)) {
+            int number = number_check(&record);
+            cr_assert_leq(number, highest + 1);
+            if (number > highest)
+                highest = number;
+        }
+    }
+}
+
+Test(client, live_broker_killed_under_load, .timeout = 120)
+{
+    enum { COUNT = 20000 };
+    struct live *live = live_new();
+    if (!live->broker) {
+        live_free(live);
+        cr_skip_test("the broker is not ours to kill");
+    }
+    struct acknowledged acknowledged = {0, 0};
+    struct weir_config *config = weir_config_new();
+    weir_config_set(config, "batch.size", "4k");
+    struct weir_producer *producer = weir_producer_new(live->client, config);
+    weir_producer_on_delivery(producer, count_delivery, &acknowledged);
+    topic_create(live, live->topic, 1);
+    for (int i = 0; i < COUNT; i++) {
+        number_send(live, producer, i);
+        if (i % 50 == 0)
+            weir_poll(live->client, 0);
+        if (i % 6000 == 5000) {
+            char listen[sizeof(live->brokers)];
+            snprintf(listen, sizeof(listen), "%s", live->brokers);
+            kill(live->broker, SIGKILL);
+            cr_assert_eq(waitpid(live->broker, NULL, 0), live->broker);
+            broker_start(live, listen);
+        }
+    }
+    OK(live, weir_flush(producer, WAIT_MS));
+    cr_assert_eq(acknowledged.count, COUNT);
+    cr_assert_eq(acknowledged.failed, 0);
+    struct weir_consumer *consumer = weir_consumer_new(live->client, config);
+    sequence_check(live, consumer, COUNT);
+    weir_consumer_free(consumer);
+    weir_producer_free(producer);
+    weir_config_free(config);
+    live_free(live);
+}
+
+// Runs an example with its input from a file and returns whether it exited with 0.
+static bool example_run(const char *name, const char *arguments, const char *input,
+                        const char *output)
+{
+    char path[128], command[PATH_MAX * 2];
+    snprintf(path, sizeof(path), "clients/c/example_%s", name);
+    snprintf(command, sizeof(command), "'%s' %s < '%s' > '%s'", build_path(path), arguments, input,
+             output);
+    return system(command) == 0;
+}
+
+Test(client, live_examples)
+{
+    struct live *live = live_new();
+    char directory[] = "/tmp/weir-examples-XXXXXX";
+    char in[64], out[64], arguments[1024], raw[80], upper[80];
+    cr_assert_not_null(mkdtemp(directory));
+    snprintf(in, sizeof(in), "%s/in", directory);
+    snprintf(out, sizeof(out), "%s/out", directory);
+    snprintf(raw, sizeof(raw), "%s-raw", live->topic);
+    snprintf(upper, sizeof(upper), "%s-upper", live->topic);
+    topic_create(live, raw, 2);
+    topic_create(live, upper, 1);
+    FILE *file = fopen(in, "w");
+    for (int i = 0; i < 1000; i++)
+        fprintf(file, "line %d\n", i);
+    fclose(file);
+
+    snprintf(arguments, sizeof(arguments), "%s %s", raw, live->brokers);
+    cr_assert(example_run("produce", arguments, in, out));
+    snprintf(arguments, sizeof(arguments), "%s %s group-%s %s", raw, upper, live->topic,
+             live->brokers);
+    for (int i = 0; i < 2; i++) // the second run resumes where the first left off: nothing to do
+        cr_assert(example_run("pipeline", arguments, "/dev/null", out));
+    snprintf(arguments, sizeof(arguments), "%s %s", upper, live->brokers);
+    cr_assert(example_run("consume", arguments, "/dev/null", out));
+
+    bool seen[1000] = {false};
+    int lines = 0, number;
+    file = fopen(out, "r");
+    for (; fscanf(file, "LINE %d\n", &number) == 1; lines++) {
+        cr_assert(number >= 0 && number < 1000 && !seen[number]);
+        seen[number] = true;
+    }
+    fclose(file);
+    cr_assert_eq(lines, 1000);
+    OK(live, weir_delete_topic(live->client, raw, WAIT_MS));
+    OK(live, weir_delete_topic(live->client, upper, WAIT_MS));
+    unlink(in);
+    unlink(out);
+    rmdir(directory);
+    live_free(live);
+}
