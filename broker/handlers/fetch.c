@@ -316,6 +316,8 @@ static void watch_done(struct partition_op *op)
 static void timer_expired(struct timer *timer)
 {
     struct fetch *fetch = list_entry(timer, struct fetch, timer);
+    // It may have been set to look again earlier.
+    fetch->last = fetch->last || timer->due_ns >= fetch->deadline_ns;
     fetch->outstanding++;
     stop_waiting(fetch);
     one_done(fetch);

@@ -55,11 +55,7 @@ static int64_t append(struct shards *shards, struct partition_key key, size_t si
     shards_until(shards, &tried.done);
     cr_assert_eq(tried.op.error, 0);
     cr_assert_gt(tried.op.offsets.committed, tried.op.append.op.base_offset);
-    union {
-        const uint8_t *from;
-        void *memory;
-    } bytes = {.from = batch.data};
-    free(bytes.memory);
+    shards_free_batch(batch);
     return tried.op.append.op.base_offset;
 }
 
@@ -265,11 +261,7 @@ static void check_order(struct shards *shards, struct partition_key key)
         shards_until(shards, &tried[i].done);
         cr_assert_eq(tried[i].op.append.op.base_offset, i);
     }
-    union {
-        const uint8_t *from;
-        void *memory;
-    } bytes = {.from = batch.data};
-    free(bytes.memory);
+    shards_free_batch(batch);
 }
 
 Test(broker, partition_appends_keep_their_order)

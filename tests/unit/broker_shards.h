@@ -58,9 +58,10 @@ static inline struct shards *shards_open(uint32_t count)
     return shards;
 }
 
-// Messages, then connections, then what the kernel has completed; never waits.
+// Timers, messages, connections, then what the kernel has completed; never waits.
 static inline void shards_turn_one(struct shard *shard)
 {
+    timers_run(&shard->timers, shard->io->now_ns);
     struct message *message = mailbox_take(&shard->mailbox);
     while (message) {
         struct message *next = message->next;
@@ -103,7 +104,7 @@ static inline void shards_pass_time(struct shards *shards, uint64_t ms)
     for (uint32_t i = 0; i < shards->server.shard_count; i++) {
         struct shard *shard = &shards->shard[i];
         uint64_t later = shard->io->now_ns + ms * 1000000;
-        while (timers_next(&shard->timers) <= later)
+        for (int again = 0; again < 100 && timers_next(&shard->timers) <= later; again++)
             timers_run(&shard->timers, later);
     }
     shards_settle(shards);
@@ -164,4 +165,13 @@ static inline struct span shards_batch(size_t size, struct batch_header *header)
     struct span batch = span_of(copy, out.size);
     cr_assert_eq(batch_check(batch, header), BATCH_OK);
     return batch;
+}
+
+static inline void shards_free_batch(struct span batch)
+{
+    union {
+        const uint8_t *from;
+        void *memory;
+    } bytes = {.from = batch.data};
+    free(bytes.memory);
 }

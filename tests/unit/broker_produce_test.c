@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Produce takes and what it refuses, on both shards.
+#include "base/crc32c.h"
+#include "gen/kp_apis.h"
+#include "protocol/error.h"
+#include "tests/unit/broker_peer_topics.h"
+
+// A batch that the test has changed, with a CRC that fits again.
+struct changed {
+    uint8_t bytes[4096];
+    size_t size;
+};
+
+static struct changed make_batch(void)
+{
+    struct changed batch;
+    struct batch_header header;
+    struct span made = shards_batch(100, &header);
+    memcpy(batch.bytes, made.data, made.size);
+    batch.size = made.size;
+    shards_free_batch(made);
+    return batch;
+}
+
+static int16_t produce(struct topics *t, struct changed *batch)
+{
+    if (batch->size > 21)
+        store_be32(batch->bytes + 17, crc32c(0, batch->bytes + 21, batch->size - 21));
+    topics_send_batch(t, 1, span_of(batch->bytes, batch->size), -1);
+    return topics_produced(t).error_code;
+}
+
+Test(broker, produce_gives_offsets)
+{
+    struct topics *t = topics_open();
+    for (int32_t partition = 0; partition < TOPIC_PARTITIONS; partition++) {
+        for (int64_t i = 0; i < 3; i++)
+            cr_assert_eq(topics_produce(t, partition, 100), i);
+    }
+    topics_close(t);
+}
+
+Test(broker, produce_refuses_batches_that_claim_too_much)
+{
+    struct topics *t = topics_open();
+    struct changed batch = make_batch();
+    cr_assert_eq(produce(t, &batch), 0);
+    store_be16(batch.bytes + 21, BATCH_CONTROL);
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_RECORD);
+    store_be16(batch.bytes + 21, BATCH_LOG_APPEND_TIME);
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_TIMESTAMP);
+    store_be16(batch.bytes + 21, BATCH_TRANSACTIONAL);
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_PRODUCER_ID_MAPPING);
+    store_be16(batch.bytes + 21, 7);
+    cr_assert_eq(produce(t, &batch), KP_ERROR_UNSUPPORTED_COMPRESSION_TYPE);
+    store_be16(batch.bytes + 21, 0);
+    store_be64(batch.bytes + 43, 4000); // producer id
+    cr_assert_eq(produce(t, &batch), KP_ERROR_UNKNOWN_PRODUCER_ID);
+    topics_close(t);
+}
+
+Test(broker, produce_refuses_more_than_one_batch_and_none)
+{
+    struct topics *t = topics_open();
+    struct changed batch = make_batch();
+    struct changed two = batch;
+    memcpy(two.bytes + batch.size, batch.bytes, batch.size);
+    two.size = batch.size * 2;
+    topics_send_batch(t, 1, span_of(two.bytes, two.size), -1);
+    cr_assert_eq(topics_produced(t).error_code, KP_ERROR_INVALID_RECORD);
+    topics_send_batch(t, 1, span_of(two.bytes, 0), -1);
+    cr_assert_eq(topics_produced(t).error_code, KP_ERROR_INVALID_RECORD);
+    batch.bytes[batch.size - 1] ^= 1;
+    topics_send_batch(t, 1, span_of(batch.bytes, batch.size), -1);
+    cr_assert_eq(topics_produced(t).error_code, KP_ERROR_CORRUPT_MESSAGE);
+    t->topic.effective.max_message_bytes = (int64_t)batch.size - 1;
+    topics_send_batch(t, 1, span_of(batch.bytes, batch.size), -1);
+    cr_assert_eq(topics_produced(t).error_code, KP_ERROR_MESSAGE_TOO_LARGE);
+    topics_close(t);
+}
+
+Test(broker, produce_checks_timestamps)
+{
+    struct topics *t = topics_open();
+    int64_t now = t->shards->shard[0].io->wall_ms;
+    struct changed batch = make_batch();
+    store_be64(batch.bytes + 35, (uint64_t)(now + 7200000));
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_TIMESTAMP);
+    store_be64(batch.bytes + 35, (uint64_t)INT64_MAX);
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_TIMESTAMP);
+    store_be64(batch.bytes + 35, (uint64_t)(now + 1800000));
+    cr_assert_eq(produce(t, &batch), 0);
+    t->topic.effective.timestamp_before_max_ms = 1000;
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_TIMESTAMP, "its base timestamp is of 1970");
+    store_be64(batch.bytes + 27, (uint64_t)-1);
+    store_be64(batch.bytes + 35, (uint64_t)-1);
+    cr_assert_eq(produce(t, &batch), 0, "a producer need not give a time");
+    topics_close(t);
+}
+
+static void nothing_more(struct log_read *read)
+{
+    (void)read;
+}
+
+Test(broker, produce_with_append_time)
+{
+    struct topics *t = topics_open();
+    t->topic.effective.log_append_time = true;
+    struct changed batch = make_batch();
+    topics_send_batch(t, 1, span_of(batch.bytes, batch.size), -1);
+    struct kp_produce_response_partition out = topics_produced(t);
+    cr_assert_eq(out.error_code, 0);
+    cr_assert_gt(out.log_append_time_ms, 1600000000000);
+    struct partition_key key = {.topic_id = t->topic.id, .partition = 1};
+    struct shard *owner = shard_of_partition(&t->shards->shard[0], key.topic_id, 1);
+    struct log_read read = {.done = nothing_more, .max_bytes = 4096};
+    log_read(partition_find(owner, key.topic_id, 1)->log, &read);
+    shards_settle(t->shards);
+    cr_assert_eq(read.slice_count, 1);
+    struct batch_header header;
+    cr_assert_eq(batch_check(span_of(read.slices[0].iov_base, read.slices[0].iov_len), &header),
+                 BATCH_OK, "the CRC fits what is stored");
+    cr_assert_eq(header.max_timestamp, out.log_append_time_ms);
+    cr_assert(header.attributes & BATCH_LOG_APPEND_TIME);
+    log_read_release(&read);
+    topics_close(t);
+}
+
+Test(broker, produce_to_a_compacted_topic_needs_keys)
+{
+    struct topics *t = topics_open();
+    t->topic.effective.compacted = true;
+    struct changed batch = make_batch(); // its record has none
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_RECORD);
+    topics_close(t);
+}
+
+Test(broker, produce_to_internal_topics_is_refused)
+{
+    struct topics *t = topics_open();
+    t->topic.internal = true;
+    struct changed batch = make_batch();
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_TOPIC_EXCEPTION);
+    topics_close(t);
+}
+
+Test(broker, produce_without_acknowledgement_is_not_answered)
+{
+    struct topics *t = topics_open();
+    struct changed batch = make_batch();
+    topics_send_batch(t, 1, span_of(batch.bytes, batch.size), 0);
+    peer_settle(t->peer);
+    cr_assert_not(topics_has_reply(t));
+    cr_assert_eq(t->peer->connection->in_flight, 0);
+    cr_assert_eq(topics_produce(t, 1, 10), 1, "it was stored all the same");
+    batch.bytes[batch.size - 1] ^= 1;
+    topics_send_batch(t, 1, span_of(batch.bytes, batch.size), 0);
+    peer_settle(t->peer);
+    cr_assert(t->peer->closed, "the only way to tell of an error");
+    topics_close(t);
+}
+
+Test(broker, produce_with_acks_of_another_number)
+{
+    struct topics *t = topics_open();
+    struct changed batch = make_batch();
+    topics_send_batch(t, 1, span_of(batch.bytes, batch.size), 2);
+    cr_assert_eq(topics_produced(t).error_code, KP_ERROR_INVALID_REQUIRED_ACKS);
+    topics_close(t);
+}
