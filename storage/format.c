@@ -15,8 +15,8 @@
 #include <errno.h>
 #include <string.h>
 #if defined(__x86_64__)
-// The plain library is compiled for the oldest CPUs; this variant takes the widest vectors there are
-// (49 against 16 GB/s on bytes in the cache).
+// The plain library is compiled for the oldest CPUs; this variant takes the widest vectors there
+// are (49 against 16 GB/s on bytes in the cache).
 #include <xxh_x86dispatch.h>
 #else
 #include <xxhash.h>
