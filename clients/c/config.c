@@ -118,9 +118,10 @@ static bool parse_number(const char *text, bool suffix, int64_t *out)
             return false;
         shift = 10 * (int)((unit - units) % 3 + 1);
     }
-    if (*end || number > INT64_MAX >> shift || number < INT64_MIN >> shift)
+    int64_t most = INT64_MAX >> shift;
+    if (*end || number > most || number < -most)
         return false;
-    *out = number * (INT64_C(1) << shift);
+    *out = (int64_t)number * (INT64_C(1) << shift);
     return true;
 }
 

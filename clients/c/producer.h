@@ -77,3 +77,6 @@ void produce_request_free_all(struct weir_producer *producer);
 
 // A batch's fate. It has left its queue; it belongs to the producer again.
 void producer_batch_done(struct weir_producer *producer, struct batch *batch, int error);
+
+// Takes a batch's messages off the books and keeps its memory for the next one.
+void producer_batch_recycle(struct weir_producer *producer, struct batch *batch);
