@@ -403,3 +403,105 @@ Test(storage, what_recovery_accepts_it_makes_durable)
     assert_all_there(&world, 6);
     finish(&world);
 }
+
+// --- whatever happens to the files
+
+static void spoil(struct world *world, int64_t base, const char *suffix)
+{
+    char path[256];
+    world_segment_path(world, base, suffix, path);
+    int fd = io_open_wait(world->io, path, O_RDONLY, 0);
+    if (fd < 0)
+        return;
+    uint64_t size = (uint64_t)io_file_size(world->io, fd);
+    io_close_wait(world->io, fd);
+    if (size == 0)
+        return;
+    uint8_t junk[2000];
+    bool zeros = random_below(&world->random, 2);
+    for (size_t i = 0; i < sizeof(junk); i++)
+        junk[i] = zeros ? 0 : (uint8_t)random_next(&world->random);
+    uint64_t at = random_below(&world->random, size);
+    uint64_t length = 1 + random_below(&world->random, sizeof(junk));
+    if (length > size - at)
+        length = size - at;
+    switch (random_below(&world->random, 3)) {
+    case 0:
+        world_flip(world, base, suffix, at * 8 + random_below(&world->random, 8));
+        break;
+    case 1:
+        world_overwrite(world, base, suffix, at, junk, length);
+        break;
+    default:
+        world_flip(world, base, suffix, random_below(&world->random, size < 64 ? size : 64) * 8);
+    }
+}
+
+// Every read gives the right bytes or an error.
+static void read_everything(struct world *world)
+{
+    struct log_offsets offsets = log_offsets(world->log);
+    int64_t at = offsets.start;
+    while (at < offsets.committed) {
+        struct reading reading;
+        world_read(world, &reading, at, 1 + (uint32_t)random_below(&world->random, 40000));
+        if (reading.op.error) {
+            cr_assert_eq(reading.op.error, -EIO, "seed %" PRIu64, world->seed);
+            at++;
+        } else {
+            int64_t next = world_compare(world, &reading.op);
+            cr_assert_gt(next, at, "seed %" PRIu64, world->seed);
+            at = next;
+        }
+        log_read_release(&reading.op);
+    }
+}
+
+static void one_spoilt_log(uint64_t seed)
+{
+    struct world world;
+    world_begin(&world, seed);
+    world.tail_cache_bytes = 0;
+    world.config.segment_bytes = 100000;
+    cr_assert_eq(world_open(&world), 0);
+    for (int i = 0; i < 40; i++) {
+        world_append(&world, 2, 1 + random_below(&world.random, 16000));
+        if (random_below(&world.random, 2))
+            world_settle(&world);
+    }
+    world_settle(&world);
+    int64_t bases[16];
+    int count = 0;
+    for (int64_t base = 0; base <= 80; base++) {
+        if (count < 16 && world_has_file(&world, base, ".log"))
+            bases[count++] = base;
+    }
+    if (random_below(&world.random, 2))
+        world_crash(&world);
+    else
+        cr_assert_eq(log_store_close(world.store), 0);
+    for (uint64_t i = 0; i <= random_below(&world.random, 4); i++)
+        spoil(&world, bases[random_below(&world.random, (uint64_t)count)],
+              random_below(&world.random, 3) ? ".log" : ".index");
+    cr_assert_eq(world_open(&world), 0, "seed %" PRIu64, seed);
+    read_everything(&world);
+    world_find_time(&world, LOG_TIME_MAX);
+    model_cut(&world.model, log_offsets(world.log).committed);
+    world.model.acked = log_offsets(world.log).committed;
+    world_append(&world, 1, 5000);
+    world_settle(&world);
+    bool accepted = log_offsets(world.log).error == 0;
+    log_store_close(world.store);
+    cr_assert_eq(world_open(&world), 0, "seed %" PRIu64, seed);
+    read_everything(&world);
+    if (accepted)
+        cr_assert_geq(log_offsets(world.log).committed, world.model.acked, "seed %" PRIu64, seed);
+    log_store_close(world.store);
+    world_end(&world);
+}
+
+Test(storage, spoilt_files_never_give_wrong_bytes)
+{
+    for (uint64_t seed = 1; seed <= 1000; seed++)
+        one_spoilt_log(seed);
+}

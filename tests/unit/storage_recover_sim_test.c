@@ -138,3 +138,57 @@ Test(storage, acknowledged_records_survive_a_stop_at_any_point)
     for (uint64_t seed = from; seed < from + seed_count(); seed++)
         one_history(seed);
 }
+
+struct deleting {
+    struct log_delete op;
+    bool done;
+};
+
+static void delete_done(struct log_delete *op)
+{
+    list_entry(op, struct deleting, op)->done = true;
+}
+
+// Whether a deletion that was stopped after `operations` had gone through before.
+static bool stop_a_deletion(uint64_t operations)
+{
+    struct world world;
+    world_begin(&world, operations);
+    world.config.segment_bytes = 50000;
+    cr_assert_eq(world_open(&world), 0);
+    for (int i = 0; i < 20; i++) {
+        world_append(&world, 1, 10000);
+        world_settle(&world);
+    }
+    sim_power_off(world.sim, operations);
+    struct deleting deleting = {.op = {.done = delete_done}};
+    log_delete(world.log, &deleting.op);
+    while (!deleting.done)
+        world_turn(&world);
+    bool through = deleting.op.error == 0 && !sim_power_is_off(world.sim);
+    world_crash(&world);
+    cr_assert_eq(world_open(&world), 0);
+    if (log_offsets(world.log).end == 0) {
+        model_free(&world.model);
+        world.config.segment_bytes = 1 << 20;
+        log_configure(world.log, &world.config);
+        world_append(&world, 1, 100);
+        world_settle(&world);
+        cr_assert_eq(world.model.acked, 1, "the name is free");
+    } else {
+        cr_assert_not(through);
+        world_verify_recovered(&world);
+        world_verify_range(&world, 0, 20, MIB);
+    }
+    cr_assert_eq(log_store_close(world.store), 0);
+    world_end(&world);
+    return through;
+}
+
+Test(storage, a_deletion_stopped_at_any_point_leaves_all_or_nothing)
+{
+    uint64_t operations = 1;
+    while (!stop_a_deletion(operations))
+        operations++;
+    cr_assert_gt(operations, 10);
+}
