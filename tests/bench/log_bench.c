@@ -166,12 +166,13 @@ static void report(const struct bench *bench, const struct log_store_stats *stat
     qsort(bench->samples_ns, bench->sample_count, sizeof(uint32_t), compare);
     double bytes = (double)bench->appended * (double)bench->batch.size;
     printf("%8s B x %-4s logs %-4d %8.1f MB/s %8.0f appends/s %7.0f commits/s  p50 %7.1f us  "
-           "p99 %7.1f us  cpu %.3f s/GB (%.0f%%)  calls/commit %.2f\n",
+           "p99 %7.1f us  cpu %.3f s/GB (%.0f%%)  calls/commit %.2f  worker runs %" PRIu64 "\n",
            size, in_flight, bench->log_count, bytes / seconds / 1e6,
            (double)bench->appended / seconds, (double)stats->commits / seconds,
            bench->samples_ns[bench->sample_count / 2] / 1e3,
            bench->samples_ns[bench->sample_count / 100 * 99] / 1e3, cpu / (bytes / 1e9),
-           cpu / seconds * 100, (double)bench->io->stats.system_calls / (double)stats->commits);
+           cpu / seconds * 100, (double)bench->io->stats.system_calls / (double)stats->commits,
+           io_uring_workers().runs);
 }
 
 static long number(const char *text)
