@@ -7,6 +7,8 @@
 //    which the next start removes.
 // 2. Nothing is renamed while an operation of the log is in flight.
 // 3. A failure on the way is reported to the caller; what is left is removed at the next start.
+// 4. At most STORE_DELETIONS are under way, so that deleting a topic of many partitions leaves
+//    descriptors for others; the rest wait for their turn.
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,11 +30,22 @@ struct deletion {
     char *index_path;
 };
 
+static void delete_begin(struct log *log);
+
+// The next one's turn.
+static void delete_next(struct log_store *store)
+{
+    struct list *node;
+    while (store->deletes_active < STORE_DELETIONS && (node = list_pop(&store->deletes_waiting)))
+        delete_begin(list_entry(node, struct log, delete_node));
+}
+
 static void deletion_end(struct deletion *deletion, int error)
 {
     struct log *log = deletion->log;
     struct log_store *store = log->store;
     store_enter(store);
+    store->deletes_active--;
     log->delete_op->error = error;
     list_append(&store->ready.deletes, &log->delete_op->node);
     free(deletion->topic_directory);
@@ -42,6 +55,7 @@ static void deletion_end(struct deletion *deletion, int error)
     free(deletion);
     log_free(log);
     store->deletes_running--;
+    delete_next(store);
     store_leave(store);
 }
 
@@ -121,7 +135,7 @@ static void give_up(struct log *log)
     store_kick(store);
 }
 
-void delete_continue(struct log *log)
+static void delete_begin(struct log *log)
 {
     struct log_store *store = log->store;
     struct deletion *deletion = calloc(1, sizeof(*deletion));
@@ -141,11 +155,18 @@ void delete_continue(struct log *log)
         give_up(log);
         return;
     }
+    store->deletes_active++;
     steps_init(&deletion->steps, store->io, renamed);
     steps_add(&deletion->steps, STEP_RENAME, log->directory, deletion->target);
     if (log->segment_count > 0)
         steps_add(&deletion->steps, STEP_SYNC_DIRECTORY, deletion->topic_directory, NULL);
     steps_run(&deletion->steps);
+}
+
+void delete_continue(struct log *log)
+{
+    list_append(&log->store->deletes_waiting, &log->delete_node);
+    delete_next(log->store);
 }
 
 void log_delete(struct log *log, struct log_delete *op)

@@ -222,6 +222,7 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     store->direct = options->direct;
     store->can_allocate = true;
     list_init(&store->logs);
+    list_init(&store->deletes_waiting);
     list_init(&store->dirty);
     list_init(&store->idle_files);
     ready_init(&store->ready);

@@ -10,6 +10,7 @@
 enum {
     STORE_ZEROS = 64 * 1024,
     STORE_IDLE_FILES = 128, // sealed segments kept open without a reader
+    STORE_DELETIONS = 8,    // of logs, at a time: each has files open
 };
 
 // Operations that are complete and wait to be told so.
@@ -38,7 +39,9 @@ struct log_store {
     struct list idle_files; // open sealed segments without users, least recently used first
     uint32_t idle_file_count;
     uint32_t closes_running;
-    uint32_t deletes_running;
+    uint32_t deletes_running; // those waiting included
+    uint32_t deletes_active;
+    struct list deletes_waiting; // logs whose turn has not come
     struct store_ready ready;
     struct io_op kick;
     bool kicked;
@@ -92,6 +95,7 @@ struct log {
     struct list watches;
     enum commit_state commit;
     struct list dirty_node;
+    struct list delete_node; // store->deletes_waiting
     struct commit_write write;
     bool roll_wanted;  // the next commit goes to a new segment
     bool roll_put_off; // there was no space for it; until the next log_retain
