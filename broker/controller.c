@@ -45,6 +45,7 @@ struct publication {
     struct controller *controller;
     uint32_t unacknowledged;
     uint32_t waiting_files; // shards
+    bool files_stay;        // the topics stay doomed: the next start tries again
     struct list node;       // controller->publications
     uint32_t deleted_count;
     struct kp_uuid *deleted; // topics
@@ -132,7 +133,7 @@ static void publication_end(struct publication *publication)
     if (publication->unacknowledged || publication->waiting_files)
         return;
     list_remove(&publication->node);
-    if (publication->deleted_count)
+    if (publication->deleted_count && !publication->files_stay)
         forget_topics(controller, publication->deleted, publication->deleted_count);
     free(publication->deleted);
     free(publication);
@@ -142,6 +143,7 @@ static void files_reported(struct shard *here, struct message *message)
 {
     (void)here;
     struct delivery *delivery = list_entry(message, struct delivery, files_message);
+    delivery->publication->files_stay |= delivery->update.files_stay;
     delivery->publication->waiting_files--;
     publication_end(delivery->publication);
 }
@@ -452,6 +454,9 @@ const struct catalog *controller_catalog(const struct controller *controller)
 void controller_start(struct controller *controller)
 {
     const struct catalog_topic *topic;
+    for (uint32_t i = 0; i < shard_count(controller->shard); i++)
+        if (shard_by_index(controller->shard, i)->deleted_files_stay)
+            return;
     for (size_t at = 0; (topic = catalog_fold_next_doomed(controller->fold, &at));)
         forget_topics(controller, &topic->id, 1);
 }

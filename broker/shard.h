@@ -37,6 +37,7 @@ struct shard {
     const struct catalog *catalog; // the newest snapshot this shard has been told of
     struct offsets *offsets;       // committed offsets of the groups that live on this shard
     struct topics_retention *retention;
+    bool deleted_files_stay; // topics_open could not remove all that is left of deleted topics
     struct listener *listener;     // connections and their requests
     struct mailbox mailbox;
     struct shard_life *life;

@@ -76,9 +76,11 @@ static void remove_partition(struct shard *shard, const struct catalog_topic *to
             io_run(shard->io, UINT64_MAX);
         error = removal.op.error;
     }
-    if (error)
-        log_line(LOG_WARN, "files of the deleted partition %s-%d cannot be removed: %s",
+    if (error) {
+        log_line(LOG_WARN, "files of the deleted partition %s-%d stay until the next start: %s",
                  topic->name, number, strerror(-error));
+        shard->deleted_files_stay = true;
+    }
 }
 
 int topics_open(struct shard *shard, const struct catalog *catalog, struct topics_summary *out)
@@ -105,9 +107,11 @@ static void drop_done(struct log_delete *op)
 {
     struct drop *drop = list_entry(op, struct drop, op);
     struct topics_update *update = drop->update;
-    if (op->error)
-        log_line(LOG_WARN, "files of a deleted partition cannot be removed: %s",
+    if (op->error) {
+        log_line(LOG_WARN, "files of a deleted partition stay until the next start: %s",
                  strerror(-op->error));
+        update->files_stay = true;
+    }
     free(drop);
     if (--update->files_left == 0)
         update->files_gone(update);
@@ -159,6 +163,7 @@ int topics_apply(struct shard *shard, struct topics_update *update)
     int error = 0;
     update->shard = shard;
     update->files_left = 0;
+    update->files_stay = false;
     for (uint32_t i = 0; i < update->change_count; i++) {
         int result = apply_change(shard, &update->changes[i], update);
         error = error ? error : result;

@@ -21,12 +21,13 @@ int topics_open(struct shard *shard, const struct catalog *catalog, struct topic
 
 // Makes a published snapshot the shard's own: opens, drops and configures what `changes` say.
 // At once; the files of dropped partitions go in the background, and `files_gone` is called when
-// the last one has, with the number of them. 0 or -ENOMEM.
+// the last one has. 0 or -ENOMEM.
 struct topics_update {
     const struct catalog *catalog;
     const struct catalog_change *changes;
     uint32_t change_count;
     void (*files_gone)(struct topics_update *update); // never from inside topics_apply
+    bool files_stay; // out, for files_gone: some could not be removed
     // private
     uint32_t files_left;
     struct shard *shard;
