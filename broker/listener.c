@@ -83,6 +83,7 @@ static bool has_room(struct listener *listener)
 
 static void accepted(struct listener *listener, int fd)
 {
+    listener->accept_failing = false;
     if (!has_room(listener)) {
         close(fd);
         return;
@@ -90,7 +91,10 @@ static void accepted(struct listener *listener, int fd)
     if (!connection_create(listener, fd)) {
         atomic_fetch_sub(&listener->shard->server->connections, 1);
         close(fd);
+        return;
     }
+    if (listener->sweep.slot == 0)
+        set_timer(listener, &listener->sweep, SWEEP_MS);
 }
 
 static void accept_done(struct io_op *op)
@@ -110,7 +114,9 @@ static void accept_done(struct io_op *op)
         accept_next(listener);
         return;
     }
-    listener_complain(listener, "cannot accept connections: %s", strerror((int)-op->result));
+    if (!listener->accept_failing)
+        log_line(LOG_WARN, "cannot accept connections for now: %s", strerror((int)-op->result));
+    listener->accept_failing = true;
     set_timer(listener, &listener->accept_again, ACCEPT_PAUSE_MS);
 }
 
@@ -210,7 +216,9 @@ static void sweep_expired(struct timer *timer)
             listener_complain(listener, "closing a connection: %s", why);
         connection_break(connection);
     }
-    set_timer(listener, timer, SWEEP_MS);
+    // A broker without connections sleeps.
+    if (!list_empty(&listener->connections))
+        set_timer(listener, timer, SWEEP_MS);
 }
 
 void listener_complain(struct listener *listener, const char *format, ...)
@@ -254,10 +262,14 @@ int listener_create(struct shard *shard, struct listener **out)
     list_init(&listener->dirty);
     list_init(&listener->paused);
     list_init(&listener->idle_requests);
+    size_t buffers = (size_t)config_number(config, SETTING_BUFFER_BYTES) / shards;
     listener->request_bytes_limit =
         (size_t)config_number(config, SETTING_QUEUED_MAX_REQUEST_BYTES) / shards;
+    // The log needs memory too for what the requests bring.
+    if (listener->request_bytes_limit > buffers / 2)
+        listener->request_bytes_limit = buffers / 2;
     listener->request_bytes_max = (size_t)config_number(config, SETTING_SOCKET_REQUEST_MAX_BYTES);
-    listener->reply_bytes_limit = (size_t)config_number(config, SETTING_BUFFER_BYTES) / shards / 4;
+    listener->reply_bytes_limit = buffers / 4;
     listener->idle_ms = config_number(config, SETTING_CONNECTIONS_MAX_IDLE_MS);
     listener->accept_again.expired = accept_again_expired;
     listener->sweep.expired = sweep_expired;
@@ -285,7 +297,6 @@ void listener_destroy(struct listener *listener)
 
 void listener_start(struct listener *listener)
 {
-    set_timer(listener, &listener->sweep, SWEEP_MS);
     accept_next(listener);
 }
 

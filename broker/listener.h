@@ -19,15 +19,16 @@ struct listener {
     size_t request_bytes_max; // of one request
     size_t reply_bytes;       // in replies that were not sent yet
     size_t reply_bytes_limit;
-    int64_t idle_ms;          // -1: connections may be idle for ever
+    int64_t idle_ms; // -1: connections may be idle for ever
     // Private.
     struct io_op accept_op;
     bool accepting;
-    bool full;               // the line about too many connections was written
+    bool accept_failing; // the line about that was written
+    bool full;           // the line about too many connections was written
     struct timer accept_again;
     struct timer sweep;
-    struct timer resume;     // memory may be there again
-    struct timer give_up;    // at the end: clients that do not take their replies
+    struct timer resume;       // memory may be there again
+    struct timer give_up;      // at the end: clients that do not take their replies
     struct list idle_requests; // to be used again
     uint32_t idle_request_count;
     uint64_t complaint_second; // to which `complaints` belongs
