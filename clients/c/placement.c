@@ -136,6 +136,18 @@ static enum batch_error batch_append(struct weir_producer *producer, struct batc
     return BATCH_OK;
 }
 
+// The open batch is full. Its final bytes are made now, while its predecessor is on its way, and
+// not when that has come back; should it fail, the attempt is repeated when the batch is to be
+// sent.
+static void batch_complete(struct weir_producer *producer, struct batch_queue *queue)
+{
+    if (!queue->open)
+        return;
+    produce_request_seal(producer, queue->open);
+    batch_queue_close(queue);
+    producer->completed = true;
+}
+
 // Puts a message into the open batch of a partition, opening and closing batches as needed.
 // `created_ns` is when the message came, 0 for just now. Its charge must be in used_bytes already.
 static int message_place(struct weir_producer *producer, struct batch_queue *queue,
@@ -148,8 +160,7 @@ static int message_place(struct weir_producer *producer, struct batch_queue *que
         struct batch *batch = batch_obtain(producer);
         if (!batch)
             return WEIR_ERR_NO_MEMORY;
-        producer->completed |= queue->open != NULL;
-        batch_queue_close(queue);
+        batch_complete(producer, queue);
         batch_queue_open(queue, batch, &producer->limits, charge,
                          created_ns ? created_ns : clock_monotonic_ns());
         error = batch_append(producer, batch, message);
@@ -163,10 +174,8 @@ static int message_place(struct weir_producer *producer, struct batch_queue *que
     if (error)
         return error == BATCH_NO_MEMORY ? WEIR_ERR_NO_MEMORY : WEIR_ERR_BAD_ARGUMENT;
     queue->open->charge += charge;
-    if (queue->open->builder.size >= producer->limits.batch_size) {
-        batch_queue_close(queue);
-        producer->completed = true;
-    }
+    if (queue->open->builder.size >= producer->limits.batch_size)
+        batch_complete(producer, queue);
     return WEIR_OK;
 }
 

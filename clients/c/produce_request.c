@@ -94,8 +94,7 @@ struct produce_request *produce_request_for(struct weir_producer *producer, stru
     return request;
 }
 
-// Makes the batch's final bytes, unless it was sent before.
-static bool batch_seal(struct weir_producer *producer, struct batch *batch)
+bool produce_request_seal(struct weir_producer *producer, struct batch *batch)
 {
     if (batch->slice.iov_base)
         return true;
@@ -118,7 +117,7 @@ static bool batch_seal(struct weir_producer *producer, struct batch *batch)
 
 bool produce_request_add(struct produce_request *request, struct batch *batch)
 {
-    if (!batch_seal(request->producer, batch))
+    if (!produce_request_seal(request->producer, batch))
         return false;
     if (request->batch_count == request->batch_capacity) {
         size_t capacity = request->batch_capacity ? request->batch_capacity * 2 : 8;

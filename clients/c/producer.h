@@ -65,6 +65,10 @@ struct weir_producer {
 struct produce_request *produce_request_for(struct weir_producer *producer, struct node *node,
                                             size_t bytes);
 
+// Makes a batch's final bytes, compressed if so configured, unless that was done before. The batch
+// takes no more messages then. False, with its error and reason set, when that fails.
+bool produce_request_seal(struct weir_producer *producer, struct batch *batch);
+
 // Adds a batch that was taken from its queue. False when memory is short or compressing failed:
 // the batch is then still the caller's, its error and reason set.
 bool produce_request_add(struct produce_request *request, struct batch *batch);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/random.h"
 #include "protocol/record_batch.h"
 
 enum { MOCK_PARTITIONS = 4, MOCK_BATCHES_MAX = 4096, MOCK_APIS = 128, MOCK_FAULTS_MAX = 16 };
@@ -23,6 +24,7 @@ enum mock_action {
     MOCK_WRONG_ID,        // answer with another correlation id
     MOCK_GARBAGE,         // answer with bytes that are no message
     MOCK_HUGE,            // announce an answer of 2 GB
+    MOCK_FLIP,            // answer with a random byte changed
     MOCK_MOVE_LEADER,     // make the other node the leader, and answer NOT_LEADER
 };
 
@@ -62,6 +64,7 @@ struct mock {
     int fault_count;
     int requests[MOCK_APIS]; // seen so far
     int connections;         // accepted so far
+    struct random random;    // for MOCK_FLIP
     struct mock_log logs[MOCK_PARTITIONS];
 };
 

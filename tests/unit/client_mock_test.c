@@ -464,6 +464,9 @@ static bool send_answer(struct exchange *x, const struct mock_fault *fault)
         bytes[7] ^= 1;
     if (fault && fault->action == MOCK_GARBAGE)
         memset(bytes + 8, 0xff, size - 8);
+    if (fault && fault->action == MOCK_FLIP)
+        bytes[4 + random_below(&x->mock->random, size - 4)] ^=
+            (uint8_t)(1 + random_below(&x->mock->random, 255));
     if (fault && fault->action == MOCK_HUGE)
         store_be32(bytes, 0x7fffffff);
     send_bytes(x, bytes, fault && fault->action == MOCK_HALF ? size / 2 : size);

@@ -481,3 +481,46 @@ Test(client, impossible_messages_are_refused)
     cr_assert_eq(weir_producer_queued(bench->producer), 0);
     bench_free(bench);
 }
+
+Test(client, the_first_address_that_answers_is_used)
+{
+    struct mock *mock = mock_new(1);
+    struct mock *gone = mock_new(1);
+    char brokers[256];
+    snprintf(brokers, sizeof(brokers), "127.0.0.1:%d,localhost:%d,127.0.0.1:%d", gone->ports[0],
+             gone->ports[1], mock->ports[0]);
+    mock_free(gone);
+    struct weir_config *config = config_new("");
+    struct weir_client *client = weir_client_new(brokers, config);
+    struct weir_producer *producer = weir_producer_new(client, config);
+    struct weir_message message = {.value = weir_text("v")};
+    char text[16];
+    cr_assert_eq(weir_produce(producer, "t", 0, &message), WEIR_OK);
+    cr_assert_eq(weir_flush(producer, WAIT_MS), WEIR_OK, "%s", weir_last_error(client));
+    cr_assert_str_eq(mock_values(mock, 0, text, sizeof(text)), "v");
+    weir_producer_free(producer);
+    weir_client_free(client);
+    weir_config_free(config);
+    mock_free(mock);
+}
+
+// A host name is looked up, and all the addresses it stands for are tried.
+Test(client, host_names_are_looked_up)
+{
+    struct mock *mock = mock_new(1);
+    char brokers[64];
+    snprintf(brokers, sizeof(brokers), "localhost:%d", mock->ports[0]);
+    struct weir_config *config = config_new("");
+    struct weir_client *client = weir_client_new(brokers, config);
+    struct weir_topic_list *list;
+    cr_assert_eq(weir_describe_topics(client, NULL, 0, &list, WAIT_MS), WEIR_OK, "%s",
+                 weir_last_error(client));
+    weir_topic_list_free(list);
+    weir_client_free(client);
+    client = weir_client_new("no-such-host.invalid", config);
+    cr_assert_eq(weir_describe_topics(client, NULL, 0, &list, 100), WEIR_ERR_RESOLVE);
+    cr_assert(strstr(weir_last_error(client), "no-such-host.invalid") != NULL);
+    weir_client_free(client);
+    weir_config_free(config);
+    mock_free(mock);
+}
