@@ -112,8 +112,15 @@ static void dispatch_known(struct request *request, struct kp_request_header *he
     api->handle(request);
 }
 
+static void charge(struct request *request, size_t bytes)
+{
+    request->charge += bytes;
+    request->connection->listener->request_bytes += bytes;
+}
+
 void request_dispatch(struct request *request, struct span frame)
 {
+    charge(request, frame.size);
     request->body = kp_reader_init(frame.data, frame.size);
     struct kp_request_header header;
     enum kp_frame_status status = kp_request_header_read(&request->body, &header, &request->schema);
@@ -136,13 +143,12 @@ void request_dispatch(struct request *request, struct span frame)
         request_abort(request, "a request of an unknown kind or version");
         break;
     }
-    // Whatever happened, the request is still there: it is destroyed by the listener's turn.
-    request->charge = frame.size + request->arena.used;
-    request->connection->listener->request_bytes += request->charge;
 }
 
 bool request_is_malformed(struct request *request, int decoded)
 {
+    // Later the handler may have lent the arena to another shard.
+    charge(request, request->arena.used);
     if (decoded == 0 && !request->body.failed && kp_reader_left(&request->body) == 0)
         return false;
     request_abort(request, "a request that does not parse");
