@@ -40,6 +40,25 @@ static bool add_configs(struct request *request, const struct catalog_topic *top
     return true;
 }
 
+// The configs of a topic that was validated and not created: what they would be.
+static bool add_imagined(struct request *request, const struct controller_change *change,
+                         struct kp_create_topics_response_topic *out)
+{
+    struct catalog_topic topic = {.setting_count = change->setting_count};
+    topic.settings = arena_array(&request->arena, topic.setting_count, sizeof(*topic.settings));
+    if (!topic.settings)
+        return false;
+    for (uint32_t i = 0; i < topic.setting_count; i++) {
+        struct span name = change->settings[i].name;
+        struct span value = change->settings[i].value;
+        topic.settings[i].name = arena_text(&request->arena, name.data, name.size);
+        topic.settings[i].value = arena_text(&request->arena, value.data, value.size);
+        if (!topic.settings[i].name || !topic.settings[i].value)
+            return false;
+    }
+    return add_configs(request, &topic, out);
+}
+
 static bool add_result(struct request *request, const struct controller_change *change,
                        struct kp_create_topics_response_topic *out)
 {
@@ -51,10 +70,11 @@ static bool add_result(struct request *request, const struct controller_change *
     out->configs_count = -1;
     if (change->error)
         return true;
-    if (!create->op.validate_only)
-        out->topic_id = change->id;
     out->num_partitions = change->partition_count;
     out->replication_factor = 1;
+    if (create->op.validate_only)
+        return request->version < 5 || add_imagined(request, change, out);
+    out->topic_id = change->id;
     const struct catalog_topic *topic = catalog_find(request->shard->catalog, change->name);
     return !topic || request->version < 5 || add_configs(request, topic, out);
 }

@@ -84,12 +84,18 @@ static int16_t error_of_missing(const struct metadata *metadata, struct span nam
     return error ? error : KP_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
 }
 
+// An id counts before a name: clients that ask by id may leave an empty name beside it.
+static bool is_by_id(const struct kp_metadata_request_topic *asked)
+{
+    return !asked->name.data || !kp_uuid_is_zero(asked->topic_id);
+}
+
 static bool add_asked(struct request *request, const struct kp_metadata_request_topic *asked)
 {
     struct metadata *metadata = request->state;
     const struct catalog *catalog = request->shard->catalog;
     const struct catalog_topic *topic;
-    if (asked->name.data) {
+    if (!is_by_id(asked)) {
         topic = catalog_find(catalog, asked->name);
         return add_topic(request, topic, asked->name, (struct kp_uuid){{0}},
                          topic ? 0 : error_of_missing(metadata, asked->name));
@@ -112,9 +118,8 @@ static bool add_each(struct request *request)
     map_init(&seen);
     for (int32_t i = 0; ok && i < metadata->in.topics_count; i++) {
         struct kp_metadata_request_topic *asked = &metadata->in.topics[i];
-        struct span key = asked->name.data
-                              ? asked->name
-                              : span_of(asked->topic_id.bytes, sizeof(asked->topic_id));
+        struct span key =
+            is_by_id(asked) ? span_of(asked->topic_id.bytes, sizeof(asked->topic_id)) : asked->name;
         if (map_get(&seen, key))
             continue;
         ok = map_put(&seen, key, asked) == 0 && add_asked(request, asked);
@@ -179,11 +184,11 @@ static bool is_reserved(struct span name)
     return name.size >= 2 && memcmp(name.data, "__", 2) == 0;
 }
 
-static bool is_missing(const struct request *request, struct span name)
+static bool is_missing(const struct request *request, const struct kp_metadata_request_topic *asked)
 {
     const char *why;
-    return name.data && !catalog_find(request->shard->catalog, name) && !is_reserved(name) &&
-           catalog_check_name(name, &why) == 0;
+    return !is_by_id(asked) && !catalog_find(request->shard->catalog, asked->name) &&
+           !is_reserved(asked->name) && catalog_check_name(asked->name, &why) == 0;
 }
 
 // Collects each missing name once. False when memory is short.
@@ -194,7 +199,7 @@ static bool find_missing(struct request *request)
     bool ok = true;
     int32_t missing = 0;
     for (int32_t i = 0; i < metadata->in.topics_count; i++)
-        missing += is_missing(request, metadata->in.topics[i].name);
+        missing += is_missing(request, &metadata->in.topics[i]);
     if (missing == 0)
         return true;
     struct controller_change *changes = answer_changes(request, missing);
@@ -203,7 +208,7 @@ static bool find_missing(struct request *request)
     map_init(&seen);
     for (int32_t i = 0; ok && i < metadata->in.topics_count; i++) {
         struct span name = metadata->in.topics[i].name;
-        if (!is_missing(request, name) || map_get(&seen, name))
+        if (!is_missing(request, &metadata->in.topics[i]) || map_get(&seen, name))
             continue;
         struct controller_change *change = &changes[metadata->create.change_count++];
         change->name = name;
