@@ -27,7 +27,7 @@
 
 enum {
     FLIGHTS_MAX = 1024,
-    VECTORS_PER_SEND = 64,
+    VECTORS_PER_SEND = 512, // a request for many partitions has two for each
     SPARE_MAX = 8,
     ENCODED_LIMIT = 64 << 20, // own bytes of one request, without records
 };

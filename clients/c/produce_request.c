@@ -202,12 +202,21 @@ static void request_encode(struct request *base, struct kp_writer *writer)
 
 // ------------------------------------------------------------------------------------- answers
 
+// Batches that failed together are repeated together, in one request: so the pause is chosen once
+// for all that fail at this moment.
 static void batch_repeat(struct weir_producer *producer, struct batch *batch)
 {
     struct weir_client *client = producer->client;
-    uint64_t pause_ns = client_backoff_ns(client, client->config.retry_backoff_ms,
-                                          client->config.retry_backoff_max_ms, batch->attempts - 1);
-    batch_queue_repeat(batch->queue, batch, client->now_ns + pause_ns);
+    if (producer->retry_chosen_ns != client->now_ns ||
+        producer->retry_attempts != batch->attempts) {
+        producer->retry_chosen_ns = client->now_ns;
+        producer->retry_attempts = batch->attempts;
+        producer->retry_at_ns =
+            client->now_ns + client_backoff_ns(client, client->config.retry_backoff_ms,
+                                               client->config.retry_backoff_max_ms,
+                                               batch->attempts - 1);
+    }
+    batch_queue_repeat(batch->queue, batch, producer->retry_at_ns);
     if (list_empty(&batch->queue->active))
         list_append(&producer->active, &batch->queue->active);
 }

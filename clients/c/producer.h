@@ -51,9 +51,12 @@ struct weir_producer {
     struct list finished; // batches to be reported
     struct list spare;    // batches for reuse
     size_t spare_bytes;
-    size_t used_bytes; // of buffer.memory
-    size_t queued;     // messages not yet reported
-    bool completed;    // a batch was filled and not yet offered to the network
+    size_t used_bytes;    // of buffer.memory
+    size_t queued;        // messages not yet reported
+    uint64_t retry_at_ns; // for batches that failed at retry_chosen_ns
+    uint64_t retry_chosen_ns;
+    uint32_t retry_attempts;
+    bool completed; // a batch was filled and not yet offered to the network
     bool flushing;
     int first_error; // since the last flush
     void (*delivered)(void *context, const struct weir_delivery *delivery);
