@@ -49,14 +49,18 @@ static void topics_encode(struct call *call, struct kp_writer *writer)
 
 static void id_format(struct kp_uuid id, char out[40])
 {
+    static const char digits[] = "0123456789abcdef";
     out[0] = '\0';
     if (kp_uuid_is_zero(id))
         return;
     char *to = out;
     for (int i = 0; i < 16; i++) {
-        bool dash = i == 4 || i == 6 || i == 8 || i == 10;
-        to += sprintf(to, dash ? "-%02x" : "%02x", id.bytes[i]);
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *to++ = '-';
+        *to++ = digits[id.bytes[i] >> 4];
+        *to++ = digits[id.bytes[i] & 15];
     }
+    *to = '\0';
 }
 
 static const int32_t *ids_copy(struct arena *arena, const int32_t *ids, int32_t count)

@@ -129,7 +129,7 @@ static int number_check(const struct weir_record *record)
 {
     char text[8] = {0}, key[16];
     memcpy(text, record->value.data, 7);
-    int number = atoi(text);
+    int number = (int)strtol(text, NULL, 10);
     snprintf(key, sizeof(key), "k%d", number % 100);
     cr_assert_eq(record->timestamp, 1700000000000 + number);
     cr_assert(record->key.size == strlen(key) && memcmp(record->key.data, key, strlen(key)) == 0);
