@@ -26,7 +26,7 @@ void map_init(struct map *map);
 // Frees the table; keys and values belong to the caller.
 void map_free(struct map *map);
 
-// Makes `*out` a copy of the table; keys and values are the same ones. 0, or -1 when memory is short.
+// Makes `*out` a copy of the table; keys and values are the same ones. 0, or -1 without memory.
 int map_clone(const struct map *map, struct map *out);
 
 // NULL when there is no such key.

@@ -97,7 +97,17 @@ static int bad_listener(const char *name, const char *text, const char *what, ch
     return -EINVAL;
 }
 
-// Splits PLAINTEXT://HOST:PORT, HOST:PORT or [IPv6]:PORT. An empty host is every address.
+static bool read_port(const char *text, uint16_t *port)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 5 || text[digits] != '\0')
+        return false;
+    unsigned long number = strtoul(text, NULL, 10);
+    *port = (uint16_t)number;
+    return number <= UINT16_MAX;
+}
+
+// Splits PLAINTEXT://HOST:PORT or [IPv6]:PORT. An empty host is every address.
 static int read_listener(struct config *config, enum setting_id id, const char **host,
                          uint16_t *port, char *why)
 {
@@ -110,8 +120,7 @@ static int read_listener(struct config *config, enum setting_id id, const char *
         return bad_listener(name, text, "only PLAINTEXT is served yet", why);
     const char *from = scheme_end ? scheme_end + 3 : text;
     const char *colon = strrchr(from, ':');
-    if (!colon || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        strlen(colon + 1) > 5 || atoi(colon + 1) > UINT16_MAX)
+    if (!colon || !read_port(colon + 1, port))
         return bad_listener(name, text, "the port is missing or not a number up to 65535", why);
     const char *end = colon;
     if (*from == '[' && end > from && end[-1] == ']') {
@@ -122,7 +131,6 @@ static int read_listener(struct config *config, enum setting_id id, const char *
     }
     if (end - from > 255)
         return bad_listener(name, text, "the host is too long", why);
-    *port = (uint16_t)atoi(colon + 1);
     *host = end == from ? "0.0.0.0" : keep(config, from, (size_t)(end - from));
     return *host ? 0 : -ENOMEM;
 }
