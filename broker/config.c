@@ -107,7 +107,7 @@ static bool read_port(const char *text, uint16_t *port)
     return number <= UINT16_MAX;
 }
 
-// Splits PLAINTEXT://HOST:PORT or [IPv6]:PORT. An empty host is every address.
+// Splits [PLAINTEXT://]HOST:PORT; IPv6 addresses stand in brackets. An empty host is every address.
 static int read_listener(struct config *config, enum setting_id id, const char **host,
                          uint16_t *port, char *why)
 {
