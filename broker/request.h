@@ -72,8 +72,8 @@ struct request {
     uint32_t vector_count;
 };
 
-// After decoding the body with `decoded` as the result: true when it was malformed or is followed
-// by more bytes. The request is then aborted already and the handler returns.
+// After decoding the body with `decoded` as the result: true when it was malformed. The request is
+// then aborted already and the handler returns. More bytes behind the message are no error.
 bool request_is_malformed(struct request *request, int decoded);
 
 // Writes the response header for the request's version; then encode the body into ->reply.

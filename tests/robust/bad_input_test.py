@@ -187,8 +187,14 @@ class BadInput(unittest.TestCase):
             self.assert_closed_after(frame(CREATE_TOPICS, 2, struct.pack(">i", count)))
         self.assertLess(self.broker.memory() - before, 16 * MEBIBYTE)
 
-    def test_bytes_behind_the_request(self):
-        self.assert_closed_after(frame(METADATA, 1, struct.pack(">i", 0) + b"extra"))
+    def test_bytes_behind_the_request_are_ignored(self):
+        """Kafka ignores them, and librdkafka 2.16 sends three after Metadata v13 for all topics."""
+        with self.broker.connect() as connection:
+            connection.sendall(frame(METADATA, 1, struct.pack(">i", 0) + b"extra"))
+            connection.sendall(frame(METADATA, 13, b"\0" + b"\0\0\0\0" + b"\1\0\0", correlation=2))
+            connection.sendall(frame(API_VERSIONS, 0, correlation=3))
+            for correlation in (1, 2, 3):
+                self.assertEqual(struct.unpack_from(">i", read_reply(connection)), (correlation,))
 
     # --- records ---
 
