@@ -280,7 +280,7 @@ class Confluent:
     def case_unknown_topic(self):
         with refused_with(KafkaError.UNKNOWN_TOPIC_OR_PART):
             self.admin.describe_topics(TopicCollection(["confluent-nowhere"]))["confluent-nowhere"].result(20)
-        consumer = self.consumer()
+        consumer = self.consumer(topic_metadata_propagation_max_ms=1000)
         with refused_with(KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION,
                           KafkaError.UNKNOWN_TOPIC_OR_PART):
             consumer.assign([TopicPartition("confluent-nowhere", 0, 0)])
@@ -315,8 +315,8 @@ class Confluent:
         acknowledged, errors = {}, []
 
         def done(i, error, message):
-            if error:
-                errors.append(str(error))
+            if error is not None:
+                errors.append(error.str())
             else:
                 acknowledged[message.partition(), message.offset()] = i
 
@@ -341,7 +341,7 @@ class Confluent:
         equal(wrong, [], "acknowledged and not there")
 
     def case_idempotent(self):
-        self.round_trip("idempotent", enable_idempotence=True, message_timeout_ms=8000)
+        self.round_trip("idempotent", enable_idempotence=True, message_timeout_ms=8000, linger_ms=0)
 
     def case_transaction(self):
         topic = self.create("transaction")
