@@ -151,8 +151,11 @@ bool request_is_malformed(struct request *request, int decoded)
     charge(request, request->arena.used);
     // What follows a complete message is ignored, as Kafka ignores it: librdkafka 2.16 puts three
     // bytes too many behind Metadata for all topics.
-    if (decoded == 0 && !request->body.failed)
+    if (decoded == 0 && !request->body.failed) {
+        // A first request that makes sense may have a large answer: all topics, for instance.
+        request->arena.limit = ARENA_LIMIT;
         return false;
+    }
     request_abort(request, "a request that does not parse");
     return true;
 }
