@@ -390,7 +390,8 @@ static int load(struct controller *controller, char *why, size_t why_size)
     struct log_config limits = {.segment_bytes = INT64_C(1) << 26,
                                 .segment_ms = INT64_MAX,
                                 .retention_bytes = -1,
-                                .retention_ms = -1};
+                                .retention_ms = -1,
+                                .reserve_bytes = CATALOG_RESERVE_BYTES};
     struct log_name name = {.topic = span_text(CATALOG_METADATA_TOPIC), .topic_id = metadata_id};
     struct log_recovery recovery;
     int64_t offset = 0;
