@@ -280,12 +280,12 @@ class Confluent:
     def case_unknown_topic(self):
         with refused_with(KafkaError.UNKNOWN_TOPIC_OR_PART):
             self.admin.describe_topics(TopicCollection(["confluent-nowhere"]))["confluent-nowhere"].result(20)
-        consumer = self.consumer(topic_metadata_propagation_max_ms=1000)
-        with refused_with(KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION,
+        with refused_with(KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC,
                           KafkaError.UNKNOWN_TOPIC_OR_PART):
-            consumer.assign([TopicPartition("confluent-nowhere", 0, 0)])
-            self.poll(consumer, 1)
-        consumer.close()
+            self.watermarks("confluent-nowhere")
+        ((error, _),) = self.send(self.create("one-partition"), {"value": b"v", "partition": 9},
+                                  message_timeout_ms=3000)
+        equal(error.code() in (KafkaError._UNKNOWN_PARTITION, KafkaError._MSG_TIMED_OUT), True, "refused")
         equal("confluent-nowhere" in self.admin.list_topics(timeout=20).topics, False, "created")
 
     def case_auto_create(self):
