@@ -120,11 +120,36 @@ Test(broker, lengths_that_are_refused)
 
 Test(broker, requests_that_are_refused)
 {
-    // Unknown key; unknown version; bytes behind the body; client id longer than the frame.
+    // Unknown key; unknown version; client id longer than the frame.
     check_refused("\0\0\0\x0a\x03\xe7\0\0\0\0\0\1\xff\xff", 14);
     check_refused("\0\0\0\x0a\0\3\0\x63\0\0\0\1\xff\xff", 14);
-    check_refused("\0\0\0\x0b\0\x12\0\0\0\0\0\1\xff\xff!", 15);
     check_refused("\0\0\0\x0a\0\x12\0\0\0\0\0\1\0\x05", 14);
+}
+
+Test(broker, bytes_behind_a_request_are_ignored)
+{
+    struct shards *shards = shards_open(1);
+    struct peer *peer = peer_open(shards);
+    peer_write(peer, "\0\0\0\x0b\0\x12\0\0\0\0\0\0\xff\xff!", 15);
+    uint8_t good[14];
+    peer_write(peer, good, put_request(good, 1));
+    cr_assert_not(peer->closed);
+    check_replies(peer, 2);
+    peer_close(peer);
+    shards_close(shards);
+}
+
+// Some clients leave such bytes, and Kafka does not mind.
+Test(broker, bytes_behind_a_request_are_ignored)
+{
+    struct shards *shards = shards_open(1);
+    struct peer *peer = peer_open(shards);
+    peer_write(peer, "\0\0\0\x0b\0\x12\0\0\0\0\0\0\xff\xff!", 15);
+    uint8_t next[14];
+    peer_write(peer, next, put_request(next, 1));
+    check_replies(peer, 2);
+    peer_close(peer);
+    shards_close(shards);
 }
 
 Test(broker, first_request_may_not_be_large)
