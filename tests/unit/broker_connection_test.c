@@ -126,19 +126,6 @@ Test(broker, requests_that_are_refused)
     check_refused("\0\0\0\x0a\0\x12\0\0\0\0\0\1\0\x05", 14);
 }
 
-Test(broker, bytes_behind_a_request_are_ignored)
-{
-    struct shards *shards = shards_open(1);
-    struct peer *peer = peer_open(shards);
-    peer_write(peer, "\0\0\0\x0b\0\x12\0\0\0\0\0\0\xff\xff!", 15);
-    uint8_t good[14];
-    peer_write(peer, good, put_request(good, 1));
-    cr_assert_not(peer->closed);
-    check_replies(peer, 2);
-    peer_close(peer);
-    shards_close(shards);
-}
-
 // Some clients leave such bytes, and Kafka does not mind.
 Test(broker, bytes_behind_a_request_are_ignored)
 {
