@@ -164,13 +164,16 @@ int log_note_damage(struct log *log, int64_t from, int64_t to)
     if (!damages)
         return -ENOMEM;
     log->damages = damages;
-    damages[log->damage_count++] = (struct damage){.from = from, .to = to};
+    uint32_t at = log->damage_count++;
+    for (; at > 0 && damages[at - 1].from > from; at--)
+        damages[at] = damages[at - 1];
+    damages[at] = (struct damage){.from = from, .to = to};
     return 0;
 }
 
 int64_t log_skip_damage(const struct log *log, int64_t offset)
 {
-    // Ranges are noted in order.
+    // Ranges are kept in order.
     for (uint32_t i = 0; i < log->damage_count; i++) {
         if (offset >= log->damages[i].from && offset < log->damages[i].to)
             offset = log->damages[i].to;

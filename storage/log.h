@@ -49,7 +49,8 @@ struct log_store_stats {
 int log_store_open(const struct log_store_options *options, struct log_store **out);
 
 // Stops accepting, commits what was accepted, writes the indexes of all logs, closes all files.
-// Runs io_run itself until that is done; frees the store and its logs. 0, or the first error.
+// Runs io_run itself until that is done; frees the store and its logs. 0, or the first error of
+// closing: logs that failed before are left as they are.
 int log_store_close(struct log_store *store);
 
 struct log_store_stats log_store_stats(const struct log_store *store);

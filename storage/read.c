@@ -5,14 +5,17 @@
 // 2. From memory: no copy, no allocation; the slices point into the chunks that were written.
 // 3. From disk: frames are read whole, and their checksums verified, before a byte is handed out.
 //    A frame that fails gives -EIO to readers of its offsets and is stepped over by others
-//    (rule 7: the log serves what is sound and refuses what is not).
+//    (rule 7: the log serves what is sound and refuses what is not). It is named in one log line
+//    and noted: it is not read again.
 // 4. A read from disk holds its segment: it ends well also when the segment is removed meanwhile.
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/endian.h"
+#include "base/log_line.h"
 #include "storage/store.h"
 
 enum {
@@ -129,6 +132,7 @@ struct disk_read {
     struct buffer *buffer;
     uint64_t position; // of the next frame to look at
     uint64_t length;   // how much to read at once
+    struct damage damage; // the offsets that DISK_DAMAGED is about
     struct segment_resume resume;
 };
 
@@ -191,8 +195,10 @@ static enum disk_step disk_frame(struct disk_read *read, uint64_t start, uint64_
     if (!found)
         return DISK_END;
     bool skip = frame.next_offset <= *wanted;
-    if (!skip && frame.base_offset > *wanted)
+    if (!skip && frame.base_offset > *wanted) {
+        read->damage = (struct damage){.from = *wanted, .to = frame.base_offset};
         return DISK_DAMAGED;
+    }
     if (!skip && frame.stored_size > have - *at) {
         if (read->length < frame.stored_size)
             read->length = frame.stored_size;
@@ -208,8 +214,10 @@ static enum disk_step disk_frame(struct disk_read *read, uint64_t start, uint64_
     read->position = start + *at;
     if (skip)
         return DISK_MORE;
-    if (!payload_is_sound(read, payload, &frame))
+    if (!payload_is_sound(read, payload, &frame)) {
+        read->damage = (struct damage){.from = frame.base_offset, .to = frame.next_offset};
         return DISK_DAMAGED;
+    }
     *wanted = frame.next_offset;
     size_t passed = frame_collect(user, span_of(payload, frame.payload_size), frame.base_offset,
                                   read->buffer, true);
@@ -219,6 +227,21 @@ static enum disk_step disk_frame(struct disk_read *read, uint64_t start, uint64_
     }
     read->resume = resume;
     return passed == frame.payload_size && !is_full(user) ? DISK_MORE : DISK_END;
+}
+
+// Ends the read; read->position is the end of the bad bytes.
+static void disk_damaged(struct disk_read *read)
+{
+    const struct segment *segment = read->segment;
+    struct log *log = read->log;
+    log_line(LOG_ERROR,
+             "%s/%020" PRId64 ".log is damaged before byte %" PRIu64 ": offsets %" PRId64
+             " up to %" PRId64 " cannot be read",
+             log->directory, segment->header.base_offset, read->position, read->damage.from,
+             read->damage.to - 1);
+    // Without memory for the note the next reader finds it again.
+    log_note_damage(log, read->damage.from, read->damage.to);
+    disk_end(read, -EIO);
 }
 
 static void disk_look(struct disk_read *read, uint64_t start, uint64_t have)
@@ -235,10 +258,16 @@ static void disk_look(struct disk_read *read, uint64_t start, uint64_t have)
         disk_end(read, 0);
     } else if (wanted > user->offset) {
         disk_end(read, 0); // the first batch does not fit into max_bytes
-    } else if (step == DISK_DAMAGED || read->position >= read->segment->end ||
-               (read->position == before && read->length == length)) {
-        read->log->store->stats.damaged_frames++;
-        disk_end(read, -EIO);
+    } else if (step == DISK_DAMAGED) {
+        disk_damaged(read);
+    } else if (read->position >= read->segment->end) {
+        // Nothing sound is left in the segment.
+        read->damage = (struct damage){.from = wanted, .to = read->segment->next_offset};
+        disk_damaged(read);
+    } else if (read->position == before && read->length == length) {
+        // The file is shorter than it was.
+        read->damage = (struct damage){.from = wanted, .to = wanted + 1};
+        disk_damaged(read);
     } else {
         disk_next(read);
     }

