@@ -45,8 +45,8 @@ struct catalog {
 #define CATALOG_OFFSETS_TOPIC "__weir_offsets"
 #define CATALOG_METADATA_TOPIC "__weir_metadata"
 
-// Space that internal partitions keep for themselves, so that committing offsets and deleting topics
-// still work when the disk is full.
+// Space that internal partitions keep for themselves, so that committing offsets and deleting
+// topics still work when the disk is full.
 enum { CATALOG_RESERVE_BYTES = 256 * 1024 };
 
 // NULL when there is none.
