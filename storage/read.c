@@ -130,8 +130,8 @@ struct disk_read {
     struct log *log;
     struct segment *segment;
     struct buffer *buffer;
-    uint64_t position; // of the next frame to look at
-    uint64_t length;   // how much to read at once
+    uint64_t position;    // of the next frame to look at
+    uint64_t length;      // how much to read at once
     struct damage damage; // the offsets that DISK_DAMAGED is about
     struct segment_resume resume;
 };
