@@ -97,6 +97,7 @@ Test(broker, controller_change_is_visible_everywhere_when_it_is_done)
                         cr_assert_not_null(partition_find(&shards->shard[s], seen->id, p));
             }
             shards_turn(shards);
+            io_run(shards->shard[0].io, shards->shard[0].io->now_ns + 200000);
         }
         cr_assert(change->done);
         cr_assert_eq(find(shards, 0, name), find(shards, 1, name));

@@ -38,13 +38,6 @@ static inline struct shards *state_open(void)
     return shards;
 }
 
-static inline void state_close(struct shards *shards)
-{
-    state_end(shards);
-    controller_close(&shards->shard[0]);
-    shards_close(shards);
-}
-
 static inline void state_reopen_stores(struct shards *shards)
 {
     for (uint32_t i = 0; i < shards->server.shard_count; i++) {
@@ -58,6 +51,16 @@ static inline void state_reopen_stores(struct shards *shards)
         map_init(&shard->partitions);
         cr_assert_eq(log_store_open(&options, &shard->store), 0);
     }
+}
+
+// In the order of a broker that stops: what is in flight ends with the stores, the controller
+// after.
+static inline void state_close(struct shards *shards)
+{
+    state_end(shards);
+    state_reopen_stores(shards);
+    controller_close(&shards->shard[0]);
+    shards_close(shards);
 }
 
 // A stop and a start.
