@@ -15,6 +15,11 @@
 // a watch that fired at the same moment has its own message on the way, which is then ignored. Both
 // travel the same way in order, so the ignored one has arrived before `done` is called.
 //
+// An append for which the log has no memory at present waits, and all later ones of its partition
+// behind it: so overload slows producers down instead of failing them, and the order of a
+// connection's batches stays. Commits free memory all the time; what has waited for APPEND_WAIT_MS
+// fails after all.
+//
 // A partition that does not exist (any more) on the owner gives -ENOENT.
 #include "broker/partition.h"
 
@@ -22,6 +27,13 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+
+enum {
+    APPEND_RETRY_MS = 2,
+    APPEND_WAIT_MS = 10000,
+};
+
+static const uint64_t ns_per_ms = 1000000;
 
 static struct span key_span(const struct partition_key *key)
 {
@@ -44,6 +56,8 @@ int partition_open(struct shard *shard, struct log_name name, const struct log_c
     if (!partition)
         return -ENOMEM;
     partition->key = (struct partition_key){.topic_id = name.topic_id, .partition = name.partition};
+    list_init(&partition->waiting);
+    list_init(&partition->stalled);
     if (map_put(&shard->partitions, key_span(&partition->key), partition) != 0) {
         free(partition);
         return -ENOMEM;
@@ -57,14 +71,6 @@ int partition_open(struct shard *shard, struct log_name name, const struct log_c
     }
     *out = partition;
     return 0;
-}
-
-void partition_delete(struct shard *shard, struct partition *partition, struct log_delete *op)
-{
-    struct log *log = partition->log;
-    CHECK(map_remove(&shard->partitions, key_span(&partition->key)) == partition);
-    free(partition);
-    log_delete(log, op);
 }
 
 void partition_forget_all(struct shard *shard)
@@ -118,7 +124,15 @@ static void settle_with_offsets(struct partition_op *op, int error)
 
 static void append_done(struct log_append *append)
 {
-    settle_with_offsets(list_entry(append, struct partition_op, append.op), append->error);
+    struct partition_op *op = list_entry(append, struct partition_op, append.op);
+    if (!op->refused) {
+        settle_with_offsets(op, append->error);
+        return;
+    }
+    op->refused = false;
+    // Still in the queue, unless the partition has gone.
+    if (op->error)
+        settle(op);
 }
 
 // A read that brought nothing is released here, which saves its home a way to the owner and back.
@@ -149,15 +163,78 @@ static void trim_done(struct log_trim *trim)
     settle_with_offsets(list_entry(trim, struct partition_op, trim), trim->error);
 }
 
+// --- appending --------------------------------------------------------------------------------
+
+// False when the log has no memory for it.
+static bool append_now(struct partition_op *op, struct log *log)
+{
+    op->append.op.done = append_done;
+    log_append(log, op->append.batch, op->append.header, op->append.leader_epoch, &op->append.op);
+    op->refused = op->append.op.error == -ENOMEM;
+    return !op->refused;
+}
+
+static void retry_waiting(struct shard *shard, struct partition *partition)
+{
+    while (!list_empty(&partition->waiting)) {
+        struct partition_op *op = list_entry(partition->waiting.next, struct partition_op, node);
+        if (op->refused)
+            return;
+        bool late = shard->io->now_ns > op->give_up_ns;
+        if (!late && !append_now(op, partition->log))
+            return;
+        list_remove(&op->node);
+        if (late)
+            settle_with_offsets(op, -ENOMEM);
+    }
+    list_remove(&partition->stalled);
+}
+
+static void set_stalled_timer(struct shard *shard)
+{
+    // Without memory for a timer the next append that has to wait sets it.
+    (void)timer_set(&shard->timers, &shard->stalled_timer,
+                    shard->io->now_ns + APPEND_RETRY_MS * ns_per_ms);
+}
+
+static void retry_stalled(struct timer *timer)
+{
+    struct shard *shard = list_entry(timer, struct shard, stalled_timer);
+    list_each(node, &shard->stalled)
+        retry_waiting(shard, list_entry(node, struct partition, stalled));
+    if (!list_empty(&shard->stalled))
+        set_stalled_timer(shard);
+}
+
+static void wait_for_memory(struct partition_op *op, struct partition *partition)
+{
+    struct shard *shard = op->owner;
+    op->give_up_ns = shard->io->now_ns + APPEND_WAIT_MS * ns_per_ms;
+    list_append(&partition->waiting, &op->node);
+    if (!shard->stalled.next)
+        list_init(&shard->stalled);
+    if (list_empty(&partition->stalled))
+        list_append(&shard->stalled, &partition->stalled);
+    if (shard->stalled_timer.slot == 0) {
+        shard->stalled_timer.expired = retry_stalled;
+        set_stalled_timer(shard);
+    }
+}
+
+static void begin_append(struct partition_op *op, struct partition *partition)
+{
+    if (!list_empty(&partition->waiting) || !append_now(op, partition->log))
+        wait_for_memory(op, partition);
+}
+
 // --- on the owner -----------------------------------------------------------------------------
 
-static void begin(struct partition_op *op, struct log *log)
+static void begin(struct partition_op *op, struct partition *partition)
 {
+    struct log *log = partition->log;
     switch (op->kind) {
     case PARTITION_APPEND:
-        op->append.op.done = append_done;
-        log_append(log, op->append.batch, op->append.header, op->append.leader_epoch,
-                   &op->append.op);
+        begin_append(op, partition);
         break;
     case PARTITION_READ:
         op->read->op = op;
@@ -189,7 +266,7 @@ static void start_on_owner(struct shard *here, struct message *message)
     struct partition_op *op = list_entry(message, struct partition_op, message);
     struct partition *partition = partition_find(here, op->key.topic_id, op->key.partition);
     if (partition) {
-        begin(op, partition->log);
+        begin(op, partition);
         return;
     }
     op->error = -ENOENT;
@@ -202,6 +279,7 @@ void partition_start(struct shard *home, struct partition_op *op)
     op->owner = shard_of_partition(home, op->key.topic_id, op->key.partition);
     op->error = 0;
     op->offsets = (struct log_offsets){0};
+    op->refused = false;
     op->holds = false;
     op->settled = false;
     op->cancelling = false;
@@ -213,6 +291,30 @@ void partition_start(struct shard *home, struct partition_op *op)
     }
     op->message.deliver = start_on_owner;
     shard_post(home, op->owner, &op->message);
+}
+
+// --- leaving the shard ------------------------------------------------------------------------
+
+static void give_up_waiting(struct partition *partition)
+{
+    struct list *node;
+    while ((node = list_pop(&partition->waiting)) != NULL) {
+        struct partition_op *op = list_entry(node, struct partition_op, node);
+        op->error = -ESHUTDOWN;
+        // One that the log has just refused is settled when the log has said so.
+        if (!op->refused)
+            settle_later(op);
+    }
+    list_remove(&partition->stalled);
+}
+
+void partition_delete(struct shard *shard, struct partition *partition, struct log_delete *op)
+{
+    struct log *log = partition->log;
+    CHECK(map_remove(&shard->partitions, key_span(&partition->key)) == partition);
+    give_up_waiting(partition);
+    free(partition);
+    log_delete(log, op);
 }
 
 // --- cancelling a watch -----------------------------------------------------------------------

@@ -15,6 +15,8 @@ struct partition_key {
 struct partition {
     struct partition_key key; // also the key in shard->partitions
     struct log *log;
+    struct list waiting; // appends that wait for memory, in order
+    struct list stalled; // in the shard's list of the same name while there are some
 };
 
 // The part of a PARTITION_READ that is large.
@@ -64,9 +66,12 @@ struct partition_op {
     struct message message;        // start and done
     struct message second_message; // cancel and its answer; release and its answer
     void (*released)(struct partition_op *op);
-    bool holds;      // READ: there are slices to give back
-    bool settled;    // WATCH, owner's thread: the outcome is on its way
-    bool cancelling; // WATCH, home's thread
+    struct list node;    // APPEND: in partition->waiting
+    uint64_t give_up_ns; // APPEND: when it waits no longer
+    bool refused;        // APPEND: for lack of memory, and the log has not called back yet
+    bool holds;          // READ: there are slices to give back
+    bool settled;        // WATCH, owner's thread: the outcome is on its way
+    bool cancelling;     // WATCH, home's thread
 };
 
 // Fill key, kind, done and the kind's inputs first.

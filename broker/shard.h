@@ -33,12 +33,14 @@ struct shard {
     struct pool *pool;
     struct timers timers;
     struct log_store *store;
-    struct map partitions;         // struct partition by struct partition_key; owned here
+    struct map partitions; // struct partition by struct partition_key; owned here
+    struct list stalled;   // partitions whose appends wait for memory; set up when needed
+    struct timer stalled_timer;
     const struct catalog *catalog; // the newest snapshot this shard has been told of
     struct offsets *offsets;       // committed offsets of the groups that live on this shard
     struct topics_retention *retention;
-    bool deleted_files_stay; // topics_open could not remove all that is left of deleted topics
-    struct listener *listener;     // connections and their requests
+    bool deleted_files_stay;   // topics_open could not remove all that is left of deleted topics
+    struct listener *listener; // connections and their requests
     struct mailbox mailbox;
     struct shard_life *life;
     struct controller *controller; // shard 0 only

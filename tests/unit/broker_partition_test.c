@@ -268,3 +268,101 @@ Test(broker, partition_appends_keep_their_order)
 {
     for_both_places(check_order);
 }
+
+enum { HOARD_MAX = 4096 };
+
+struct hoard {
+    struct buffer *buffers[HOARD_MAX];
+    size_t count;
+};
+
+// Takes all memory of a shard.
+static void hoard_take(struct hoard *hoard, struct pool *pool)
+{
+    for (size_t size = 8 << 20; size >= BUFFER_ALIGN; size /= 2) {
+        struct buffer *buffer;
+        while (hoard->count < HOARD_MAX && (buffer = pool_get(pool, size)) != NULL)
+            hoard->buffers[hoard->count++] = buffer;
+    }
+}
+
+static void hoard_give_back(struct hoard *hoard)
+{
+    while (hoard->count > 0)
+        buffer_unref(hoard->buffers[--hoard->count]);
+}
+
+static void check_appends_wait_for_memory(struct shards *shards, struct partition_key key)
+{
+    struct shard *owner = shard_of_partition(&shards->shard[0], key.topic_id, key.partition);
+    struct hoard hoard = {0};
+    hoard_take(&hoard, owner->pool);
+    struct batch_header header;
+    struct span batch = shards_batch(20000, &header);
+    struct tried tried[3];
+    memset(tried, 0, sizeof(tried));
+    for (int i = 0; i < 3; i++) {
+        tried[i].op.append.batch = batch;
+        tried[i].op.append.header = &header;
+        start(shards, &tried[i], key, PARTITION_APPEND);
+        shards_settle(shards);
+        cr_assert_not(tried[i].done);
+    }
+    hoard_give_back(&hoard);
+    for (int i = 0; i < 3; i++) {
+        shards_until(shards, &tried[i].done);
+        cr_assert_eq(tried[i].op.error, 0);
+        cr_assert_eq(tried[i].op.append.op.base_offset, i);
+    }
+    shards_free_batch(batch);
+}
+
+Test(broker, partition_appends_wait_for_memory)
+{
+    for_both_places(check_appends_wait_for_memory);
+}
+
+static bool deleted;
+
+static void note_deleted(struct log_delete *op)
+{
+    (void)op;
+    deleted = true;
+}
+
+static void check_delete_with_waiting_appends(struct shards *shards, struct partition_key key)
+{
+    struct shard *owner = shard_of_partition(&shards->shard[0], key.topic_id, key.partition);
+    struct hoard hoard = {0};
+    hoard_take(&hoard, owner->pool);
+    struct batch_header header;
+    struct span batch = shards_batch(20000, &header);
+    struct tried tried[3];
+    memset(tried, 0, sizeof(tried));
+    for (int i = 0; i < 3; i++) {
+        tried[i].op.append.batch = batch;
+        tried[i].op.append.header = &header;
+        start(shards, &tried[i], key, PARTITION_APPEND);
+        // The last one has only just been refused when the partition goes.
+        if (i < 2)
+            shards_settle(shards);
+    }
+    struct message *message = mailbox_take(&owner->mailbox);
+    if (message)
+        message->deliver(owner, message);
+    struct log_delete op = {.done = note_deleted};
+    deleted = false;
+    partition_delete(owner, partition_find(owner, key.topic_id, key.partition), &op);
+    for (int i = 0; i < 3; i++) {
+        shards_until(shards, &tried[i].done);
+        cr_assert_eq(tried[i].op.error, -ESHUTDOWN);
+    }
+    shards_until(shards, &deleted);
+    hoard_give_back(&hoard);
+    shards_free_batch(batch);
+}
+
+Test(broker, partition_deleted_while_appends_wait)
+{
+    for_both_places(check_delete_with_waiting_appends);
+}

@@ -150,9 +150,10 @@ Test(broker, produce_without_acknowledgement_is_not_answered)
     struct topics *t = topics_open();
     struct changed batch = make_batch();
     topics_send_batch(t, 1, span_of(batch.bytes, batch.size), 0);
-    peer_settle(t->peer);
-    cr_assert_not(topics_has_reply(t));
+    for (int i = 0; i < 2000 && t->peer->connection->in_flight > 0; i++)
+        peer_settle(t->peer);
     cr_assert_eq(t->peer->connection->in_flight, 0);
+    cr_assert_not(topics_has_reply(t));
     cr_assert_eq(topics_produce(t, 1, 10), 1, "it was stored all the same");
     batch.bytes[batch.size - 1] ^= 1;
     topics_send_batch(t, 1, span_of(batch.bytes, batch.size), 0);
