@@ -104,7 +104,7 @@ struct log_offsets log_offsets(const struct log *log);
 
 struct log_append {
     void (*done)(struct log_append *op);
-    int error;           // out: 0 = durable
+    int error;           // out: 0 = durable; on return from log_append: 0, or why it is refused
     int64_t base_offset; // out: set on return from log_append already
     int64_t last_offset; // out: likewise
     struct list node;    // the log's, until done
