@@ -108,6 +108,19 @@ void commit_abandon(struct log *log)
     fail_operations(log, -ESHUTDOWN);
 }
 
+// A full device fails the appends of many logs, again and again: one line a minute says so.
+static void tell_for_now(struct log *log, int error, const char *what)
+{
+    enum { EVERY_S = 60 };
+    struct log_store *store = log->store;
+    uint64_t now_ns = store->io->now_ns;
+    if (store->told_ns > 0 && now_ns - store->told_ns < EVERY_S * UINT64_C(1000000000))
+        return;
+    store->told_ns = now_ns;
+    log_line(LOG_WARN, "%s-%d accepts nothing for now: %s: %s", log->topic, (int)log->partition,
+             what, strerror(-error));
+}
+
 void commit_fail(struct log *log, int error, const char *what)
 {
     CHECK(log->commit != COMMIT_WRITING && log->commit != COMMIT_DIRTY);
@@ -118,8 +131,12 @@ void commit_fail(struct log *log, int error, const char *what)
     log->end = log->committed;
     log->roll_wanted = false;
     fail_operations(log, kind);
-    if (log->deleting || may_pass(kind))
+    if (log->deleting)
         return;
+    if (may_pass(kind)) {
+        tell_for_now(log, error, what);
+        return;
+    }
     log_line(LOG_ERROR, "%s-%d accepts nothing any more: %s: %s", log->topic, (int)log->partition,
              what, strerror(-error));
     log->error = kind;

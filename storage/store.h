@@ -45,7 +45,8 @@ struct log_store {
     struct store_ready ready;
     struct io_op kick;
     bool kicked;
-    uint32_t depth; // of store_enter
+    uint32_t depth;   // of store_enter
+    uint64_t told_ns; // when commit.c last said that a log accepts nothing for now, 0 = never
     struct log_store_stats stats;
 };
 
