@@ -43,12 +43,12 @@ def call(connection, request):
     return response
 
 
-def batch(*values, timestamp_ms=None):
+def batch(*values, timestamp_ms=None, key=None):
     """A record batch of format 2."""
     builder = MemoryRecordsBuilder(2, 0, 1 << 24)
     now_ms = int(time.time() * 1000) if timestamp_ms is None else timestamp_ms
     for value in values:
-        builder.append(timestamp=now_ms, key=None, value=value, headers=[])
+        builder.append(timestamp=now_ms, key=key, value=value, headers=[])
     builder.close()
     return builder.buffer()
 

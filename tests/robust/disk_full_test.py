@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device without space: producing gets an error that clients may retry, everything else goes on, and
+producing resumes by itself when there is space again.
+
+Needs a file system of its own, so it runs as root only, in a mount namespace that ends with it."""
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from harness.broker import Broker
+from harness.wire import (KAFKA_STORAGE_ERROR, NONE, batch, commit, committed, create, delete, fetch,
+                          offset_at, LATEST, produce, wait_until)
+
+MEBIBYTE = 1 << 20
+DEVICE = 64 * MEBIBYTE
+CLONE_NEWNS = 0x00020000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+
+
+def enter_own_mounts():
+    """Mounts made from now on are seen by this process and its children only. False if not allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return (libc.unshare(CLONE_NEWNS) == 0 and
+            libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0)
+
+
+def mount(kind, directory, image):
+    if kind == "ext4":
+        with open(image, "wb") as file:
+            file.truncate(DEVICE)
+        command = ["mkfs.ext4", "-q", "-F", image]
+        if not shutil.which(command[0]) or subprocess.run(command, capture_output=True).returncode:
+            return False
+        command = ["mount", "-o", "loop", image, directory]
+    else:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={DEVICE}", "none", directory]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+class DiskFull(unittest.TestCase):
+    def setUp(self):
+        self.outside = tempfile.mkdtemp(prefix="weir-test-")
+        self.addCleanup(shutil.rmtree, self.outside, True)
+
+    def start(self, kind):
+        device = os.path.join(self.outside, "device")
+        os.mkdir(device)
+        if not mount(kind, device, os.path.join(self.outside, "image")):
+            self.skipTest(f"{kind} cannot be mounted here")
+        self.addCleanup(subprocess.run, ["umount", device], capture_output=True)
+        self.broker = Broker(shards=2, directory=os.path.join(device, "data"),
+                             settings=["log.segment.bytes=8388608"])
+        self.broker.log_path = os.path.join(self.outside, "log")
+        self.broker.start()
+        self.addCleanup(self.broker.__exit__, None, None, None)
+        self.connect()
+
+    def connect(self):
+        self.connection = self.broker.connect(timeout=60)
+        self.addCleanup(self.connection.close)
+
+    def fill(self):
+        """Produces until there is an error; returns the number of records that were stored."""
+        records = batch(os.urandom(MEBIBYTE - 1000))
+        for number in range(DEVICE // MEBIBYTE + 1):
+            error, offset = produce(self.connection, "big", records)
+            if error:
+                self.assertEqual(error, KAFKA_STORAGE_ERROR)
+                return number
+            self.assertEqual(offset, number)
+        self.fail("the device takes more than it holds")
+
+    def check(self, kind):
+        self.start(kind)
+        for topic in ("big", "other"):
+            self.assertEqual(create(self.connection, topic)[0], NONE)
+        self.assertEqual(commit(self.connection, "group", "big", 0), NONE)
+        stored = self.fill()
+        self.assertGreater(stored, 10)
+        for _ in range(3):
+            self.assertEqual(produce(self.connection, "big", batch(bytes(MEBIBYTE - 1000)))[0],
+                             KAFKA_STORAGE_ERROR)
+        self.assertEqual(self.broker.log().count("No space left on device"), 1,
+                         "once, however many records are refused")
+        self.check_everything_else(stored)
+        self.broker.kill()
+        self.broker.start()
+        self.connect()
+        self.assertEqual(committed(self.connection, "group", "big"), 29)
+        self.assertEqual(offset_at(self.connection, "big", LATEST), (NONE, stored))
+        self.check_that_it_resumes()
+
+    def check_everything_else(self, stored):
+        """Reading, committing offsets, creating and deleting topics."""
+        for offset in range(stored):
+            got = fetch(self.connection, "big", offset, max_bytes=1)
+            self.assertEqual(got.error, NONE, offset)
+            self.assertGreater(len(got.records), MEBIBYTE - 1000)
+        for offset in range(30):
+            self.assertEqual(commit(self.connection, "group", "big", offset), NONE, offset)
+        self.assertEqual(committed(self.connection, "group", "big"), 29)
+        self.assertEqual(create(self.connection, "new")[0], NONE)
+        self.assertEqual(delete(self.connection, "new"), NONE)
+
+    def check_that_it_resumes(self):
+        self.assertEqual(produce(self.connection, "other", batch(bytes(MEBIBYTE - 1000)))[0],
+                         KAFKA_STORAGE_ERROR)
+        self.assertEqual(delete(self.connection, "big"), NONE)
+        wait_until(lambda: produce(self.connection, "other", batch(b"again"))[0] == NONE,
+                   "records are accepted after a topic was deleted")
+        wait_until(lambda: produce(self.connection, "other", batch(bytes(MEBIBYTE - 1000)))[0] == NONE,
+                   "large records too")
+        self.assertIn(b"again", fetch(self.connection, "other", 0).records)
+        self.assertEqual(self.broker.stop(), 0)
+
+    def test_tmpfs(self):
+        self.check("tmpfs")
+
+    def test_ext4(self):
+        self.check("ext4")
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0 or not enter_own_mounts():
+        print("needs root and a mount namespace of its own: nothing was tested")
+        sys.exit(77)
+    unittest.main(verbosity=2)
