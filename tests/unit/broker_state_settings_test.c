@@ -70,7 +70,7 @@ Test(broker, state_describe_configs_in_every_version)
             {BROKER, span_text("2"), NULL, -1}, {BROKER, span_text(""), NULL, -1},
             {LOGGER, span_text("1"), NULL, -1}};
         struct kp_describe_configs_response *out = describe(&client, version, resources, 7);
-        uint32_t topic_settings = 0;
+        int32_t topic_settings = 0;
         for (int i = 0; i < SETTING_COUNT; i++)
             topic_settings += setting_get((enum setting_id)i)->scope == SETTING_TOPIC;
         cr_assert_eq(out->results_count, 7);
@@ -84,7 +84,7 @@ Test(broker, state_describe_configs_in_every_version)
         if (version >= 3)
             cr_assert(config->config_type == SETTING_LONG && config->documentation.size > 10);
         cr_assert_eq(out->results[2].error_code, KP_ERROR_UNKNOWN_TOPIC_OR_PARTITION);
-        cr_assert_eq(out->results[3].configs_count, SETTING_COUNT - topic_settings);
+        cr_assert_eq(out->results[3].configs_count, (int32_t)SETTING_COUNT - topic_settings);
         cr_assert_eq(out->results[4].error_code, KP_ERROR_INVALID_REQUEST);
         cr_assert_eq(out->results[5].configs_count, 0);
         cr_assert_eq(out->results[6].error_code, KP_ERROR_INVALID_REQUEST);
