@@ -193,7 +193,6 @@ Test(broker, controller_finishes_interrupted_deletions)
     for (int i = 0; i < 500 && has_files(shards, "t"); i++)
         shards_settle(shards);
     cr_assert_eq(count_doomed(shards), 1);
-    shards->shard[0].stopping = shards->shard[1].stopping = false;
     state_begin(shards);
     cr_assert_null(find(shards, 0, "t"));
     cr_assert_eq(count_doomed(shards), 0, "the start before has written the tombstone");

@@ -12,6 +12,8 @@ static inline void state_begin(struct shards *shards)
     char why[256] = "";
     struct topics_summary summary;
     struct shard *first = &shards->shard[0];
+    for (uint32_t i = 0; i < shards->server.shard_count; i++)
+        shards->shard[i].stopping = false;
     cr_assert_eq(controller_open(first, why, sizeof(why)), 0, "%s", why);
     for (uint32_t i = 0; i < shards->server.shard_count; i++) {
         struct shard *shard = &shards->shard[i];
@@ -24,8 +26,12 @@ static inline void state_begin(struct shards *shards)
     shards_settle(shards);
 }
 
+// Stopping shards post no more messages about files; what they had posted arrives.
 static inline void state_end(struct shards *shards)
 {
+    shards_settle(shards);
+    for (uint32_t i = 0; i < shards->server.shard_count; i++)
+        shards->shard[i].stopping = true;
     shards_settle(shards);
     for (uint32_t i = 0; i < shards->server.shard_count; i++)
         offsets_close(&shards->shard[i]);
