@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the programs of the Python clients have in common."""
+import asyncio
 import inspect
 import os
 import sys
@@ -82,7 +83,7 @@ async def run_async(client):
         try:
             done = method()
             if inspect.isawaitable(done):
-                await done
+                await asyncio.wait_for(done, 60)
             settle(name, None)
         except Exception as error:
             settle(name, error)

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Count is how many records a round trip takes, RestartCount how many a restart.
@@ -78,7 +79,7 @@ func Main(all []Case) {
 		if wanted := os.Args[2:]; len(wanted) > 0 && !slices.Contains(wanted, one.Name) {
 			continue
 		}
-		err := run(one)
+		err := runWithin(time.Minute, one)
 		switch {
 		case err == nil:
 			fmt.Printf("%s\tok\t\n", one.Name)
@@ -89,6 +90,17 @@ func Main(all []Case) {
 		}
 	}
 	os.Exit(0)
+}
+
+func runWithin(limit time.Duration, one Case) error {
+	result := make(chan error, 1)
+	go func() { result <- run(one) }()
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("no end after %v", limit)
+	}
 }
 
 func run(one Case) (err error) {

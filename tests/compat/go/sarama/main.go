@@ -356,7 +356,7 @@ func commit() error {
 	partition := cases.Get(manager.ManagePartition(topic, 1))
 	partition.MarkOffset(7, "a note")
 	manager.Commit()
-	cases.Must(partition.Close())
+	partition.AsyncClose()
 	cases.Must(manager.Close())
 	manager = cases.Get(sarama.NewOffsetManagerFromClient("sarama-standalone", connected))
 	partition = cases.Get(manager.ManagePartition(topic, 1))
