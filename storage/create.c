@@ -163,7 +163,7 @@ static void file_open(struct creation *creation)
     struct log_store *store = creation->log->store;
     creation->op.done = file_opened;
     io_open(store->io, &creation->op, creation->path,
-            O_RDWR | O_CREAT | O_EXCL | (store->direct ? O_DIRECT : 0), 0644);
+            O_RDWR | O_CREAT | O_EXCL | (store->direct ? O_DIRECT : 0), 0640);
 }
 
 static void directories_make(struct creation *creation);

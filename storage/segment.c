@@ -248,7 +248,7 @@ static void seal_truncated(struct io_op *op)
     if (op->result >= 0)
         segment->file_size = segment->end;
     op->done = seal_opened;
-    io_open(segment->log->store->io, op, sealing->path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    io_open(segment->log->store->io, op, sealing->path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
 }
 
 void segment_seal(struct segment *segment)

@@ -85,7 +85,7 @@ static void step_start(struct steps *steps)
     steps->op.done = step_done;
     switch (step->kind) {
     case STEP_MAKE_DIRECTORY:
-        io_mkdir(steps->io, &steps->op, step->path, 0755);
+        io_mkdir(steps->io, &steps->op, step->path, 0750);
         break;
     case STEP_REMOVE_DIRECTORY:
         io_unlink(steps->io, &steps->op, step->path, true);

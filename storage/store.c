@@ -150,10 +150,10 @@ static int probe(struct log_store *store)
     int flags = O_RDWR | O_CREAT | O_TRUNC;
     int fd = -EINVAL;
     if (store->direct)
-        fd = io_open_wait(store->io, path, flags | O_DIRECT, 0644);
+        fd = io_open_wait(store->io, path, flags | O_DIRECT, 0640);
     if (fd == -EINVAL) {
         store->direct = false;
-        fd = io_open_wait(store->io, path, flags, 0644);
+        fd = io_open_wait(store->io, path, flags, 0640);
     }
     int error = fd < 0 ? fd : io_close_wait(store->io, fd);
     struct io_op op = {0};
@@ -168,7 +168,7 @@ static int probe(struct log_store *store)
 static int make_directory(struct io *io, const char *path)
 {
     struct io_op op = {0};
-    io_mkdir(io, &op, path, 0755);
+    io_mkdir(io, &op, path, 0750);
     int64_t result = io_wait(io, &op);
     return result < 0 && result != -EEXIST ? (int)result : 0;
 }

@@ -101,6 +101,19 @@ class Startup(unittest.TestCase):
         line = self.run_broker(*self.arguments(), wrap=["unshare", "-m", "sh", "-c", script, "sh"])
         self.assertIn(self.directory, line)
 
+    def test_the_data_is_for_the_brokers_user_and_group_only(self):
+        """Also when the directory was made by somebody with a less careful umask."""
+        os.chmod(self.directory, 0o755)
+        with Broker(directory=self.directory) as broker:
+            producer = KafkaProducer(bootstrap_servers=broker.address)
+            producer.send("secrets", b"hush").get(20)
+            producer.close()
+            broker.stop()
+            for root, directories, files in os.walk(self.directory):
+                for name in directories + files:
+                    path = os.path.join(root, name)
+                    self.assertEqual(os.stat(path).st_mode & 0o007, 0, path)
+
     def test_clean_stop_leaves_a_mark_and_everything_readable(self):
         with Broker(directory=self.directory) as broker:
             producer = KafkaProducer(bootstrap_servers=broker.address)
