@@ -161,6 +161,9 @@ static int run_with_settings(struct app *app, void *settings, int argc, char **a
     if (code != 0)
         return code;
     code = command->run(app, settings, argc - first, argv + first);
+    // What could not be written then has been reported by the command.
+    if (code != 0 && ferror(app->out))
+        return code;
     int flushed = app_flush(app);
     return code != 0 ? code : flushed;
 }

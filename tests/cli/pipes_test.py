@@ -61,7 +61,8 @@ class Pipes(CommandTest):
         with open("/dev/full", "wb") as full:
             reader = self.start("consume", "full", "-e", stdout=full, stderr=subprocess.PIPE)
             self.assertEqual(reader.wait(PATIENCE), 1)
-        self.assertIn(b"No space left", reader.stderr.read())
+        (line,) = reader.stderr.read().splitlines()
+        self.assertIn(b"No space left", line)
         reader.stderr.close()
 
     def test_interrupted_input_is_still_stored(self):
