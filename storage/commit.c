@@ -307,7 +307,8 @@ static void commit_advance(struct log *log)
                                          : first ? first->payload_size
                                                  : 0,
                                          FORMAT_BLOCK);
-    if (!control && !first && !(log->roll_wanted && log_active(log)))
+    bool segment = log->roll_wanted && (log_active(log) || log->config.reserve_bytes > 0);
+    if (!control && !first && !segment)
         return;
     if (must_roll(log, stored)) {
         log->commit = COMMIT_PARKED;

@@ -80,7 +80,18 @@ int log_make(struct log_store *store, struct log_name name, const struct log_con
 int log_create(struct log_store *store, struct log_name name, const struct log_config *config,
                struct log **out)
 {
-    return log_make(store, name, config, out);
+    int error = log_make(store, name, config, out);
+    if (!error)
+        log_reserve(*out);
+    return error;
+}
+
+void log_reserve(struct log *log)
+{
+    if (log->config.reserve_bytes <= 0 || log_active(log))
+        return;
+    log->roll_wanted = true;
+    commit_wake(log);
 }
 
 void log_free(struct log *log)

@@ -67,12 +67,13 @@ struct log_config {
     int64_t segment_ms;
     int64_t retention_bytes;
     int64_t retention_ms;
-    // Kept allocated ahead, so that the log goes on for a while when the disk is full; 0 for logs
-    // of ordinary data.
+    // Kept allocated ahead, from the start, so that the log goes on for a while when the disk is
+    // full; 0 for logs of ordinary data.
     int64_t reserve_bytes;
 };
 
-// A new log, empty: no file exists until the first append. 0 or -ENOMEM.
+// A new log, empty: without a reserve no file exists until the first append. 0, -ENOMEM, or -EINVAL
+// for a name that cannot be a directory's.
 int log_create(struct log_store *store, struct log_name name, const struct log_config *config,
                struct log **out);
 

@@ -446,9 +446,11 @@ int log_open(struct log_store *store, struct log_name name, const struct log_con
     error = recover(&recovery);
     if (recovery.leftover)
         segment_free(recovery.leftover);
-    if (error)
+    if (error) {
         log_free(recovery.log);
-    else
-        *out = recovery.log;
-    return error;
+        return error;
+    }
+    log_reserve(recovery.log);
+    *out = recovery.log;
+    return 0;
 }

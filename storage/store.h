@@ -121,6 +121,9 @@ void store_kick(struct log_store *store);
 
 struct segment *log_active(const struct log *log); // NULL when there is no file
 
+// A log with a reserve and no file gets its first segment, while there is space for it.
+void log_reserve(struct log *log);
+
 // Adds a segment behind the others. 0 or -ENOMEM.
 int log_add_segment(struct log *log, struct segment *segment);
 

@@ -103,6 +103,9 @@ class DiskFull(unittest.TestCase):
         for offset in range(30):
             self.assertEqual(commit(self.connection, "group", "big", offset), NONE, offset)
         self.assertEqual(committed(self.connection, "group", "big"), 29)
+        for number in range(40):  # enough for every partition of the offsets to have its first
+            self.assertEqual(commit(self.connection, f"late {number}", "big", number), NONE, number)
+            self.assertEqual(committed(self.connection, f"late {number}", "big"), number)
         self.assertEqual(create(self.connection, "new")[0], NONE)
         self.assertEqual(delete(self.connection, "new"), NONE)
 
