@@ -161,8 +161,6 @@ static bool take_topic(struct request *request, const struct kp_create_topics_re
     change->partition_count = in->num_partitions;
     if (in->assignments_count > 0)
         take_assignments(request, in, change);
-    else if (in->num_partitions == -1 && request->version < 4)
-        refuse(change, KP_ERROR_INVALID_PARTITIONS, "the number of partitions is missing");
     else if (in->replication_factor != 1 && in->replication_factor != -1)
         refuse(change, KP_ERROR_INVALID_REPLICATION_FACTOR,
                "there is one broker, so the replication factor is 1");
