@@ -179,6 +179,19 @@ void topic_reader_close(struct topic_reader *reader)
     *reader = (struct topic_reader){0};
 }
 
+static int give_up(const struct topic_reader *reader)
+{
+    const char *trouble = weir_trouble(reader->client);
+    if (trouble)
+        return app_fail(reader->app, EXIT_UNREACHABLE,
+                        "nothing came for %d ms, though there is more to read: %s",
+                        app_timeout_ms(reader->app), trouble);
+    return app_fail(reader->app, EXIT_UNREACHABLE,
+                    "%s: the broker has sent nothing for %d ms, though there is more to read; "
+                    "is it still running?",
+                    reader->topic, app_timeout_ms(reader->app));
+}
+
 static void drop(struct topic_reader *reader, struct topic_reader_partition *partition)
 {
     weir_consumer_unassign(reader->consumer, reader->topic, partition->partition);
@@ -211,10 +224,7 @@ int topic_reader_poll(struct topic_reader *reader, int timeout_ms)
         reader->waiting_ns = clock_monotonic_ns();
     reader->moved = false;
     if (given_up(reader))
-        return app_fail(reader->app, EXIT_UNREACHABLE,
-                        "%s: the broker has sent nothing for %d ms, though there is more to read; "
-                        "is it still running?",
-                        reader->topic, app_timeout_ms(reader->app));
+        return give_up(reader);
     int error = weir_consumer_poll(reader->consumer, timeout_ms);
     return error == WEIR_OK ? 0 : app_fail_client(reader->app, reader->client, error);
 }

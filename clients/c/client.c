@@ -388,6 +388,21 @@ int client_fail(struct weir_client *client, int error, const char *format, ...)
     return error;
 }
 
+void client_note_refusal(struct weir_client *client, const void *who, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(client->refusal_text, sizeof(client->refusal_text), format, arguments);
+    va_end(arguments);
+    client->refused = who;
+}
+
+void client_forget_refusal(struct weir_client *client, const void *who)
+{
+    if (client->refused == who)
+        client->refused = NULL;
+}
+
 const char *weir_last_error(const struct weir_client *client)
 {
     return client->error_text;
@@ -405,7 +420,7 @@ const char *weir_trouble(const struct weir_client *client)
                 return connection->error_text;
         }
     }
-    return NULL;
+    return client->refused ? client->refusal_text : NULL;
 }
 
 const char *weir_version(void)

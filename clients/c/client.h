@@ -53,11 +53,19 @@ struct weir_client {
     struct arena decoded; // the response being handled
     bool in_callback;
     char error_text[CLIENT_TEXT_SIZE];
+    const void *refused; // on whose behalf a broker refuses, for now, what it is asked; or NULL
+    char refusal_text[CLIENT_TEXT_SIZE];
 };
 
 // Records the sentence of a failing call, prefixed with the code's name, and returns `error`.
 int client_fail(struct weir_client *client, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+// A broker refuses what it is asked for `who`, who will ask again: weir_trouble tells the sentence
+// until it is forgotten. The last one counts.
+void client_note_refusal(struct weir_client *client, const void *who, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void client_forget_refusal(struct weir_client *client, const void *who);
 
 // One turn: drives the due workers, sends, waits for events until `deadline_ns` at most (less when
 // something is due earlier), receives, runs timers, drives and sends again. Calls no application

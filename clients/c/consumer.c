@@ -67,6 +67,7 @@ void weir_consumer_free(struct weir_consumer *consumer)
     list_each(at, &consumer->assignments)
     {
         struct assignment *assignment = list_entry(at, struct assignment, link);
+        client_forget_refusal(consumer->client, assignment);
         free(assignment->reason);
         free(assignment);
     }
@@ -115,6 +116,7 @@ static void assignment_renew(struct weir_consumer *consumer, struct assignment *
     assignment->retry_at_ns = 0;
     assignment->error = WEIR_OK;
     assignment->error_reported = false;
+    client_forget_refusal(consumer->client, assignment);
     consumer->worker.due = true;
 }
 

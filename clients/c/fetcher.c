@@ -157,6 +157,10 @@ static void partition_refused(struct fetcher *fetcher, struct assignment *assign
     }
     if (kp_error_retriable(code)) {
         metadata_refresh(&consumer->client->metadata);
+        client_note_refusal(
+            consumer->client, assignment, "topic '%s' partition %d offset %lld: %s answered %s: %s",
+            assignment->topic->name, assignment->partition, (long long)assignment->fetch_offset,
+            fetcher->node->name, kp_error_name(code), kp_error_text(code));
         return;
     }
     assignment_fail(consumer, assignment, error_from_wire(code),
@@ -193,6 +197,7 @@ static void partition_apply(struct fetcher *fetcher, const struct asked_partitio
         return;
     }
     assignment->failures = 0;
+    client_forget_refusal(fetcher->consumer->client, assignment);
     assignment->high = answer->high_watermark;
     assignment->low = answer->log_start_offset;
     if (answer->records.size <= 0)

@@ -198,8 +198,9 @@ WEIR_API int weir_timeout_ms(const struct weir_client *client);
 // Never NULL; empty when nothing failed yet. Valid until the next call on any of them.
 WEIR_API const char *weir_last_error(const struct weir_client *client);
 
-// What keeps the client from reaching a broker at the moment, as a sentence ("cannot connect to
-// ..."), or NULL when nothing does. It keeps trying all the while. Valid until the next call.
+// What keeps the client from reaching a broker, or a consumer from reading on, at the moment, as a
+// sentence ("cannot connect to ..."), or NULL when nothing does. It keeps trying all the while.
+// Valid until the next call.
 WEIR_API const char *weir_trouble(const struct weir_client *client);
 
 // The library's version, "0.1.0". Any thread.

@@ -3,9 +3,10 @@
 end that nobody was told of is cut; what is sound goes on."""
 import glob
 import os
+import subprocess
 import unittest
 
-from harness.broker import Broker
+from harness.broker import Broker, binary
 from harness.wire import (EARLIEST, KAFKA_STORAGE_ERROR, LATEST, NONE, batch, create, fetch, offset_at,
                           produce)
 
@@ -94,6 +95,18 @@ class Damage(unittest.TestCase):
                 self.assertIn(value_of(hit - 1), got.records)
                 self.assertNotIn(value_of(hit)[:4], got.records)
         self.assert_accepts()
+
+    def test_the_command_line_says_where_it_got_stuck(self):
+        self.broker.kill()
+        self.change(self.files()[0], 3 * BLOCK + 500)
+        self.restart()
+        done = subprocess.run([binary("weir"), "-b", self.broker.address, "consume", "t", "--until-end",
+                               "--timeout", "200ms"], capture_output=True, timeout=30)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(done.stdout, value_of(0) + b"\n" + value_of(1) + b"\n")
+        (line,) = done.stderr.decode().splitlines()
+        self.assertIn("KAFKA_STORAGE_ERROR", line)
+        self.assertIn("offset 2", line)
 
     def test_garbled_frame_header_in_the_middle(self):
         self.broker.kill()
