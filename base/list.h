@@ -11,7 +11,7 @@ struct list {
 };
 
 // The structure of `type` whose `member` is `node`.
-#define list_entry(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define list_entry(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 // Visits every node; the current node may be removed in the body.
 #define list_each(node, head)                                                                      \

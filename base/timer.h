@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 struct timer {
-    uint64_t due_ns;                    // monotonic
-    size_t slot;                        // 1-based place in the heap; 0 = not set
+    uint64_t due_ns;                      // monotonic
+    size_t slot;                          // 1-based place in the heap; 0 = not set
     void (*expired)(struct timer *timer); // called from timers_run; may set or cancel any timer
 };
 

@@ -10,14 +10,14 @@
 #include "storage/io.h"
 
 enum {
-    CONNECTION_IDLE_BYTES = 4096,        // buffer of a connection that waits for a request
-    CONNECTION_BURST_BYTES = 64 * 1024,  // and of one that sends many small ones
+    CONNECTION_IDLE_BYTES = 4096,          // buffer of a connection that waits for a request
+    CONNECTION_BURST_BYTES = 64 * 1024,    // and of one that sends many small ones
     CONNECTION_UNPROVEN_BYTES = 64 * 1024, // largest request before the first valid one
-    CONNECTION_STEP_BYTES = 2 << 20,     // larger requests get memory as their bytes arrive
-    CONNECTION_PIECE_BYTES = 1 << 20,    // one receive asks for no more, so progress is visible
-    CONNECTION_IN_FLIGHT = 100,          // requests without a reply sent
-    CONNECTION_VECTORS = 24,             // replies sent together
-    CONNECTION_SEND_BYTES = 4 << 20,     // likewise
+    CONNECTION_STEP_BYTES = 2 << 20,       // larger requests get memory as their bytes arrive
+    CONNECTION_PIECE_BYTES = 1 << 20,      // one receive asks for no more, so progress is visible
+    CONNECTION_IN_FLIGHT = 100,            // requests without a reply sent
+    CONNECTION_VECTORS = 24,               // replies sent together
+    CONNECTION_SEND_BYTES = 4 << 20,       // likewise
 };
 
 enum connection_state {
@@ -32,21 +32,21 @@ struct connection {
     struct listener *listener;
     int fd;
     enum connection_state state;
-    bool proven;         // has sent a valid request
-    uint64_t active_ns;  // of the last bytes received or sent
-    struct list node;    // listener->connections, the longest inactive first
-    struct list dirty;   // listener->dirty: something to send, receive or close
-    struct list paused;  // listener->paused: waits for memory before it receives
+    bool proven;        // has sent a valid request
+    uint64_t active_ns; // of the last bytes received or sent
+    struct list node;   // listener->connections, the longest inactive first
+    struct list dirty;  // listener->dirty: something to send, receive or close
+    struct list paused; // listener->paused: waits for memory before it receives
     // receive.c
     struct io_op receive_op;
     bool receiving;
-    bool receiving_whole;   // until receiving_size bytes are there
+    bool receiving_whole; // until receiving_size bytes are there
     size_t receiving_size;
-    struct buffer *in;   // NULL only while there is no memory for one
-    size_t start;        // first byte not yet part of a request
-    size_t end;          // behind the last byte received
-    size_t want;         // size of the next buffer when nothing is known of the next request
-    size_t charge;       // counted for `in`
+    struct buffer *in; // NULL only while there is no memory for one
+    size_t start;      // first byte not yet part of a request
+    size_t end;        // behind the last byte received
+    size_t want;       // size of the next buffer when nothing is known of the next request
+    size_t charge;     // counted for `in`
     // send.c
     struct io_op send_op;
     bool sending;

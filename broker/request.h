@@ -24,7 +24,7 @@ struct request;
 // table in docs/protocol.md.
 struct api {
     int16_t key;
-    int16_t min_version;      // that is served
+    int16_t min_version; // that is served
     int16_t max_version;
     int16_t advertised_min;   // Produce says 0 though 0 to 2 are refused: see registry.c
     int16_t flexible_version; // first version with tagged fields
@@ -41,7 +41,7 @@ const struct api *registry_all(size_t *count);
 struct request {
     struct shard *shard;
     struct connection *connection;
-    const struct api *api;       // NULL: ApiVersions in a version that is not known
+    const struct api *api; // NULL: ApiVersions in a version that is not known
     const struct kp_api *schema;
     int16_t version;
     int32_t correlation_id;
@@ -60,14 +60,14 @@ struct request {
     // Private to the connection from here on.
     struct list node;
     uint32_t holds;
-    bool detached;       // out of the connection's queue, waits for the holds
+    bool detached; // out of the connection's queue, waits for the holds
     bool finished;
-    bool silent;         // no reply is sent
-    bool aborted;        // instead of a reply the connection breaks
-    struct buffer *pin;  // holds the bytes of `body`
-    size_t charge;       // bytes counted against the shard's bounds
+    bool silent;        // no reply is sent
+    bool aborted;       // instead of a reply the connection breaks
+    struct buffer *pin; // holds the bytes of `body`
+    size_t charge;      // bytes counted against the shard's bounds
     size_t reply_charge;
-    size_t frame_mark;   // where the reply begins
+    size_t frame_mark; // where the reply begins
     struct iovec *vectors;
     uint32_t vector_count;
 };

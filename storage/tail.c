@@ -199,7 +199,7 @@ uint8_t *tail_seal(struct tail *tail)
 {
     struct chunk *chunk = NULL;
     struct tail_frame *frame = tail_first(tail, &chunk);
-    CHECK(frame);
+    CHECK(frame && chunk);
     if (chunk == last_chunk(tail) && frame == &chunk->frames[chunk->frame_count - 1])
         tail->open = false;
     uint8_t *start = chunk->buffer->data + frame->at;
