@@ -53,8 +53,7 @@ void connection_active(struct connection *connection)
 
 static void interrupt_requests(struct connection *connection)
 {
-    list_each(node, &connection->requests)
-    {
+    list_each(node, &connection->requests) {
         struct request *request = list_entry(node, struct request, node);
         if (!request->finished && request->interrupt)
             request->interrupt(request);

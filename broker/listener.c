@@ -203,8 +203,7 @@ static void sweep_expired(struct timer *timer)
     uint64_t shortest = STUCK_MS;
     if (listener->idle_ms >= 0 && (uint64_t)listener->idle_ms < shortest)
         shortest = (uint64_t)listener->idle_ms;
-    list_each(node, &listener->connections)
-    {
+    list_each(node, &listener->connections) {
         struct connection *connection = list_entry(node, struct connection, node);
         uint64_t silent_ms = (now - connection->active_ns) / ns_per_ms;
         if (silent_ms <= shortest)

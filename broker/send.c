@@ -74,8 +74,7 @@ static uint32_t collect(struct connection *connection)
 {
     uint32_t vectors = 0;
     size_t bytes = 0;
-    list_each(node, &connection->requests)
-    {
+    list_each(node, &connection->requests) {
         struct request *request = list_entry(node, struct request, node);
         bool fits =
             vectors + request->vector_count <= CONNECTION_VECTORS && bytes < CONNECTION_SEND_BYTES;
@@ -91,8 +90,7 @@ static uint32_t collect(struct connection *connection)
 
 static void throw_away(struct connection *connection)
 {
-    list_each(node, &connection->requests)
-    {
+    list_each(node, &connection->requests) {
         struct request *request = list_entry(node, struct request, node);
         if (request->finished)
             request_destroy(request);

@@ -217,8 +217,7 @@ static void write_done(struct io_op *op)
 static int64_t highest_trim(const struct log *log)
 {
     int64_t start = log->start;
-    list_each(node, &log->trims)
-    {
+    list_each(node, &log->trims) {
         const struct log_trim *trim = list_entry(node, struct log_trim, node);
         if (start < trim->offset)
             start = trim->offset;

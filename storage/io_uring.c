@@ -216,8 +216,7 @@ static void reap(struct uring *uring)
         unsigned head;
         unsigned count = 0;
         struct io_uring_cqe *cqe;
-        io_uring_for_each_cqe(&uring->ring, head, cqe)
-        {
+        io_uring_for_each_cqe(&uring->ring, head, cqe) {
             take(uring, cqe);
             count++;
         }
@@ -235,14 +234,12 @@ static void submit_queued(struct uring *uring)
 {
     if (!uring->event_armed)
         arm_event(uring);
-    list_each(node, &uring->cancels)
-    {
+    list_each(node, &uring->cancels) {
         if (!submit_cancel(uring, list_entry(node, struct io_op, node)))
             return;
         list_remove(node);
     }
-    list_each(node, &uring->queued)
-    {
+    list_each(node, &uring->queued) {
         if (!submit(uring, list_entry(node, struct io_op, node)))
             return;
         list_remove(node);

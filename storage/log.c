@@ -239,7 +239,8 @@ static void watch_fire(struct log_store *store, struct log_watch *watch)
 
 void log_fire(struct log *log)
 {
-    list_each(node, &log->watches) watch_fire(log->store, list_entry(node, struct log_watch, node));
+    list_each(node, &log->watches)
+        watch_fire(log->store, list_entry(node, struct log_watch, node));
 }
 
 static bool watch_is_due(const struct log *log, const struct log_watch *watch)
@@ -250,8 +251,7 @@ static bool watch_is_due(const struct log *log, const struct log_watch *watch)
 
 void log_changed(struct log *log)
 {
-    list_each(node, &log->watches)
-    {
+    list_each(node, &log->watches) {
         struct log_watch *watch = list_entry(node, struct log_watch, node);
         if (watch_is_due(log, watch))
             watch_fire(log->store, watch);

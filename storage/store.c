@@ -257,8 +257,7 @@ static bool is_busy(const struct log_store *store)
     if (store->kicked || store->commits_running > 0 || store->closes_running > 0 ||
         store->deletes_running > 0 || !list_empty(&store->dirty) || !ready_is_empty(&store->ready))
         return true;
-    list_each(node, &store->logs)
-    {
+    list_each(node, &store->logs) {
         if (list_entry(node, struct log, node)->busy > 0)
             return true;
     }
@@ -292,15 +291,16 @@ int log_store_close(struct log_store *store)
 {
     int error = 0;
     store->closing = true;
-    list_each(node, &store->logs) log_fire(list_entry(node, struct log, node));
-    run_until_quiet(store);
     list_each(node, &store->logs)
-    {
+        log_fire(list_entry(node, struct log, node));
+    run_until_quiet(store);
+    list_each(node, &store->logs) {
         int one = close_log(list_entry(node, struct log, node));
         error = error ? error : one;
     }
     run_until_quiet(store);
-    list_each(node, &store->logs) log_free(list_entry(node, struct log, node));
+    list_each(node, &store->logs)
+        log_free(list_entry(node, struct log, node));
     run_until_quiet(store);
     store_free(store);
     return error;

@@ -77,7 +77,8 @@ void tail_init(struct tail *tail, struct tail_cache *cache)
 
 void tail_free(struct tail *tail)
 {
-    list_each(node, &tail->chunks) chunk_free(list_entry(node, struct chunk, node));
+    list_each(node, &tail->chunks)
+        chunk_free(list_entry(node, struct chunk, node));
     tail->open = false;
 }
 

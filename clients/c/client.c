@@ -64,13 +64,11 @@ static bool address_equal(const struct address *a, const struct address *b)
 // The connection that was made to a bootstrap address serves the broker found behind it, too.
 static void connections_adopt(struct weir_client *client, struct node *node)
 {
-    list_each(at, &client->nodes)
-    {
+    list_each(at, &client->nodes) {
         struct node *from = list_entry(at, struct node, link);
         if (from == node || from->id >= 0 || !address_equal(&from->address, &node->address))
             continue;
-        list_each(link, &from->connections)
-        {
+        list_each(link, &from->connections) {
             struct connection *connection = list_entry(link, struct connection, link);
             list_remove(&connection->link);
             list_append(&node->connections, &connection->link);
@@ -93,8 +91,7 @@ struct node *client_node_set(struct weir_client *client, int32_t id, const struc
         return node;
     node->address = *address;
     snprintf(node->name, sizeof(node->name), "%s:%d", address->host, address->port);
-    list_each(link, &node->connections)
-    {
+    list_each(link, &node->connections) {
         struct connection *connection = list_entry(link, struct connection, link);
         if (connection->state >= CONNECTION_CONNECTING)
             connection_close(connection, WEIR_ERR_TRANSPORT, "broker %d has moved to %s", id,
@@ -137,8 +134,7 @@ struct connection *client_any_connection(struct weir_client *client)
 {
     struct node *best = NULL;
     int best_rank = -1;
-    list_each(at, &client->nodes)
-    {
+    list_each(at, &client->nodes) {
         struct node *node = list_entry(at, struct node, link);
         int rank = node_rank(client, node);
         if (rank > best_rank) {
@@ -156,11 +152,9 @@ struct connection *client_any_connection(struct weir_client *client)
 
 void client_channel_free(struct weir_client *client, const void *channel)
 {
-    list_each(at, &client->nodes)
-    {
+    list_each(at, &client->nodes) {
         struct node *node = list_entry(at, struct node, link);
-        list_each(link, &node->connections)
-        {
+        list_each(link, &node->connections) {
             struct connection *connection = list_entry(link, struct connection, link);
             if (connection->channel == channel)
                 connection_free(connection);
@@ -219,8 +213,7 @@ void weir_client_free(struct weir_client *client)
     if (!client)
         return;
     CHECK(list_empty(&client->workers) && !client->in_callback);
-    list_each(at, &client->nodes)
-    {
+    list_each(at, &client->nodes) {
         struct node *node = list_entry(at, struct node, link);
         list_each(link, &node->connections)
             connection_free(list_entry(link, struct connection, link));
@@ -260,8 +253,7 @@ static bool workers_due(const struct weir_client *client, bool reports)
 static void work(struct weir_client *client)
 {
     for (int round = 0; round < WORK_ROUNDS; round++) {
-        list_each(at, &client->workers)
-        {
+        list_each(at, &client->workers) {
             struct worker *worker = list_entry(at, struct worker, node);
             if (worker->due)
                 worker->drive(worker);
@@ -305,8 +297,7 @@ void client_turn(struct weir_client *client, uint64_t deadline_ns)
 void client_report(struct weir_client *client)
 {
     client->in_callback = true;
-    list_each(at, &client->workers)
-    {
+    list_each(at, &client->workers) {
         struct worker *worker = list_entry(at, struct worker, node);
         if (worker->reports)
             worker->report(worker);

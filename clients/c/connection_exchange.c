@@ -133,8 +133,7 @@ void request_cancel(struct request *request)
             flight_at(connection, i)->request = NULL;
     }
     bool unsent_splices = false;
-    list_each(node, &connection->outgoing)
-    {
+    list_each(node, &connection->outgoing) {
         struct outgoing *outgoing = list_entry(node, struct outgoing, node);
         if (outgoing->request != request)
             continue;
@@ -158,8 +157,7 @@ void exchange_take_all(struct connection *connection, struct list *to)
         if (flight->request)
             list_append(to, &flight->request->node);
     }
-    list_each(node, &connection->outgoing)
-    {
+    list_each(node, &connection->outgoing) {
         struct outgoing *outgoing = list_entry(node, struct outgoing, node);
         if (outgoing->request && outgoing->request->no_reply)
             list_append(to, &outgoing->request->node);
@@ -171,8 +169,7 @@ void exchange_take_all(struct connection *connection, struct list *to)
 void exchange_free(struct connection *connection)
 {
     outgoing_clear(connection);
-    list_each(node, &connection->spare)
-    {
+    list_each(node, &connection->spare) {
         struct outgoing *outgoing = list_entry(node, struct outgoing, node);
         list_remove(&outgoing->node);
         arena_free(&outgoing->arena);
@@ -311,8 +308,7 @@ static size_t gather(struct connection *connection, struct iovec *vectors)
 // `sent` bytes have left: drops the outgoings that are complete.
 static void outgoing_advance(struct connection *connection, size_t sent)
 {
-    list_each(node, &connection->outgoing)
-    {
+    list_each(node, &connection->outgoing) {
         struct outgoing *outgoing = list_entry(node, struct outgoing, node);
         while (outgoing->vector_count > 0 && sent >= outgoing->vectors->iov_len) {
             sent -= outgoing->vectors->iov_len;
@@ -390,8 +386,7 @@ static void reply_handle(struct connection *connection, struct frame *frame)
     timer_cancel(&client->timers, &request->timer);
     request->connection = NULL;
     // A broker may answer before it has read all of a request that it refuses.
-    list_each(node, &connection->outgoing)
-    {
+    list_each(node, &connection->outgoing) {
         struct outgoing *outgoing = list_entry(node, struct outgoing, node);
         if (outgoing->request == request && outgoing->spliced) {
             protocol_violation(connection, "a reply before it had the whole request");

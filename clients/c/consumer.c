@@ -64,8 +64,7 @@ void weir_consumer_free(struct weir_consumer *consumer)
     starts_free(consumer);
     coordinator_free(&consumer->coordinator);
     client_channel_free(consumer->client, consumer);
-    list_each(at, &consumer->assignments)
-    {
+    list_each(at, &consumer->assignments) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
         client_forget_refusal(consumer->client, assignment);
         free(assignment->reason);

@@ -388,8 +388,7 @@ static bool assignment_wanted(const struct assignment *assignment)
 static void topic_ask(struct fetcher *fetcher, const struct assignment *first)
 {
     struct weir_consumer *consumer = fetcher->consumer;
-    list_each(at, &consumer->assignments)
-    {
+    list_each(at, &consumer->assignments) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
         if (assignment->topic != first->topic || !assignment_wanted(assignment) ||
             assignment->asked || assignment->retry_at_ns > consumer->client->now_ns ||
@@ -462,8 +461,7 @@ static uint64_t assignments_watch(struct weir_consumer *consumer)
 {
     struct weir_client *client = consumer->client;
     uint64_t due_ns = UINT64_MAX;
-    list_each(at, &consumer->assignments)
-    {
+    list_each(at, &consumer->assignments) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
         if (!assignment_wanted(assignment))
             continue;
@@ -488,8 +486,7 @@ static uint64_t assignments_watch(struct weir_consumer *consumer)
 uint64_t fetchers_drive(struct weir_consumer *consumer)
 {
     uint64_t due_ns = assignments_watch(consumer);
-    list_each(at, &consumer->fetchers)
-    {
+    list_each(at, &consumer->fetchers) {
         struct fetcher *fetcher = list_entry(at, struct fetcher, link);
         if (fetcher_may_send(fetcher))
             fetcher_send(fetcher);
@@ -499,8 +496,7 @@ uint64_t fetchers_drive(struct weir_consumer *consumer)
 
 void fetchers_free(struct weir_consumer *consumer)
 {
-    list_each(at, &consumer->fetchers)
-    {
+    list_each(at, &consumer->fetchers) {
         struct fetcher *fetcher = list_entry(at, struct fetcher, link);
         request_cancel(&fetcher->request);
         free(fetcher->asked);

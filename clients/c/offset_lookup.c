@@ -244,7 +244,8 @@ static void round_start(struct offset_lookup *lookup)
     }
     // A call may finish at once; the next round must not start before all of this one have.
     lookup->starting = true;
-    list_each(at, &lookup->groups) group_start(list_entry(at, struct lookup_group, link));
+    list_each(at, &lookup->groups)
+        group_start(list_entry(at, struct lookup_group, link));
     lookup->starting = false;
     if (list_empty(&lookup->groups))
         round_start(lookup);
@@ -276,8 +277,7 @@ bool offset_lookup_start(struct offset_lookup *lookup)
 
 void offset_lookup_free(struct offset_lookup *lookup)
 {
-    list_each(at, &lookup->groups)
-    {
+    list_each(at, &lookup->groups) {
         struct lookup_group *group = list_entry(at, struct lookup_group, link);
         call_cancel(&group->call);
         group_free(group);

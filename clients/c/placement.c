@@ -287,12 +287,10 @@ static bool unplaced_try(struct weir_producer *producer, struct producer_topic *
 uint64_t placement_drive(struct weir_producer *producer)
 {
     uint64_t due_ns = UINT64_MAX;
-    list_each(at, &producer->unplaced)
-    {
+    list_each(at, &producer->unplaced) {
         struct producer_topic *topic = list_entry(at, struct producer_topic, link);
         int error = metadata_topic_error(&producer->client->metadata, topic->metadata);
-        list_each(node, &topic->unplaced)
-        {
+        list_each(node, &topic->unplaced) {
             struct unplaced *unplaced = list_entry(node, struct unplaced, node);
             if (!unplaced_try(producer, topic, unplaced, error)) {
                 uint64_t late_ns = unplaced->created_ns + producer->limits.delivery_timeout_ns;

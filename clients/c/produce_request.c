@@ -384,8 +384,7 @@ static void request_submit(struct produce_request *request)
 
 void produce_request_submit_all(struct weir_producer *producer)
 {
-    list_each(at, &producer->nodes)
-    {
+    list_each(at, &producer->nodes) {
         struct producer_node *node = list_entry(at, struct producer_node, link);
         if (node->building)
             request_submit(node->building);
@@ -394,8 +393,7 @@ void produce_request_submit_all(struct weir_producer *producer)
 
 void produce_request_free_all(struct weir_producer *producer)
 {
-    list_each(at, &producer->requests)
-    {
+    list_each(at, &producer->requests) {
         struct produce_request *request = list_entry(at, struct produce_request, link);
         request_cancel(&request->request);
         for (size_t i = 0; i < request->batch_count; i++) {
@@ -406,5 +404,6 @@ void produce_request_free_all(struct weir_producer *producer)
     }
     list_each(spare, &producer->spare_requests)
         request_free(list_entry(spare, struct produce_request, link));
-    list_each(node, &producer->nodes) free(list_entry(node, struct producer_node, link));
+    list_each(node, &producer->nodes)
+        free(list_entry(node, struct producer_node, link));
 }

@@ -321,8 +321,7 @@ static uint64_t queues_drive(struct weir_producer *producer, bool *sent)
 {
     uint64_t due_ns = UINT64_MAX;
     *sent = false;
-    list_each(at, &producer->active)
-    {
+    list_each(at, &producer->active) {
         struct batch_queue *queue = list_entry(at, struct batch_queue, active);
         uint32_t in_flight = queue->in_flight;
         expire(producer, queue);

@@ -95,8 +95,7 @@ static struct start_lookup *start_new(struct weir_consumer *consumer, enum assig
         start_free(start);
         return NULL;
     }
-    list_each(at, &consumer->assignments)
-    {
+    list_each(at, &consumer->assignments) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
         if (assignment->state != state)
             continue;
@@ -148,5 +147,6 @@ void starts_drive(struct weir_consumer *consumer)
 
 void starts_free(struct weir_consumer *consumer)
 {
-    list_each(at, &consumer->lookups) start_free(list_entry(at, struct start_lookup, link));
+    list_each(at, &consumer->lookups)
+        start_free(list_entry(at, struct start_lookup, link));
 }

@@ -11,8 +11,7 @@ struct item {
 static void expect_numbers(struct list *head, const int *numbers, int count)
 {
     int i = 0;
-    list_each(node, head)
-    {
+    list_each(node, head) {
         cr_assert_lt(i, count);
         cr_expect_eq(list_entry(node, struct item, node)->number, numbers[i++]);
         cr_expect_eq(node->next->prev, node);
@@ -54,8 +53,7 @@ Test(base, list_each_allows_removal)
     struct list head;
     struct item items[6];
     fill(&head, items, 0, 6);
-    list_each(node, &head)
-    {
+    list_each(node, &head) {
         if (list_entry(node, struct item, node)->number % 2)
             list_remove(node);
     }
