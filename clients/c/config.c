@@ -98,7 +98,7 @@ static const struct setting settings[] = {
     SIZE("fetch.min.bytes", fetch_min_bytes, "1", 0, GIB),
     INTEGER("fetch.max.wait.ms", fetch_max_wait_ms, "500", 0, DAY_MS),
     SIZE("fetch.max.bytes", fetch_max_bytes, "32m", 1024, GIB),
-    SIZE("max.partition.fetch.bytes", max_partition_fetch_bytes, "8m", 1024, GIB),
+    SIZE("max.partition.fetch.bytes", max_partition_fetch_bytes, "2m", 1024, GIB),
     CHOICE("check.crcs", check_crcs, "true", booleans),
 };
 

@@ -150,7 +150,7 @@ WEIR_API bool weir_error_retriable(int error);
 //   fetch.min.bytes                1         the broker waits for this much ...
 //   fetch.max.wait.ms              500       ... at most this long
 //   fetch.max.bytes                32m       per answer
-//   max.partition.fetch.bytes      8m        per partition and answer
+//   max.partition.fetch.bytes      2m        per partition and answer; about what a CPU caches
 //   check.crcs                     true      verify every batch's CRC-32C
 
 struct weir_config;
