@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/log_line.h"
@@ -407,15 +408,46 @@ static int load(struct controller *controller, char *why, size_t why_size)
     return error;
 }
 
+struct stray {
+    char *why;
+    size_t why_size;
+};
+
+static int refuse_stray(void *context, const char *name)
+{
+    struct stray *stray = context;
+    if (name[0] == '.' || strcmp(name, CATALOG_METADATA_TOPIC) == 0)
+        return 0;
+    snprintf(stray->why, stray->why_size,
+             "the metadata partition (%s) is missing or empty, but there are topics (%s): restore "
+             "it from a backup",
+             CATALOG_METADATA_TOPIC, name);
+    return -ENODATA;
+}
+
+// An empty metadata partition is that of a new directory, or its loss: then there are topics.
+static int start_anew(struct controller *controller, char *why, size_t why_size)
+{
+    struct stray stray = {why, why_size};
+    char *topics = NULL;
+    snprintf(why, why_size, "out of memory");
+    if (asprintf(&topics, "%s/topics", controller->shard->config->data_directory) < 0)
+        return -ENOMEM;
+    int error = io_list_directory(controller->shard->io, topics, refuse_stray, &stray);
+    free(topics);
+    if (error == -ENODATA)
+        return error;
+    if (!error || error == -ENOENT)
+        error = write_first_records(controller);
+    snprintf(why, why_size, "cannot write the metadata partition: %s", strerror(-error));
+    return error;
+}
+
 static int open_fold(struct controller *controller, char *why, size_t why_size)
 {
     int error = load(controller, why, why_size);
-    if (error)
-        return error;
-    if (kp_uuid_is_zero(catalog_fold_cluster_id(controller->fold))) {
-        error = write_first_records(controller);
-        snprintf(why, why_size, "cannot write the metadata partition: %s", strerror(-error));
-    }
+    if (!error && kp_uuid_is_zero(catalog_fold_cluster_id(controller->fold)))
+        error = start_anew(controller, why, why_size);
     if (error)
         return error;
     controller->current = catalog_fold_snapshot(controller->fold);

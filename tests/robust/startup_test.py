@@ -114,6 +114,28 @@ class Startup(unittest.TestCase):
                     path = os.path.join(root, name)
                     self.assertEqual(os.stat(path).st_mode & 0o007, 0, path)
 
+    def test_topics_without_metadata_are_not_overlooked(self):
+        """Their records are there, so an empty broker would be a lie. Nothing is changed."""
+        metadata = os.path.join(self.directory, "topics", "__weir_metadata")
+        aside = os.path.join(self.directory, "aside")
+        with Broker(directory=self.directory) as broker:
+            producer = KafkaProducer(bootstrap_servers=broker.address)
+            producer.send("orders", b"1").get(20)
+            producer.close()
+            broker.kill()
+        shutil.move(metadata, aside)
+        for _ in range(2):
+            line = self.run_broker(*self.arguments())
+            self.assertIn("__weir_metadata", line)
+            self.assertIn("orders", line)
+        shutil.rmtree(metadata, True)
+        shutil.move(aside, metadata)
+        with Broker(directory=self.directory) as broker:
+            consumer = KafkaConsumer("orders", bootstrap_servers=broker.address,
+                                     auto_offset_reset="earliest", consumer_timeout_ms=20000)
+            self.assertEqual(next(consumer).value, b"1")
+            consumer.close()
+
     def test_clean_stop_leaves_a_mark_and_everything_readable(self):
         with Broker(directory=self.directory) as broker:
             producer = KafkaProducer(bootstrap_servers=broker.address)
