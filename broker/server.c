@@ -59,7 +59,9 @@ static int listen_patiently(struct server *server, struct io *io)
         int fd = io_listen(io, config->listen_host, config->listen_port, &server->port);
         if (fd != -EADDRINUSE || tries == LISTEN_TRIES)
             return fd;
-        io_run(io, io->now_ns + listen_pause_ns);
+        // What else goes on in the ring ends io_run early.
+        for (uint64_t until = io->now_ns + listen_pause_ns; io->now_ns < until;)
+            io_run(io, until);
     }
 }
 
