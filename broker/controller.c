@@ -419,7 +419,7 @@ static int refuse_stray(void *context, const char *name)
     if (name[0] == '.' || strcmp(name, CATALOG_METADATA_TOPIC) == 0)
         return 0;
     snprintf(stray->why, stray->why_size,
-             "the metadata partition (%s) is missing or empty, but there are topics (%s): restore "
+             "the metadata partition is missing or empty (%s), but there are topics (%s): restore "
              "it from a backup",
              CATALOG_METADATA_TOPIC, name);
     return -ENODATA;
