@@ -182,14 +182,10 @@ void topic_reader_close(struct topic_reader *reader)
 static int give_up(const struct topic_reader *reader)
 {
     const char *trouble = weir_trouble(reader->client);
-    if (trouble)
-        return app_fail(reader->app, EXIT_UNREACHABLE,
-                        "nothing came for %d ms, though there is more to read: %s",
-                        app_timeout_ms(reader->app), trouble);
     return app_fail(reader->app, EXIT_UNREACHABLE,
-                    "%s: the broker has sent nothing for %d ms, though there is more to read; "
-                    "is it still running?",
-                    reader->topic, app_timeout_ms(reader->app));
+                    "%s: nothing came for %d ms, though there is more to read: %s", reader->topic,
+                    app_timeout_ms(reader->app),
+                    trouble ? trouble : "is the broker still running?");
 }
 
 static void drop(struct topic_reader *reader, struct topic_reader_partition *partition)
