@@ -296,6 +296,8 @@ int call_run(struct call *call, const char *what, int timeout_ms)
             connection->state != CONNECTION_READY)
             call_say(call, connection->error_text);
     }
+    if (call->error == WEIR_ERR_TIMED_OUT && !call->detail[0] && weir_trouble(client))
+        call_say(call, weir_trouble(client));
     if (call->error)
         client_fail(client, call->error, "%s: %s", what,
                     call->detail[0] ? call->detail : weir_error_text(call->error));
