@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -188,13 +189,25 @@ struct weir_client *app_open(const struct app *app, int *code)
     return client;
 }
 
+static int reader_left(void)
+{
+    signal(SIGPIPE, SIG_DFL);
+    return raise(SIGPIPE);
+}
+
+// A pipe tells at once that nobody reads it any more, long before there is something to write.
+static bool reader_has_left(FILE *out)
+{
+    struct pollfd state = {.fd = fileno(out)};
+
+    return state.fd >= 0 && poll(&state, 1, 0) == 1 && (state.revents & POLLERR) != 0;
+}
+
 int app_flush(const struct app *app)
 {
     if (fflush(app->out) == 0 && !ferror(app->out))
-        return 0;
-    if (errno == EPIPE) {
-        signal(SIGPIPE, SIG_DFL);
-        raise(SIGPIPE);
-    }
+        return reader_has_left(app->out) ? reader_left() : 0;
+    if (errno == EPIPE)
+        reader_left();
     return app_fail(app, EXIT_FAILED, "cannot write the output: %s", strerror(errno));
 }

@@ -56,6 +56,17 @@ class Pipes(CommandTest):
         self.assertEqual(reader.stderr.read(), b"")
         reader.stderr.close()
 
+    def test_a_closed_pipe_ends_a_reader_that_waits(self):
+        self.weir("produce", "quiet", data=b"only one\n")
+        for command in (("consume", "quiet"), ("tail", "quiet")):
+            reader = self.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+            self.addCleanup(reader.kill)
+            self.assertEqual(self.read_line(reader), b"only one\n")
+            reader.stdout.close()
+            self.assertEqual(reader.wait(PATIENCE), -signal.SIGPIPE)
+            self.assertEqual(reader.stderr.read(), b"")
+            reader.stderr.close()
+
     def test_a_full_disk_is_an_error(self):
         self.weir("produce", "full", data=b"x\n")
         with open("/dev/full", "wb") as full:
