@@ -171,7 +171,11 @@ struct weir_client *app_connect(const struct app *app, struct weir_config *confi
     }
     int error = await_broker(app, client);
     if (error != WEIR_OK) {
-        *code = app_fail_client(app, client, error);
+        // That the cluster was asked for is our own affair.
+        const char *trouble = weir_trouble(client);
+        *code = trouble != NULL
+                    ? app_fail(app, app_exit_code(error), "%s%s", trouble, hint_for(error))
+                    : app_fail_client(app, client, error);
         weir_client_free(client);
         return NULL;
     }
