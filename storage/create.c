@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "storage/plant.h"
 #include "storage/store.h"
 
 enum { ROLLED_BYTES_MAX = 16 * 1024 * 1024, DIRECTORY_ATTEMPTS = 4 };
@@ -107,6 +108,10 @@ static void header_written(struct io_op *op)
     segment->zeroed = creation->write;
     if (segment->file_size < creation->write)
         segment->file_size = creation->write;
+    if (planted(PLANT_SKIP_DIRECTORY_SYNC)) {
+        creation_end(creation);
+        return;
+    }
     steps_init(&creation->steps, log->store->io, directory_synced);
     steps_add(&creation->steps, STEP_SYNC_DIRECTORY, log->directory, NULL);
     steps_run(&creation->steps);

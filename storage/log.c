@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "storage/plant.h"
 #include "storage/store.h"
 
 enum { UUID_TEXT_SIZE = 22 };
@@ -224,7 +225,8 @@ void log_append(struct log *log, struct span batch, const struct batch_header *h
     op->error = 0;
     op->base_offset = base;
     op->last_offset = last;
-    list_append(&log->appends, &op->node);
+    list_append(planted(PLANT_ACK_BEFORE_COMMIT) ? &log->store->ready.appends : &log->appends,
+                &op->node);
     commit_wake(log);
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/log_line.h"
+#include "storage/plant.h"
 #include "storage/store.h"
 
 static int64_t total_bytes(const struct log *log)
@@ -155,6 +156,8 @@ void log_trim(struct log *log, struct log_trim *op)
 {
     if (op->offset == -1)
         op->offset = log->committed;
+    if (planted(PLANT_TRIM_EARLY) && op->offset > log->start && op->offset <= log->committed)
+        log->start = op->offset;
     if (log->store->closing)
         trim_finish(log, op, -ESHUTDOWN);
     else if (op->offset < 0 || op->offset > log->committed)

@@ -25,6 +25,7 @@
 
 #include "base/endian.h"
 #include "base/log_line.h"
+#include "storage/plant.h"
 #include "storage/store.h"
 
 enum { SCAN_WINDOW = 1024 * 1024 };
@@ -217,7 +218,7 @@ static int judge(struct scan *scan, enum found found, const struct frame_header 
     uint64_t position = look_ahead(scan, segment->end + step, sequence, &nonzero, &next);
     if (scan->error)
         return scan->error;
-    if (position > 0) {
+    if (position > 0 && !planted(PLANT_CUT_MIDDLE)) {
         int error = damage_note(scan, position, next.base_offset);
         segment->end = position;
         segment->next_offset = next.base_offset;
