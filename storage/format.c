@@ -65,6 +65,7 @@ void format_segment_write(const struct segment_header *header, uint8_t block[FOR
     store_signed(block + 56, header->log_start);
     store_signed(block + 64, header->created_ms);
     store_le64(block + 72, header->first_sequence);
+    store_signed(block + 80, header->cleaned_to);
     store_le64(block + CHECKSUM_AT, format_checksum(block, CHECKSUM_AT, 0));
 }
 
@@ -85,10 +86,12 @@ int format_segment_read(const uint8_t block[FORMAT_BLOCK], struct segment_header
     out->log_start = load_signed(block + 56);
     out->created_ms = load_signed(block + 64);
     out->first_sequence = load_le64(block + 72);
+    out->cleaned_to = load_signed(block + 80);
     uint32_t alignment = out->alignment;
     bool aligned = alignment >= FRAME_HEADER_SIZE && (alignment & (alignment - 1)) == 0 &&
                    alignment <= FORMAT_BLOCK;
-    return aligned && out->base_offset >= 0 && out->log_start >= 0 ? 0 : -EBADMSG;
+    bool cleaned = out->cleaned_to == 0 || out->cleaned_to > out->base_offset;
+    return aligned && cleaned && out->base_offset >= 0 && out->log_start >= 0 ? 0 : -EBADMSG;
 }
 
 uint64_t format_stored_size(uint64_t payload_size, uint32_t alignment)
@@ -121,7 +124,11 @@ static bool frame_is_plausible(const struct frame_header *header, uint32_t align
         return false;
     if (header->kind == FRAME_LOG_START)
         return header->payload_size == 8 && header->next_offset == header->base_offset;
-    return header->kind == FRAME_DATA && header->payload_size > 0 &&
+    if (header->kind == FRAME_PRODUCERS)
+        return header->payload_size > 0 && header->next_offset == header->base_offset;
+    bool full = header->payload_size > 0 && header->batch_count > 0;
+    bool empty = header->payload_size == 0 && header->batch_count == 0;
+    return header->kind == FRAME_DATA && (full || empty) &&
            header->next_offset > header->base_offset;
 }
 
@@ -159,6 +166,7 @@ void format_index_write(const struct index_header *header, uint8_t to[INDEX_HEAD
     store_signed(to + 64, header->max_timestamp);
     store_signed(to + 72, header->log_start);
     store_le64(to + 80, header->entries_checksum);
+    store_le32(to + 88, header->producers_size);
     store_le64(to + INDEX_CHECKSUM_AT, format_checksum(to, INDEX_CHECKSUM_AT, header->salt));
 }
 
@@ -177,6 +185,7 @@ bool format_index_read(const uint8_t from[INDEX_HEADER_SIZE], struct index_heade
     out->max_timestamp = load_signed(from + 64);
     out->log_start = load_signed(from + 72);
     out->entries_checksum = load_le64(from + 80);
+    out->producers_size = load_le32(from + 88);
     return planted(PLANT_TRUST_INDEX) || load_le64(from + INDEX_CHECKSUM_AT) ==
                                              format_checksum(from, INDEX_CHECKSUM_AT, out->salt);
 }

@@ -12,16 +12,19 @@
 #include "protocol/types.h"
 
 enum {
-    FORMAT_VERSION = 1,
-    FORMAT_BLOCK = 4096, // size of a segment's header block; frames start on multiples of it
+    FORMAT_VERSION = 2,
+    FORMAT_BLOCK = 4096,    // size of a segment's header block, and what O_DIRECT transfers
+    FORMAT_ALIGNMENT = 512, // frames start on multiples of it: what a device writes all or nothing
     FRAME_HEADER_SIZE = 64,
     INDEX_HEADER_SIZE = 128,
     INDEX_ENTRY_SIZE = 24,
 };
 
 enum frame_kind {
-    FRAME_DATA = 1,      // payload: record batches, one after the other
+    FRAME_DATA = 1,      // payload: record batches, one after the other. In a file that compaction
+                         // made, offsets may be missing anywhere, and the payload may be empty
     FRAME_LOG_START = 2, // payload: the log's new start offset, 8 bytes
+    FRAME_PRODUCERS = 3, // payload: a snapshot of the producers' state (producers.h)
 };
 
 struct segment_header {
@@ -33,6 +36,7 @@ struct segment_header {
     int64_t created_ms;      // wall clock
     uint32_t alignment;      // of frames
     uint64_t first_sequence; // of the first frame
+    int64_t cleaned_to; // compaction made the file out of those up to this offset; 0 = it did not
 };
 
 struct frame_header {
@@ -58,7 +62,8 @@ struct index_header {
     int64_t max_timestamp;
     int64_t log_start;
     uint32_t entry_count;
-    uint64_t entries_checksum;
+    uint32_t producers_size;   // bytes behind the entries: a snapshot of the producers' state there
+    uint64_t entries_checksum; // of the entries and of that snapshot
 };
 
 struct index_entry {
@@ -73,6 +78,13 @@ void format_segment_write(const struct segment_header *header, uint8_t block[FOR
 // version, which is put into *version.
 int format_segment_read(const uint8_t block[FORMAT_BLOCK], struct segment_header *out,
                         uint32_t *version);
+
+// Where the frame behind one that ends at `end` may start: there, or, when the writer did not have
+// the bytes before it in memory, at the next multiple of FORMAT_BLOCK.
+static inline uint64_t format_next_block(uint64_t end)
+{
+    return (end + FORMAT_BLOCK - 1) & ~(uint64_t)(FORMAT_BLOCK - 1);
+}
 
 // The bytes a frame takes on disk.
 uint64_t format_stored_size(uint64_t payload_size, uint32_t alignment);

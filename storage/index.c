@@ -76,32 +76,38 @@ const struct index_entry *index_find_time(const struct index *index, int64_t tim
     return low > 0 ? &index->entries[low - 1] : NULL;
 }
 
-uint8_t *index_image(const struct index *index, struct index_header *header, size_t *size)
+uint8_t *index_image(const struct index *index, struct index_header *header, struct span producers,
+                     size_t *size)
 {
     size_t entries_size = (size_t)index->count * INDEX_ENTRY_SIZE;
-    uint8_t *image = malloc(INDEX_HEADER_SIZE + entries_size);
+    size_t covered = entries_size + producers.size;
+    uint8_t *image = malloc(INDEX_HEADER_SIZE + covered);
     if (!image)
         return NULL;
     uint8_t *entries = image + INDEX_HEADER_SIZE;
     for (uint32_t i = 0; i < index->count; i++)
         format_entry_write(&index->entries[i], entries + (size_t)i * INDEX_ENTRY_SIZE);
+    if (producers.size > 0)
+        memcpy(entries + entries_size, producers.data, producers.size);
     header->entry_count = index->count;
-    header->entries_checksum = format_checksum(entries, entries_size, header->salt);
+    header->producers_size = (uint32_t)producers.size;
+    header->entries_checksum = format_checksum(entries, covered, header->salt);
     format_index_write(header, image);
-    *size = INDEX_HEADER_SIZE + entries_size;
+    *size = INDEX_HEADER_SIZE + covered;
     return image;
 }
 
 bool index_load(struct index *index, const uint8_t *image, size_t size, uint64_t salt,
-                struct index_header *header)
+                struct index_header *header, struct span *producers)
 {
     struct index_header read;
     if (size < INDEX_HEADER_SIZE || !format_index_read(image, &read) || read.salt != salt)
         return false;
-    size_t entries_size = size - INDEX_HEADER_SIZE;
+    size_t covered = size - INDEX_HEADER_SIZE;
+    size_t entries_size = (size_t)read.entry_count * INDEX_ENTRY_SIZE;
     const uint8_t *bytes = image + INDEX_HEADER_SIZE;
-    if (entries_size != (size_t)read.entry_count * INDEX_ENTRY_SIZE ||
-        (read.entries_checksum != format_checksum(bytes, entries_size, salt) &&
+    if (covered != entries_size + read.producers_size ||
+        (read.entries_checksum != format_checksum(bytes, covered, salt) &&
          !planted(PLANT_TRUST_INDEX)))
         return false;
     struct index_entry *entries = NULL;
@@ -116,5 +122,6 @@ bool index_load(struct index *index, const uint8_t *image, size_t size, uint64_t
     *index =
         (struct index){.entries = entries, .count = read.entry_count, .capacity = read.entry_count};
     *header = read;
+    *producers = span_of(bytes + entries_size, read.producers_size);
     return true;
 }

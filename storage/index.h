@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "base/span.h"
 #include "storage/format.h"
 
 struct index {
@@ -26,10 +27,12 @@ const struct index_entry *index_find_offset(const struct index *index, int64_t o
 // The last entry before which no record has at least that timestamp; NULL when there is none.
 const struct index_entry *index_find_time(const struct index *index, int64_t timestamp);
 
-// The image of an index file: `header` with count and checksum filled in, then the entries.
-// From malloc; NULL without memory.
-uint8_t *index_image(const struct index *index, struct index_header *header, size_t *size);
+// The image of an index file: `header` with counts and checksum filled in, the entries, and a
+// snapshot of the producers' state (may be empty). From malloc; NULL without memory.
+uint8_t *index_image(const struct index *index, struct index_header *header, struct span producers,
+                     size_t *size);
 
-// Takes an image apart. False, and nothing changed, when it is damaged or not of that salt.
+// Takes an image apart; *producers lies in it. False, and nothing changed, when it is damaged, of
+// another format version, or not of that salt.
 bool index_load(struct index *index, const uint8_t *image, size_t size, uint64_t salt,
-                struct index_header *header);
+                struct index_header *header, struct span *producers);

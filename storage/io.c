@@ -229,3 +229,8 @@ int io_sync_directory_wait(struct io *io, const char *path)
     int closed = io_close_wait(io, fd);
     return result < 0 ? result : closed;
 }
+
+int io_sync_filesystem_wait(struct io *io, const char *path)
+{
+    return io->ops->sync_filesystem(io, path);
+}

@@ -82,6 +82,7 @@ struct io_ops {
     int (*list_directory)(struct io *io, const char *path,
                           int (*each)(void *context, const char *name), void *context);
     int64_t (*file_size)(struct io *io, int fd);
+    int (*sync_filesystem)(struct io *io, const char *path);
     void (*destroy)(struct io *io);
 };
 
@@ -172,3 +173,8 @@ int64_t io_write_wait(struct io *io, int fd, const void *from, size_t size, uint
                       bool durable);
 int io_close_wait(struct io *io, int fd);
 int io_sync_directory_wait(struct io *io, const char *path);
+
+// Makes everything durable that was written to the file system of `path` before: bytes, sizes and
+// names of all files. 0 or a negative errno; after an error nothing is known. At once, for
+// start-up.
+int io_sync_filesystem_wait(struct io *io, const char *path);

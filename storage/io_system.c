@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -135,4 +136,15 @@ int64_t io_system_file_size(struct io *io, int fd)
     if (fstat(fd, &status) < 0)
         return -errno;
     return status.st_size;
+}
+
+int io_system_sync_filesystem(struct io *io, const char *path)
+{
+    (void)io;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int result = syncfs(fd) < 0 ? -errno : 0;
+    close(fd);
+    return result;
 }

@@ -11,3 +11,4 @@ int io_system_listen(struct io *io, const char *host, uint16_t port, uint16_t *b
 int io_system_list_directory(struct io *io, const char *path,
                              int (*each)(void *context, const char *name), void *context);
 int64_t io_system_file_size(struct io *io, int fd);
+int io_system_sync_filesystem(struct io *io, const char *path);

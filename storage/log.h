@@ -29,12 +29,27 @@
 struct log_store;
 struct log;
 
+// How a write becomes durable.
+enum log_sync {
+    LOG_SYNC_AUTO, // the better one on this device, measured when the store opens
+    LOG_SYNC_DSYNC,
+    LOG_SYNC_FSYNC, // write, then fdatasync
+};
+
 struct log_store_options {
     struct io *io;
     struct pool *pool;       // for tails and reads
     const char *directory;   // the broker's data directory; copied
     size_t tail_cache_bytes; // committed bytes kept in memory for readers, all logs together
     bool direct;             // O_DIRECT where the file system takes it
+    uint32_t shard;          // which of how many; these two decide whose journal a file is
+    uint32_t shard_count;    // 0 counts as 1
+    // Whether the log is this store's; NULL = every one. For journals of another number of shards.
+    bool (*owns)(void *context, struct kp_uuid topic_id, int32_t partition);
+    void *owns_context;
+    uint64_t journal_bytes;      // all files of the store's journal together; 0 = no journal
+    uint64_t journal_file_bytes; // one of them; 0 = 16 MiB, less when the journal is small
+    enum log_sync sync;
 };
 
 struct log_store_stats {
@@ -89,6 +104,17 @@ struct log_recovery {
 // A log with damage opens, serves what is sound, and says so here and in one log line per range.
 int log_open(struct log_store *store, struct log_name name, const struct log_config *config,
              struct log **out, struct log_recovery *recovery);
+
+// After the last log_open: writes what only the journal had into segments, and makes durable what
+// was found behind the checkpoints. Nothing may be served before. Waits (start-up only). 0 or a
+// negative errno.
+int log_store_settle(struct log_store *store);
+
+// After all stores of the data directory have settled: the journal begins anew. `all_opened`: no
+// log of any store failed to open; else what the journal holds for such logs is kept. Settles first
+// if that was not done. Waits (start-up only). Without this call nothing is journalled, every
+// commit goes to its segment. 0 or a negative errno.
+int log_store_begin(struct log_store *store, bool all_opened);
 
 void log_configure(struct log *log, const struct log_config *config);
 

@@ -124,8 +124,10 @@ static bool image_load(struct segment *segment, int fd, struct index_header *hea
     if (size < INDEX_HEADER_SIZE || size > INDEX_FILE_MAX)
         return false;
     uint8_t *image = malloc((size_t)size);
+    struct span producers;
     bool loaded = image && io_read_wait(io, fd, image, (size_t)size, 0) == size &&
-                  index_load(&segment->index, image, (size_t)size, segment->header.salt, header) &&
+                  index_load(&segment->index, image, (size_t)size, segment->header.salt, header,
+                             &producers) &&
                   index_is_sane(segment, header);
     free(image);
     return loaded;

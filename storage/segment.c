@@ -262,7 +262,7 @@ void segment_seal(struct segment *segment)
     if (sealing) {
         sealing->segment = segment;
         sealing->path = segment_path(log, segment->header.base_offset, ".index");
-        sealing->image = index_image(&segment->index, &header, &sealing->size);
+        sealing->image = index_image(&segment->index, &header, span_of(NULL, 0), &sealing->size);
     }
     if (!sealing || !sealing->path || !sealing->image) {
         if (sealing) {

@@ -521,6 +521,46 @@ static int64_t sim_file_size(struct io *io, int fd)
     return file ? (int64_t)file->node->size : -EBADF;
 }
 
+static void node_sync(struct sim_node *node)
+{
+    if (!node->directory) {
+        sim_node_save_all(node);
+        return;
+    }
+    sim_node_save_names(node);
+    for (size_t i = 0; i < node->now.count; i++)
+        node_sync(node->now.entries[i].node);
+}
+
+static void node_lose(struct sim_node *node)
+{
+    if (!node->directory)
+        sim_node_lose(node);
+    for (size_t i = 0; i < node->now.count; i++)
+        node_lose(node->now.entries[i].node);
+}
+
+// Counts as an operation and as one sync: a fault planned for IO_SYNC may be its.
+static int sim_sync_filesystem(struct io *io, const char *path)
+{
+    struct sim *sim = sim_of(io);
+    if (!sim->off && sim->until_off == 0)
+        cut_power(sim);
+    if (sim->off)
+        return -EIO;
+    sim->completed++;
+    if (sim->until_off != UINT64_MAX)
+        sim->until_off--;
+    if (!node_at(sim, path))
+        return -ENOENT;
+    if (fails(sim, IO_SYNC)) {
+        node_lose(sim->root);
+        return sim->faults[IO_SYNC].error;
+    }
+    node_sync(sim->root);
+    return 0;
+}
+
 static void sim_io_destroy(struct io *io)
 {
     // The io is a part of the disk, which sim_destroy frees.
@@ -535,6 +575,7 @@ static const struct io_ops sim_ops = {
     .listen = sim_listen,
     .list_directory = sim_list_directory,
     .file_size = sim_file_size,
+    .sync_filesystem = sim_sync_filesystem,
     .destroy = sim_io_destroy,
 };
 

@@ -60,12 +60,15 @@ Test(storage, a_frame_header_is_valid_in_its_place_only)
 
 Test(storage, impossible_frame_headers_are_refused_whatever_their_checksum)
 {
-    struct frame_header frames[] = {a_frame(), a_frame(), a_frame(), a_frame(), a_frame()};
+    struct frame_header frames[] = {a_frame(), a_frame(), a_frame(), a_frame(),
+                                    a_frame(), a_frame(), a_frame()};
     frames[0].stored_size = 4096; // shorter than what it holds
     frames[1].next_offset = 999;
     frames[2].base_offset = -1;
     frames[3].kind = (enum frame_kind)9;
     frames[4].kind = FRAME_LOG_START; // has eight bytes and no offsets
+    frames[5].kind = FRAME_PRODUCERS; // has no offsets
+    frames[6].batch_count = 0;        // of 5,000 bytes
     for (size_t i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
         struct frame_header read;
         uint8_t bytes[FRAME_HEADER_SIZE];
@@ -85,6 +88,7 @@ static struct segment_header a_segment(void)
         .created_ms = 1700000000000,
         .alignment = FORMAT_BLOCK,
         .first_sequence = 3,
+        .cleaned_to = (1LL << 40) + 7,
     };
 }
 
@@ -104,6 +108,7 @@ Test(storage, a_segment_header_comes_back_and_covers_its_whole_block)
     cr_assert_eq(read.created_ms, 1700000000000);
     cr_assert_eq(read.alignment, FORMAT_BLOCK);
     cr_assert_eq(read.first_sequence, 3);
+    cr_assert_eq(read.cleaned_to, (1LL << 40) + 7);
     for (int bit = 0; bit < FORMAT_BLOCK * 8; bit++) {
         block[bit / 8] = (uint8_t)(block[bit / 8] ^ 1 << bit % 8);
         cr_assert_eq(format_segment_read(block, &read, &version), -EBADMSG, "bit %d", bit);
@@ -123,6 +128,7 @@ Test(storage, an_index_header_comes_back)
         .max_timestamp = 1234,
         .log_start = 7,
         .entry_count = 2,
+        .producers_size = 31,
         .entries_checksum = 55,
     };
     struct index_header read;
@@ -138,6 +144,7 @@ Test(storage, an_index_header_comes_back)
     cr_assert_eq(read.max_timestamp, 1234);
     cr_assert_eq(read.log_start, 7);
     cr_assert_eq(read.entry_count, 2);
+    cr_assert_eq(read.producers_size, 31);
     cr_assert_eq(read.entries_checksum, 55);
     for (int bit = 0; bit < INDEX_HEADER_SIZE * 8; bit++) {
         bytes[bit / 8] = (uint8_t)(bytes[bit / 8] ^ 1 << bit % 8);

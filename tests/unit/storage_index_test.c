@@ -58,19 +58,21 @@ Test(storage, an_index_image_comes_back_unless_damaged)
     fill(&index, 1000);
     struct index_header header = {.salt = 99, .covered = 1001 * FRAME, .next_offset = 3000};
     size_t size = 0;
-    uint8_t *image = index_image(&index, &header, &size);
+    uint8_t *image = index_image(&index, &header, span_text("producers"), &size);
     cr_assert(image != NULL);
     struct index loaded = {0};
     struct index_header read;
-    cr_assert(index_load(&loaded, image, size, 99, &read));
+    struct span producers;
+    cr_assert(index_load(&loaded, image, size, 99, &read, &producers));
+    cr_assert(span_equal(producers, span_text("producers")));
     cr_assert_eq(loaded.count, index.count);
     cr_assert_eq(read.next_offset, 3000);
     check(&loaded, 1000, 64 * 1024);
-    cr_assert_not(index_load(&loaded, image, size, 98, &read), "of another segment");
-    cr_assert_not(index_load(&loaded, image, size - 1, 99, &read));
+    cr_assert_not(index_load(&loaded, image, size, 98, &read, &producers), "of another segment");
+    cr_assert_not(index_load(&loaded, image, size - 1, 99, &read, &producers));
     for (size_t byte = 0; byte < size; byte++) {
         image[byte] ^= 4;
-        cr_assert_not(index_load(&loaded, image, size, 99, &read), "byte %zu", byte);
+        cr_assert_not(index_load(&loaded, image, size, 99, &read, &producers), "byte %zu", byte);
         image[byte] ^= 4;
     }
     check(&loaded, 1000, 64 * 1024);
