@@ -207,3 +207,38 @@ struct batch_scratch {
 enum batch_error batch_builder_finish(struct batch_builder *builder, enum batch_codec codec,
                                       int level, struct batch_producer producer,
                                       struct batch_scratch *scratch, struct span *out);
+
+// ---- Taking records out of a stored batch, as compaction does ---------------------------------
+
+// Set up by the caller; `records` and `deflated` start zeroed, are grown as needed and freed by
+// batch_thinner_free.
+struct batch_thinner {
+    // Whether a record stays. Called once for each, in order, before anything is written.
+    bool (*keeps)(void *context, const struct batch_header *header, const struct record *record);
+    void *context;
+    // Until when tombstones stay that have no such date yet: then the batch's base timestamp holds
+    // it, and BATCH_DELETE_HORIZON is set. -1: none is set.
+    int64_t delete_horizon_ms;
+    struct arena *arena;             // reset by each call
+    size_t inflate_limit;            // of compressed records
+    struct batch_contexts *contexts; // may be NULL
+    struct batch_scratch records;
+    struct batch_scratch deflated;
+};
+
+void batch_thinner_free(struct batch_thinner *thinner);
+
+enum batch_thinned {
+    BATCH_UNCHANGED, // *out is the batch itself
+    BATCH_REWRITTEN, // *out has what stays: same offsets, producer, codec and timestamps
+    BATCH_EMPTIED,   // nothing stays, *out is not set
+};
+
+// Applies thinner->keeps to a batch that batch_check_stored has passed (or whose bytes are known to
+// be as they were then). BATCH_OK with *how and *out, which is valid until the next call; or an
+// error of the batch, or BATCH_NO_MEMORY.
+enum batch_error batch_thin(struct batch_thinner *thinner, struct span batch, struct span *out,
+                            enum batch_thinned *how);
+
+// The batch without its records: BATCH_HEADER_SIZE bytes that keep offsets and producer.
+void batch_write_emptied(struct span batch, uint8_t to[BATCH_HEADER_SIZE]);

@@ -17,29 +17,6 @@ enum {
     CAPACITY_FIRST = 1024,
 };
 
-// Zig-zag: small numbers of either sign have few bits.
-static inline uint64_t zigzag(int64_t value)
-{
-    return (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
-}
-
-static inline uint8_t *write_varint(uint8_t *to, int64_t value)
-{
-    uint64_t raw = zigzag(value);
-    while (raw >= 0x80) {
-        *to++ = (uint8_t)(raw | 0x80);
-        raw >>= 7;
-    }
-    *to++ = (uint8_t)raw;
-    return to;
-}
-
-static inline size_t varint_size(int64_t value)
-{
-    unsigned bits = 64 - (unsigned)__builtin_clzll(zigzag(value) | 1);
-    return (bits + 6) / 7;
-}
-
 void batch_builder_init(struct batch_builder *builder, size_t limit)
 {
     *builder = (struct batch_builder){.limit = limit < RECORDS_MAX ? limit : RECORDS_MAX};
@@ -78,18 +55,18 @@ size_t batch_record_bound(struct span key, struct span value, const struct recor
 
 static size_t bytes_size(struct span span)
 {
-    return span.data ? varint_size((int64_t)span.size) + bounded(span) : 1;
+    return span.data ? batch_varint_size((int64_t)span.size) + bounded(span) : 1;
 }
 
 // The exact size of a record without its length field.
 static size_t record_size(int64_t timestamp_delta, int32_t offset_delta,
                           const struct record *record, const struct record_header *headers)
 {
-    size_t size = 1 + varint_size(timestamp_delta) + varint_size(offset_delta) +
+    size_t size = 1 + batch_varint_size(timestamp_delta) + batch_varint_size(offset_delta) +
                   bytes_size(record->key) + bytes_size(record->value) +
-                  varint_size(record->header_count);
+                  batch_varint_size(record->header_count);
     for (int32_t i = 0; i < record->header_count; i++)
-        size += varint_size((int64_t)headers[i].key.size) + bounded(headers[i].key) +
+        size += batch_varint_size((int64_t)headers[i].key.size) + bounded(headers[i].key) +
                 bytes_size(headers[i].value);
     return size;
 }
@@ -117,7 +94,7 @@ static enum batch_error builder_reserve(struct batch_builder *builder, size_t si
 
 static uint8_t *write_bytes(uint8_t *to, struct span span)
 {
-    to = write_varint(to, span.data ? (int64_t)span.size : -1);
+    to = batch_write_varint(to, span.data ? (int64_t)span.size : -1);
     if (span.size > 0)
         memcpy(to, span.data, span.size);
     return to + span.size;
@@ -125,7 +102,7 @@ static uint8_t *write_bytes(uint8_t *to, struct span span)
 
 static uint8_t *write_headers(uint8_t *to, const struct record_header *headers, int32_t count)
 {
-    to = write_varint(to, count);
+    to = batch_write_varint(to, count);
     for (int32_t i = 0; i < count; i++) {
         to = write_bytes(to, headers[i].key.data ? headers[i].key : span_of("", 0));
         to = write_bytes(to, headers[i].value);
@@ -144,13 +121,13 @@ enum batch_error batch_builder_add(struct batch_builder *builder, int64_t timest
     int64_t timestamp_delta = (int64_t)((uint64_t)timestamp - (uint64_t)base);
     const struct record record = {.key = key, .value = value, .header_count = header_count};
     size_t size = record_size(timestamp_delta, builder->count, &record, headers);
-    enum batch_error error = builder_reserve(builder, size + varint_size((int64_t)size));
+    enum batch_error error = builder_reserve(builder, size + batch_varint_size((int64_t)size));
     if (error)
         return error;
-    uint8_t *to = write_varint(builder->data + builder->size, (int64_t)size);
+    uint8_t *to = batch_write_varint(builder->data + builder->size, (int64_t)size);
     *to++ = 0; // attributes
-    to = write_varint(to, timestamp_delta);
-    to = write_varint(to, builder->count);
+    to = batch_write_varint(to, timestamp_delta);
+    to = batch_write_varint(to, builder->count);
     to = write_bytes(to, key);
     to = write_bytes(to, value);
     to = write_headers(to, headers, header_count);

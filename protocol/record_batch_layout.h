@@ -32,3 +32,26 @@ static inline void batch_write_crc(uint8_t *batch, size_t size)
 {
     store_be32(batch + AT_CRC, crc32c(0, batch + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
 }
+
+// Zig-zag: small numbers of either sign have few bits.
+static inline uint64_t batch_zigzag(int64_t value)
+{
+    return (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
+}
+
+static inline uint8_t *batch_write_varint(uint8_t *to, int64_t value)
+{
+    uint64_t raw = batch_zigzag(value);
+    while (raw >= 0x80) {
+        *to++ = (uint8_t)(raw | 0x80);
+        raw >>= 7;
+    }
+    *to++ = (uint8_t)raw;
+    return to;
+}
+
+static inline size_t batch_varint_size(int64_t value)
+{
+    unsigned bits = 64 - (unsigned)__builtin_clzll(batch_zigzag(value) | 1);
+    return (bits + 6) / 7;
+}
