@@ -1,369 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operations of the simulated disk, their order and their faults. What the disk holds, and what
-// a crash leaves of it, is in sim_node.c.
+// Time, order and faults of the simulated machine. What operations do to the disk is in sim_disk.c.
 //
-// Invariant: an operation has its effect at the moment when it completes, as a whole; only a power
-// failure tears. All choices come from one generator, in the order of the calls.
+// 1. An operation has its effect at one moment, as a whole: when it is due, before its `done`. Only
+//    a power failure and a failing write tear. Of all ios the operations take effect in the order
+//    in which they are due, so a late one is overtaken by any number of others.
+// 2. All choices come from one generator, in the order of the calls.
+// 3. Memory that is being written must not change until that is done: the device may take it at
+//    any moment (O_DIRECT). A change is found and ends the program.
 #include "tests/sim/sim_io.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/check.h"
-#include "tests/sim/sim_node.h"
+#include "tests/sim/sim_internal.h"
 
-enum {
-    FIRST_FD = 1 << 20, // beyond any real one, so that mixing them up is an error
-    BLOCK = 4096,
-    STEP_NS = 100000, // at most, per io_run
-    KIND_COUNT = IO_SHUTDOWN + 1,
-};
-
-struct sim_file {
-    struct sim_node *node; // NULL = closed
-    int flags;
-};
-
-struct fault {
-    uint64_t nth; // 0 = none
-    int error;
-    bool for_ever;
-};
-
-struct sim {
-    struct io io;
-    struct random random;
-    struct sim_node *root;
-    struct sim_file *files;
-    size_t file_count;
-    struct io_op **pending; // in no order
-    size_t pending_count;
-    size_t pending_room;
-    struct fault faults[KIND_COUNT];
-    uint64_t capacity;
-    uint64_t completed;
-    uint64_t until_off; // operations; UINT64_MAX = never
-    bool off;
-    bool woken;
-    bool running;
-};
-
-static struct sim *sim_of(struct io *io)
+static struct sim_port *port_of(struct io *io)
 {
-    return (struct sim *)(void *)((char *)io - offsetof(struct sim, io));
-}
-
-static struct sim_file *file_of(const struct sim *sim, int fd)
-{
-    size_t index = (size_t)fd - FIRST_FD;
-    if (fd < FIRST_FD || index >= sim->file_count || !sim->files[index].node)
-        return NULL;
-    return &sim->files[index];
-}
-
-// The directory that holds the last part of `path`, and that part. NULL when there is none.
-static struct sim_node *parent_of(const struct sim *sim, const char *path, const char **name)
-{
-    struct sim_node *at = sim->root;
-    while (at && at->directory) {
-        path += strspn(path, "/");
-        size_t size = strcspn(path, "/");
-        const char *rest = path + size + strspn(path + size, "/");
-        if (*rest == '\0') {
-            *name = path;
-            return at;
-        }
-        if (!(size == 1 && path[0] == '.'))
-            at = sim_node_find(at, path, size);
-        path = rest;
-    }
-    return NULL;
-}
-
-static struct sim_node *node_at(const struct sim *sim, const char *path)
-{
-    const char *name;
-    struct sim_node *parent = parent_of(sim, path, &name);
-    if (!parent)
-        return NULL;
-    size_t size = strcspn(name, "/");
-    if (size == 0 || (size == 1 && name[0] == '.'))
-        return parent;
-    return sim_node_find(parent, name, size);
-}
-
-static uint64_t sectors_below(const struct sim_node *node)
-{
-    if (!node->directory)
-        return node->allocated;
-    uint64_t sum = 0;
-    for (size_t i = 0; i < node->now.count; i++)
-        sum += sectors_below(node->now.entries[i].node);
-    return sum;
-}
-
-uint64_t sim_used_bytes(const struct sim *sim)
-{
-    return sectors_below(sim->root) * SIM_SECTOR;
-}
-
-static bool fits(const struct sim *sim, const struct sim_node *node, uint64_t offset, uint64_t size)
-{
-    if (sim->capacity == 0)
-        return true;
-    uint64_t more = sim_node_missing(node, offset, size) * SIM_SECTOR;
-    return more == 0 || sim_used_bytes(sim) + more <= sim->capacity;
-}
-
-static int new_fd(struct sim *sim, struct sim_node *node, int flags)
-{
-    size_t i = 0;
-    while (i < sim->file_count && sim->files[i].node)
-        i++;
-    if (i == sim->file_count) {
-        sim->files = realloc(sim->files, ++sim->file_count * sizeof(sim->files[0]));
-        CHECK(sim->files);
-    }
-    sim->files[i] = (struct sim_file){sim_node_ref(node), flags};
-    return (int)i + FIRST_FD;
-}
-
-static int64_t do_create(struct sim *sim, const char *path, int flags)
-{
-    const char *name;
-    struct sim_node *parent = parent_of(sim, path, &name);
-    if (!parent)
-        return -ENOENT;
-    struct sim_node *node = sim_node_create(false);
-    sim_node_name(parent, name, node);
-    int fd = new_fd(sim, node, flags);
-    sim_node_unref(node);
-    return fd;
-}
-
-static int64_t do_open(struct sim *sim, const struct io_op *op)
-{
-    int flags = (int)op->flags;
-    bool writes = (flags & O_ACCMODE) != O_RDONLY;
-    struct sim_node *node = node_at(sim, op->path);
-    if (!node)
-        return flags & O_CREAT ? do_create(sim, op->path, flags) : -ENOENT;
-    if ((flags & O_CREAT) && (flags & O_EXCL))
-        return -EEXIST;
-    if (node->directory && (writes || (flags & O_CREAT)))
-        return -EISDIR;
-    if (!node->directory && (flags & O_DIRECTORY))
-        return -ENOTDIR;
-    if (writes && (flags & O_TRUNC))
-        sim_node_truncate(node, 0);
-    return new_fd(sim, node, flags);
-}
-
-static int64_t do_close(struct sim *sim, const struct io_op *op)
-{
-    struct sim_file *file = file_of(sim, op->fd);
-    if (!file)
-        return -EBADF;
-    sim_node_unref(file->node);
-    file->node = NULL;
-    return 0;
-}
-
-static bool misaligned(const struct sim_file *file, const struct io_op *op)
-{
-    uint64_t bits = op->offset;
-    for (uint32_t i = 0; i < op->vector_count; i++)
-        bits |= (uintptr_t)op->vectors[i].iov_base | op->vectors[i].iov_len;
-    return (file->flags & O_DIRECT) && bits % BLOCK != 0;
-}
-
-static int64_t do_read(struct sim *sim, const struct io_op *op)
-{
-    const struct sim_file *file = file_of(sim, op->fd);
-    if (!file || (file->flags & O_ACCMODE) == O_WRONLY)
-        return -EBADF;
-    if (file->node->directory)
-        return -EISDIR;
-    if (misaligned(file, op))
-        return -EINVAL;
-    if (op->offset >= file->node->size)
-        return 0;
-    uint64_t left = file->node->size - op->offset;
-    size_t size = op->length < left ? op->length : left;
-    sim_node_read(file->node, op->one.iov_base, size, op->offset);
-    return (int64_t)size;
-}
-
-// The bytes reach the cache; with `torn`, each sector of them or not.
-static void write_vectors(struct sim *sim, struct sim_node *node, const struct io_op *op, bool torn)
-{
-    uint64_t offset = op->offset;
-    for (uint32_t i = 0; i < op->vector_count; i++) {
-        const uint8_t *from = op->vectors[i].iov_base;
-        size_t left = op->vectors[i].iov_len;
-        while (left > 0) {
-            size_t room = SIM_SECTOR - offset % SIM_SECTOR;
-            size_t piece = left < room ? left : room;
-            if (!torn || random_below(&sim->random, 2))
-                sim_node_write(node, from, piece, offset);
-            from += piece;
-            offset += piece;
-            left -= piece;
-        }
-    }
-}
-
-static struct sim_file *writable(const struct sim *sim, int fd)
-{
-    struct sim_file *file = file_of(sim, fd);
-    return file && (file->flags & O_ACCMODE) != O_RDONLY ? file : NULL;
-}
-
-static int64_t do_write(struct sim *sim, const struct io_op *op)
-{
-    const struct sim_file *file = writable(sim, op->fd);
-    if (!file)
-        return -EBADF;
-    if (misaligned(file, op))
-        return -EINVAL;
-    if (!fits(sim, file->node, op->offset, op->length))
-        return -ENOSPC;
-    write_vectors(sim, file->node, op, false);
-    if (op->flags)
-        sim_node_save(file->node, op->offset, op->length);
-    return (int64_t)op->length;
-}
-
-static void tear_write(struct sim *sim, const struct io_op *op)
-{
-    const struct sim_file *file = writable(sim, op->fd);
-    if (file && !misaligned(file, op) && fits(sim, file->node, op->offset, op->length))
-        write_vectors(sim, file->node, op, true);
-}
-
-static int64_t do_sync(struct sim *sim, const struct io_op *op)
-{
-    const struct sim_file *file = file_of(sim, op->fd);
-    if (!file)
-        return -EBADF;
-    if (file->node->directory)
-        sim_node_save_names(file->node);
-    else
-        sim_node_save_all(file->node);
-    return 0;
-}
-
-static int64_t do_allocate(struct sim *sim, const struct io_op *op)
-{
-    const struct sim_file *file = writable(sim, op->fd);
-    if (!file)
-        return -EBADF;
-    if (op->length == 0)
-        return -EINVAL;
-    if (!fits(sim, file->node, op->offset, op->length))
-        return -ENOSPC;
-    sim_node_allocate(file->node, op->offset, op->length);
-    return 0;
-}
-
-static int64_t do_truncate(struct sim *sim, const struct io_op *op)
-{
-    const struct sim_file *file = writable(sim, op->fd);
-    if (!file)
-        return file_of(sim, op->fd) ? -EINVAL : -EBADF;
-    sim_node_truncate(file->node, op->length);
-    return 0;
-}
-
-static int64_t do_rename(struct sim *sim, const struct io_op *op)
-{
-    const char *from;
-    const char *to;
-    struct sim_node *parent = parent_of(sim, op->path, &from);
-    struct sim_node *target_parent = parent_of(sim, op->path2, &to);
-    struct sim_node *node = node_at(sim, op->path);
-    struct sim_node *target = node_at(sim, op->path2);
-    if (!node || !target_parent)
-        return -ENOENT;
-    if (parent != target_parent)
-        return -EXDEV;
-    if (node == target)
-        return 0;
-    if (target && target->directory != node->directory)
-        return target->directory ? -EISDIR : -ENOTDIR;
-    if (target && target->now.count > 0)
-        return -ENOTEMPTY;
-    sim_node_rename(parent, from, to);
-    return 0;
-}
-
-static int64_t do_unlink(struct sim *sim, const struct io_op *op)
-{
-    const char *name;
-    struct sim_node *parent = parent_of(sim, op->path, &name);
-    struct sim_node *node = node_at(sim, op->path);
-    if (!node)
-        return -ENOENT;
-    if (node->directory != (op->flags != 0))
-        return node->directory ? -EISDIR : -ENOTDIR;
-    if (node->now.count > 0)
-        return -ENOTEMPTY;
-    sim_node_name(parent, name, NULL);
-    return 0;
-}
-
-static int64_t do_mkdir(struct sim *sim, const struct io_op *op)
-{
-    const char *name;
-    struct sim_node *parent = parent_of(sim, op->path, &name);
-    if (!parent)
-        return -ENOENT;
-    if (node_at(sim, op->path))
-        return -EEXIST;
-    struct sim_node *node = sim_node_create(true);
-    sim_node_name(parent, name, node);
-    sim_node_unref(node);
-    return 0;
-}
-
-static int64_t perform(struct sim *sim, const struct io_op *op)
-{
-    switch (op->kind) {
-    case IO_NOP:
-        return 0;
-    case IO_OPEN:
-        return do_open(sim, op);
-    case IO_CLOSE:
-        return do_close(sim, op);
-    case IO_READ:
-        return do_read(sim, op);
-    case IO_WRITE:
-        return do_write(sim, op);
-    case IO_SYNC:
-        return do_sync(sim, op);
-    case IO_ALLOCATE:
-        return do_allocate(sim, op);
-    case IO_TRUNCATE:
-        return do_truncate(sim, op);
-    case IO_RENAME:
-        return do_rename(sim, op);
-    case IO_UNLINK:
-        return do_unlink(sim, op);
-    case IO_MKDIR:
-        return do_mkdir(sim, op);
-    case IO_ACCEPT:
-    case IO_RECEIVE:
-    case IO_SEND:
-    case IO_SHUTDOWN:
-        break;
-    }
-    return -ENOTSUP;
+    return (struct sim_port *)(void *)((char *)io - offsetof(struct sim_port, io));
 }
 
 static bool fails(struct sim *sim, enum io_kind kind)
 {
-    struct fault *fault = &sim->faults[kind];
+    struct sim_fault *fault = &sim->faults[kind];
     if (fault->nth == 0 || --fault->nth > 0)
         return false;
     fault->nth = fault->for_ever;
@@ -374,13 +35,13 @@ static bool fails(struct sim *sim, enum io_kind kind)
 static int64_t fail(struct sim *sim, const struct io_op *op)
 {
     int error = sim->faults[op->kind].error;
-    const struct sim_file *file = file_of(sim, op->fd);
+    const struct sim_file *file = sim_file_of(sim, op->fd);
     if (op->kind == IO_WRITE && error == -EIO)
-        tear_write(sim, op);
+        sim_tear_write(sim, op);
     else if (op->kind == IO_SYNC && file && !file->node->directory)
         sim_node_lose(file->node);
     else if (op->kind == IO_CLOSE)
-        do_close(sim, op); // the descriptor is gone all the same
+        sim_do_close(sim, op); // the descriptor is gone all the same
     return error;
 }
 
@@ -390,14 +51,15 @@ static void cut_power(struct sim *sim)
     sim->off = true;
     for (size_t i = 0; i < sim->pending_count; i++) {
         size_t other = i + random_below(&sim->random, sim->pending_count - i);
-        struct io_op *op = sim->pending[other];
+        struct sim_pending chosen = sim->pending[other];
         sim->pending[other] = sim->pending[i];
-        sim->pending[i] = op;
+        sim->pending[i] = chosen;
+        struct io_op *op = chosen.op;
         bool happens = random_below(&sim->random, 2);
         if (happens && op->kind != IO_READ && op->kind != IO_CLOSE)
-            perform(sim, op);
+            sim_perform(sim, op);
         else if (op->kind == IO_WRITE)
-            tear_write(sim, op);
+            sim_tear_write(sim, op);
     }
 }
 
@@ -409,18 +71,52 @@ static int64_t outcome(struct sim *sim, const struct io_op *op)
         return -ECANCELED;
     if (fails(sim, op->kind))
         return fail(sim, op);
-    return perform(sim, op);
+    return sim_perform(sim, op);
+}
+
+// --- time and order
+
+// Mostly what the device usually takes; sometimes much longer, so that everything else overtakes.
+static uint64_t latency(struct sim *sim, enum io_kind kind)
+{
+    if (kind == IO_NOP)
+        return 0;
+    if (sim->off)
+        return 1;
+    uint64_t most = sim->usual_ns;
+    uint64_t dice = random_below(&sim->random, 256);
+    if (dice < 8)
+        most *= 10;
+    if (dice == 0)
+        most *= 20;
+    return 1 + random_below(&sim->random, most);
+}
+
+static uint64_t write_digest(const struct io_op *op)
+{
+    uint64_t digest = 0;
+    if (op->kind != IO_WRITE)
+        return digest;
+    for (uint32_t i = 0; i < op->vector_count; i++)
+        digest = XXH3_64bits_withSeed(op->vectors[i].iov_base, op->vectors[i].iov_len, digest);
+    return digest;
 }
 
 static void sim_start(struct io *io, struct io_op *op)
 {
-    struct sim *sim = sim_of(io);
+    struct sim_port *port = port_of(io);
+    struct sim *sim = port->sim;
     if (sim->pending_count == sim->pending_room) {
         sim->pending_room = sim->pending_room ? sim->pending_room * 2 : 64;
-        sim->pending = realloc(sim->pending, sim->pending_room * sizeof(struct io_op *));
+        sim->pending = realloc(sim->pending, sim->pending_room * sizeof(sim->pending[0]));
         CHECK(sim->pending);
     }
-    sim->pending[sim->pending_count++] = op;
+    sim->pending[sim->pending_count++] = (struct sim_pending){
+        .op = op,
+        .port = port,
+        .due_ns = sim->now_ns + latency(sim, op->kind),
+        .digest = write_digest(op),
+    };
 }
 
 static void sim_cancel(struct io *io, struct io_op *op)
@@ -429,60 +125,98 @@ static void sim_cancel(struct io *io, struct io_op *op)
     op->cancelled = true;
 }
 
-static void complete_one(struct sim *sim, struct list *batch)
+static void complete(struct sim *sim, size_t at)
 {
     if (!sim->off && sim->until_off == 0)
-        cut_power(sim);
-    size_t at = random_below(&sim->random, sim->pending_count);
-    struct io_op *op = sim->pending[at];
+        cut_power(sim); // may change the order, not the count
+    struct sim_pending *pending = &sim->pending[at];
+    struct io_op *op = pending->op;
+    CHECK(write_digest(op) == pending->digest); // written memory was changed in flight
     op->result = outcome(sim, op);
-    sim->pending[at] = sim->pending[--sim->pending_count];
     sim->completed++;
+    if (sim->trace)
+        sim->trace(sim->trace_context, op);
     if (sim->until_off != UINT64_MAX && sim->until_off > 0)
         sim->until_off--;
-    list_append(batch, &op->node);
+    list_append(&pending->port->completed, &op->node);
+    sim->pending[at] = sim->pending[--sim->pending_count];
 }
 
-static size_t choose_count(struct sim *sim, uint64_t deadline_ns)
+// The pending operation that is due first, of one io or of all (NULL); pending_count if there is
+// none.
+static size_t first_due(const struct sim *sim, const struct sim_port *port)
 {
-    if (sim->pending_count == 0)
-        return 0;
-    // Without waiting it may be that nothing is there yet.
-    if (deadline_ns == 0 || sim->woken)
-        return random_below(&sim->random, sim->pending_count + 1);
-    return 1 + random_below(&sim->random, sim->pending_count);
+    size_t first = sim->pending_count;
+    for (size_t i = 0; i < sim->pending_count; i++) {
+        if (port && sim->pending[i].port != port)
+            continue;
+        if (first == sim->pending_count || sim->pending[i].due_ns < sim->pending[first].due_ns)
+            first = i;
+    }
+    return first;
+}
+
+static void set_time(struct sim *sim, uint64_t now_ns)
+{
+    if (now_ns <= sim->now_ns)
+        return;
+    sim->wall_ms += (int64_t)(now_ns / 1000000 - sim->now_ns / 1000000);
+    sim->now_ns = now_ns;
+}
+
+static void show_time(struct sim_port *port)
+{
+    port->io.now_ns = port->sim->now_ns;
+    port->io.wall_ms = port->sim->wall_ms;
+}
+
+// Time passes; what becomes due meanwhile takes effect, in order.
+static void pass_to(struct sim *sim, uint64_t to_ns)
+{
+    for (;;) {
+        size_t at = first_due(sim, NULL);
+        if (at == sim->pending_count || sim->pending[at].due_ns > to_ns)
+            break;
+        set_time(sim, sim->pending[at].due_ns);
+        complete(sim, at);
+    }
+    set_time(sim, to_ns);
 }
 
 static void sim_run(struct io *io, uint64_t deadline_ns)
 {
-    struct sim *sim = sim_of(io);
-    CHECK(!sim->running);
-    sim->running = true;
+    enum { STEP_NS = 20000 };
+    struct sim_port *port = port_of(io);
+    struct sim *sim = port->sim;
+    CHECK(!port->running);
+    port->running = true;
+    size_t at = first_due(sim, port);
+    uint64_t to_ns = sim->now_ns + 1 + random_below(&sim->random, STEP_NS);
+    if (list_empty(&port->completed) && !port->woken && deadline_ns > 0) {
+        CHECK(at < sim->pending_count || deadline_ns != UINT64_MAX); // would wait for ever
+        to_ns = deadline_ns;
+        if (at < sim->pending_count && sim->pending[at].due_ns < to_ns)
+            to_ns = sim->pending[at].due_ns;
+    }
+    pass_to(sim, to_ns);
+    show_time(port);
+    port->woken = false;
     struct list batch;
     list_init(&batch);
-    if (sim->pending_count > 0 || sim->woken || deadline_ns == 0) {
-        sim_advance(sim, 1 + random_below(&sim->random, STEP_NS));
-        for (size_t count = choose_count(sim, deadline_ns); count > 0; count--)
-            complete_one(sim, &batch);
-    } else {
-        CHECK(deadline_ns != UINT64_MAX); // would wait for ever
-        if (deadline_ns > io->now_ns)
-            sim_advance(sim, deadline_ns - io->now_ns);
-    }
-    sim->woken = false;
-    for (struct list *node = list_pop(&batch); node; node = list_pop(&batch)) {
+    list_splice(&batch, &port->completed);
+    for (struct list *node; (node = list_pop(&batch));) {
         struct io_op *op = list_entry(node, struct io_op, node);
         op->pending = false;
         if (op->done)
             op->done(op);
     }
-    sim->running = false;
+    port->running = false;
 }
 
 static void sim_wake(struct io *from, struct io *to)
 {
     (void)from;
-    sim_of(to)->woken = true;
+    port_of(to)->woken = true;
 }
 
 static int sim_listen(struct io *io, const char *host, uint16_t port, uint16_t *bound_port)
@@ -497,8 +231,8 @@ static int sim_listen(struct io *io, const char *host, uint16_t port, uint16_t *
 static int sim_list_directory(struct io *io, const char *path,
                               int (*each)(void *context, const char *name), void *context)
 {
-    struct sim *sim = sim_of(io);
-    const struct sim_node *node = node_at(sim, path);
+    struct sim *sim = port_of(io)->sim;
+    const struct sim_node *node = sim_node_at(sim, path);
     if (sim->off)
         return -EIO;
     if (!node || !node->directory)
@@ -514,10 +248,10 @@ static int sim_list_directory(struct io *io, const char *path,
 
 static int64_t sim_file_size(struct io *io, int fd)
 {
-    struct sim *sim = sim_of(io);
+    struct sim *sim = port_of(io)->sim;
     if (sim->off)
         return -EIO;
-    const struct sim_file *file = file_of(sim, fd);
+    const struct sim_file *file = sim_file_of(sim, fd);
     return file ? (int64_t)file->node->size : -EBADF;
 }
 
@@ -563,8 +297,9 @@ static int sim_sync_filesystem(struct io *io, const char *path)
 
 static void sim_io_destroy(struct io *io)
 {
-    // The io is a part of the disk, which sim_destroy frees.
-    CHECK(sim_of(io)->pending_count == 0);
+    // The io is a part of the machine, which sim_destroy frees.
+    struct sim_port *port = port_of(io);
+    CHECK(first_due(port->sim, port) == port->sim->pending_count && list_empty(&port->completed));
 }
 
 static const struct io_ops sim_ops = {
@@ -579,16 +314,23 @@ static const struct io_ops sim_ops = {
     .destroy = sim_io_destroy,
 };
 
+// The usual time of an operation differs from device to device, and so from seed to seed.
+static void choose_device(struct sim *sim)
+{
+    enum { FASTEST_NS = 10000, STEPS = 8 };
+    sim->usual_ns = (uint64_t)FASTEST_NS << random_below(&sim->random, STEPS);
+}
+
 struct sim *sim_create(uint64_t seed)
 {
     struct sim *sim = calloc(1, sizeof(*sim));
     CHECK(sim);
-    sim->io.ops = &sim_ops;
-    sim->io.now_ns = 1000000000;
-    sim->io.wall_ms = 1700000000000;
+    sim->now_ns = 1000000000;
+    sim->wall_ms = 1700000000000;
     sim->random.state = seed;
-    sim->root = sim_node_create(true);
+    sim->root = sim_node_create(&sim->pool, true);
     sim->until_off = UINT64_MAX;
+    choose_device(sim);
     return sim;
 }
 
@@ -605,20 +347,52 @@ void sim_destroy(struct sim *sim)
 {
     close_all(sim);
     sim_node_unref(sim->root);
+    sim_pool_free(&sim->pool);
+    for (size_t i = 0; i < SIM_PORTS; i++)
+        free(sim->ports[i]);
     free(sim->pending);
     free(sim);
 }
 
 struct io *sim_io(struct sim *sim)
 {
-    return &sim->io;
+    return sim_io_at(sim, 0);
+}
+
+struct io *sim_io_at(struct sim *sim, size_t index)
+{
+    CHECK(index < SIM_PORTS);
+    struct sim_port *port = sim->ports[index];
+    if (port)
+        return &port->io;
+    port = calloc(1, sizeof(*port));
+    CHECK(port);
+    port->io.ops = &sim_ops;
+    port->sim = sim;
+    list_init(&port->completed);
+    show_time(port);
+    sim->ports[index] = port;
+    return &port->io;
+}
+
+static void show_time_to_all(struct sim *sim)
+{
+    for (size_t i = 0; i < SIM_PORTS; i++) {
+        if (sim->ports[i])
+            show_time(sim->ports[i]);
+    }
 }
 
 void sim_advance(struct sim *sim, uint64_t ns)
 {
-    uint64_t before_ms = sim->io.now_ns / 1000000;
-    sim->io.now_ns += ns;
-    sim->io.wall_ms += (int64_t)(sim->io.now_ns / 1000000 - before_ms);
+    set_time(sim, sim->now_ns + ns);
+    show_time_to_all(sim);
+}
+
+void sim_jump(struct sim *sim, int64_t ms)
+{
+    sim->wall_ms += ms;
+    show_time_to_all(sim);
 }
 
 void sim_set_capacity(struct sim *sim, uint64_t bytes)
@@ -628,12 +402,12 @@ void sim_set_capacity(struct sim *sim, uint64_t bytes)
 
 void sim_fail(struct sim *sim, enum io_kind kind, uint64_t nth, int error, bool for_ever)
 {
-    sim->faults[kind] = (struct fault){nth, error, for_ever};
+    sim->faults[kind] = (struct sim_fault){nth, error, for_ever};
 }
 
 int sim_flip(struct sim *sim, const char *path, uint64_t bit)
 {
-    struct sim_node *node = node_at(sim, path);
+    struct sim_node *node = sim_node_at(sim, path);
     if (!node || node->directory)
         return -ENOENT;
     if (bit / 8 >= node->size)
@@ -654,22 +428,39 @@ bool sim_power_is_off(const struct sim *sim)
     return sim->off;
 }
 
+void sim_trace(struct sim *sim, void (*trace)(void *context, const struct io_op *op), void *context)
+{
+    sim->trace = trace;
+    sim->trace_context = context;
+}
+
 uint64_t sim_completed(const struct sim *sim)
 {
     return sim->completed;
 }
 
+static void port_forget(struct sim_port *port)
+{
+    if (!port)
+        return;
+    CHECK(!port->running);
+    for (struct list *node; (node = list_pop(&port->completed));)
+        list_entry(node, struct io_op, node)->pending = false;
+    port->woken = false;
+}
+
 void sim_restart(struct sim *sim)
 {
-    CHECK(!sim->running);
     if (!sim->off)
         cut_power(sim);
     for (size_t i = 0; i < sim->pending_count; i++)
-        sim->pending[i]->pending = false;
+        sim->pending[i].op->pending = false;
     sim->pending_count = 0;
+    for (size_t i = 0; i < SIM_PORTS; i++)
+        port_forget(sim->ports[i]);
     close_all(sim);
     sim_node_crash(sim->root, &sim->random);
     sim->off = false;
     sim->until_off = UINT64_MAX;
-    sim->woken = false;
+    choose_device(sim);
 }

@@ -12,9 +12,11 @@
 //    not survive is gone.
 // After a sync that failed, what it should have saved is still read, and no later sync saves it.
 //
-// Operations that are pending together complete in any order, some of them in each io_run. The
-// clock is simulated: io_run moves it by some microseconds, or to its deadline when nothing is
-// pending.
+// Each operation takes its time, so those that are pending together complete in any order. The
+// clock is simulated: io_run moves it to where the next operation completes, or to its deadline.
+// Memory that is being written is watched: changing it before that is done is an error.
+//
+// Several ios may share the machine: disk, clock and fate.
 //
 // O_DIRECT requires offset, size and memory to be multiples of 4096. Not supported: sockets
 // (-ENOTSUP), "..", renaming to another directory (-EXDEV). The space of a removed file counts as
@@ -35,8 +37,15 @@ void sim_destroy(struct sim *sim);
 // The way to the disk. The same pointer for as long as the disk lives.
 struct io *sim_io(struct sim *sim);
 
+// Further ones; 0 is the same as sim_io.
+enum { SIM_PORTS = 4 };
+struct io *sim_io_at(struct sim *sim, size_t index);
+
 // Moves both clocks.
 void sim_advance(struct sim *sim, uint64_t ns);
+
+// Sets the wall clock forward or back.
+void sim_jump(struct sim *sim, int64_t ms);
 
 // Bytes that files may take, in whole sectors; 0 = without limit (the default).
 void sim_set_capacity(struct sim *sim, uint64_t bytes);
@@ -59,6 +68,10 @@ bool sim_power_is_off(const struct sim *sim);
 // How many operations have completed since sim_create. A run without power_off tells how many
 // points there are at which to try it.
 uint64_t sim_completed(const struct sim *sim);
+
+// Calls `trace` with every operation that has just taken effect.
+void sim_trace(struct sim *sim, void (*trace)(void *context, const struct io_op *op),
+               void *context);
 
 // The machine starts again on what survived (the power fails now, if it has not before). Pending
 // operations are forgotten: their `done` is never called, and their memory may go after this call,

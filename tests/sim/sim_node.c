@@ -3,6 +3,8 @@
 // one of them, for each sector by itself: writes may be lost, torn, and reordered among sectors.
 // Every access goes through the newest version, as through a page cache.
 //
+// Blocks of sectors come from a pool of the disk's own: there are very many, and they come and go.
+//
 // A directory has the names that would survive and the steps that lead from them to the names of
 // now. A crash leaves any number of first steps, for each directory by itself.
 #include "tests/sim/sim_node.h"
@@ -23,9 +25,58 @@ static char *copy_text(const char *text)
     return must(strdup(text));
 }
 
-struct sim_node *sim_node_create(bool directory)
+enum { SLAB_BLOCKS = 256 };
+
+struct sim_block {
+    struct sim_block *next;
+    uint8_t rest[sizeof(struct sim_version) - sizeof(struct sim_block *)];
+};
+
+struct sim_slab {
+    struct sim_slab *next;
+    struct sim_block blocks[SLAB_BLOCKS];
+};
+
+// Large enough for a version, and so for a stable sector.
+static void *block_get(struct sim_pool *pool)
+{
+    if (!pool->free) {
+        struct sim_slab *slab = must(malloc(sizeof(*slab)));
+        slab->next = pool->slabs;
+        pool->slabs = slab;
+        for (size_t i = 0; i < SLAB_BLOCKS; i++) {
+            slab->blocks[i].next = pool->free;
+            pool->free = &slab->blocks[i];
+        }
+    }
+    struct sim_block *block = pool->free;
+    pool->free = block->next;
+    return block;
+}
+
+static void block_put(struct sim_pool *pool, void *memory)
+{
+    struct sim_block *block = memory;
+    if (!block)
+        return;
+    block->next = pool->free;
+    pool->free = block;
+}
+
+void sim_pool_free(struct sim_pool *pool)
+{
+    while (pool->slabs) {
+        struct sim_slab *next = pool->slabs->next;
+        free(pool->slabs);
+        pool->slabs = next;
+    }
+    pool->free = NULL;
+}
+
+struct sim_node *sim_node_create(struct sim_pool *pool, bool directory)
 {
     struct sim_node *node = must(calloc(1, sizeof(*node)));
+    node->pool = pool;
     node->directory = directory;
     node->refs = 1;
     return node;
@@ -85,11 +136,12 @@ static void step_free(struct sim_step *step)
     sim_node_unref(step->to_node);
 }
 
-static void versions_free(struct sim_sector *sector)
+static void versions_free(struct sim_node *node, struct sim_sector *sector)
 {
+    node->unsaved -= sector->newest != NULL;
     while (sector->newest) {
         struct sim_version *older = sector->newest->older;
-        free(sector->newest);
+        block_put(node->pool, sector->newest);
         sector->newest = older;
     }
 }
@@ -99,8 +151,8 @@ void sim_node_unref(struct sim_node *node)
     if (!node || --node->refs > 0)
         return;
     for (size_t i = 0; i < node->sector_count; i++) {
-        versions_free(&node->sectors[i]);
-        free(node->sectors[i].stable);
+        versions_free(node, &node->sectors[i]);
+        block_put(node->pool, node->sectors[i].stable);
     }
     free(node->sectors);
     for (size_t i = 0; i < node->step_count; i++)
@@ -129,7 +181,11 @@ static void grow(struct sim_node *node, uint64_t end)
     size_t count = sectors_for(end);
     if (count <= node->sector_count)
         return;
-    node->sectors = must(realloc(node->sectors, count * sizeof(node->sectors[0])));
+    if (count > node->sector_room) {
+        node->sector_room = count > node->sector_room * 2 ? count : node->sector_room * 2;
+        size_t bytes = node->sector_room * sizeof(node->sectors[0]);
+        node->sectors = must(realloc(node->sectors, bytes));
+    }
     memset(node->sectors + node->sector_count, 0,
            (count - node->sector_count) * sizeof(node->sectors[0]));
     node->sector_count = count;
@@ -163,10 +219,11 @@ static void mark_allocated(struct sim_node *node, struct sim_sector *sector)
     sector->allocated = true;
 }
 
-static struct sim_version *new_version(struct sim_sector *sector)
+static struct sim_version *new_version(struct sim_node *node, struct sim_sector *sector)
 {
-    struct sim_version *version = must(malloc(sizeof(*version)));
+    struct sim_version *version = block_get(node->pool);
     memcpy(version->data, content(sector), SIM_SECTOR);
+    node->unsaved += sector->newest == NULL;
     version->lost = false;
     version->older = sector->newest;
     sector->newest = version;
@@ -180,7 +237,7 @@ void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64
     while (size > 0) {
         size_t piece = piece_at(offset, size);
         struct sim_sector *sector = &node->sectors[offset / SIM_SECTOR];
-        memcpy(new_version(sector)->data + offset % SIM_SECTOR, at, piece);
+        memcpy(new_version(node, sector)->data + offset % SIM_SECTOR, at, piece);
         mark_allocated(node, sector);
         at += piece;
         offset += piece;
@@ -214,7 +271,7 @@ void sim_node_truncate(struct sim_node *node, uint64_t size)
         struct sim_sector *sector = &node->sectors[i];
         size_t keep = i == size / SIM_SECTOR ? size % SIM_SECTOR : 0;
         if (sector->newest || sector->stable)
-            memset(new_version(sector)->data + keep, 0, SIM_SECTOR - keep);
+            memset(new_version(node, sector)->data + keep, 0, SIM_SECTOR - keep);
         if (keep == 0 && sector->allocated) {
             sector->allocated = false;
             node->allocated--;
@@ -229,37 +286,65 @@ static bool all_zero(const uint8_t *data)
     return data[0] == 0 && memcmp(data, data + 1, SIM_SECTOR - 1) == 0;
 }
 
-static void set_stable(struct sim_sector *sector, const uint8_t *data)
+static void set_stable(struct sim_node *node, struct sim_sector *sector, const uint8_t *data)
 {
     if (all_zero(data)) {
-        free(sector->stable);
+        block_put(node->pool, sector->stable);
         sector->stable = NULL;
         return;
     }
     if (!sector->stable)
-        sector->stable = must(malloc(SIM_SECTOR));
+        sector->stable = block_get(node->pool);
     memcpy(sector->stable, data, SIM_SECTOR);
 }
 
 // The newest version that can be saved becomes stable, and everything older is gone. Lost versions
 // on top of it stay what is read.
-static void save_sector(struct sim_sector *sector)
+static void save_sector(struct sim_node *node, struct sim_sector *sector)
 {
+    if (!sector->newest)
+        return;
     struct sim_version **at = &sector->newest;
     while (*at && (*at)->lost)
         at = &(*at)->older;
-    if (!*at)
+    struct sim_version *version = *at;
+    if (!version)
         return;
-    set_stable(sector, (*at)->data);
-    struct sim_sector rest = {.newest = *at};
+    set_stable(node, sector, version->data);
     *at = NULL;
-    versions_free(&rest);
+    node->unsaved -= sector->newest == NULL;
+    while (version) {
+        struct sim_version *older = version->older;
+        block_put(node->pool, version);
+        version = older;
+    }
+}
+
+// A write whose bytes survive: most of them meet no older version.
+void sim_node_write_durable(struct sim_node *node, const void *from, size_t size, uint64_t offset)
+{
+    const uint8_t *at = from;
+    grow(node, offset + size);
+    for (uint64_t to = offset, end = offset + size; to < end;) {
+        size_t piece = piece_at(to, end - to);
+        struct sim_sector *sector = &node->sectors[to / SIM_SECTOR];
+        if (sector->newest || piece < SIM_SECTOR)
+            sim_node_write(node, at, piece, to);
+        else
+            set_stable(node, sector, at);
+        mark_allocated(node, sector);
+        at += piece;
+        to += piece;
+    }
+    if (offset + size > node->size)
+        node->size = offset + size;
+    sim_node_save(node, offset, size);
 }
 
 void sim_node_save(struct sim_node *node, uint64_t offset, uint64_t size)
 {
     for (uint64_t i = offset / SIM_SECTOR; i < sectors_for(offset + size); i++)
-        save_sector(&node->sectors[i]);
+        save_sector(node, &node->sectors[i]);
     // Of the size only what is needed to find the bytes again is saved; but metadata is saved in
     // order, so an earlier cut is, too.
     if (node->size < node->stable_size)
@@ -270,8 +355,8 @@ void sim_node_save(struct sim_node *node, uint64_t offset, uint64_t size)
 
 void sim_node_save_all(struct sim_node *node)
 {
-    for (size_t i = 0; i < node->sector_count; i++)
-        save_sector(&node->sectors[i]);
+    for (size_t i = 0; i < node->sector_count && node->unsaved > 0; i++)
+        save_sector(node, &node->sectors[i]);
     node->stable_size = node->size;
 }
 
@@ -290,7 +375,7 @@ void sim_node_flip(struct sim_node *node, uint64_t bit)
     size_t at = bit / 8 % SIM_SECTOR;
     uint8_t mask = (uint8_t)(1u << bit % 8);
     if (!sector->stable)
-        sector->stable = must(calloc(1, SIM_SECTOR));
+        sector->stable = memset(block_get(node->pool), 0, SIM_SECTOR);
     sector->stable[at] ^= mask;
     for (struct sim_version *version = sector->newest; version; version = version->older)
         version->data[at] ^= mask;
@@ -344,23 +429,27 @@ void sim_node_save_names(struct sim_node *directory)
     take_steps(directory, directory->step_count);
 }
 
-static void crash_sector(struct sim_sector *sector, struct random *random)
+static void crash_sector(struct sim_node *node, struct sim_sector *sector, struct random *random)
 {
+    if (!sector->newest)
+        return;
     size_t count = 0;
     for (struct sim_version *at = sector->newest; at; at = at->older)
         count++;
     size_t pick = random_below(random, count + 1);
     for (struct sim_version *at = sector->newest; at; at = at->older) {
         if (pick-- == 0)
-            set_stable(sector, at->data);
+            set_stable(node, sector, at->data);
     }
-    versions_free(sector);
+    versions_free(node, sector);
 }
 
 static void crash_file(struct sim_node *node, struct random *random)
 {
-    for (size_t i = 0; i < node->sector_count; i++)
-        crash_sector(&node->sectors[i], random);
+    if (node->unsaved == 0 && node->size == node->stable_size)
+        return;
+    for (size_t i = 0; i < node->sector_count && node->unsaved > 0; i++)
+        crash_sector(node, &node->sectors[i], random);
     uint64_t size = random_below(random, 2) ? node->size : node->stable_size;
     grow(node, size);
     sim_node_truncate(node, size);

@@ -13,6 +13,14 @@ enum { SIM_SECTOR = 512 }; // the most that a device writes all or nothing
 
 struct sim_node;
 
+// Memory for sectors, of one disk. All zero at first; freed after the last node.
+struct sim_pool {
+    struct sim_block *free;
+    struct sim_slab *slabs;
+};
+
+void sim_pool_free(struct sim_pool *pool);
+
 struct sim_entry {
     char *name;
     struct sim_node *node;
@@ -45,11 +53,14 @@ struct sim_sector {
 };
 
 struct sim_node {
+    struct sim_pool *pool;
     bool directory;
     unsigned refs; // names now, names that would survive, steps, descriptors
     // A file:
     struct sim_sector *sectors;
     size_t sector_count;
+    size_t sector_room;
+    size_t unsaved;     // sectors with versions
     uint64_t allocated; // sectors
     uint64_t size;
     uint64_t stable_size;
@@ -61,13 +72,14 @@ struct sim_node {
 };
 
 // With one reference, the caller's.
-struct sim_node *sim_node_create(bool directory);
+struct sim_node *sim_node_create(struct sim_pool *pool, bool directory);
 struct sim_node *sim_node_ref(struct sim_node *node);
 void sim_node_unref(struct sim_node *node); // NULL is fine
 
 // Files. Transfers are not bounded by the size here: beyond it zeros are read.
 void sim_node_read(const struct sim_node *node, void *to, size_t size, uint64_t offset);
 void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64_t offset);
+void sim_node_write_durable(struct sim_node *node, const void *from, size_t size, uint64_t offset);
 // How many sectors an access to the range would have to allocate.
 uint64_t sim_node_missing(const struct sim_node *node, uint64_t offset, uint64_t size);
 void sim_node_allocate(struct sim_node *node, uint64_t offset, uint64_t size);

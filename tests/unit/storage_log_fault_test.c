@@ -201,6 +201,7 @@ Test(storage, a_removal_that_fails_is_tried_again)
                 log_retain(world.log);
                 world_turn(&world);
             }
+            sim_fail(world.sim, kind ? IO_SYNC : IO_UNLINK, 0, 0, false);
             append_some(&world);
             cr_assert_eq(world.model.acked, model_end(&world.model));
             world_crash(&world);
