@@ -7,8 +7,9 @@
 //
 // 1. No frame is written before all of this is done. A crash on the way leaves at most an empty
 //    file or one with a header and no frames: recovery removes the first and takes the second.
-// 2. A file that could not be finished is removed before the waiting appends fail, so that the
-//    next attempt finds its name free.
+// 2. A file that could not be finished is removed, durably, before the log goes on in the segment
+//    before: recovery takes nothing in that one that lies beyond the begin of this one. If that
+//    cannot be done the log accepts nothing.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,7 +77,12 @@ static void creation_end(struct creation *creation)
 
 static void removed(struct steps *steps)
 {
-    creation_end(list_entry(steps, struct creation, steps));
+    struct creation *creation = list_entry(steps, struct creation, steps);
+    // Should the file come back after a crash, what follows in the segment before would look like
+    // the rest of a commit that failed.
+    if (steps->error)
+        creation->error = -EIO;
+    creation_end(creation);
 }
 
 static void creation_undo(struct creation *creation, int64_t error)
@@ -84,6 +90,7 @@ static void creation_undo(struct creation *creation, int64_t error)
     creation->error = (int)error;
     steps_init(&creation->steps, creation->log->store->io, removed);
     steps_add(&creation->steps, STEP_REMOVE_FILE, creation->path, NULL);
+    steps_add(&creation->steps, STEP_SYNC_DIRECTORY, creation->log->directory, NULL);
     steps_run(&creation->steps);
 }
 
