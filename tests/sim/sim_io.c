@@ -277,7 +277,7 @@ static void node_lose(struct sim_node *node)
 // Counts as an operation and as one sync: a fault planned for IO_SYNC may be its.
 static int sim_sync_filesystem(struct io *io, const char *path)
 {
-    struct sim *sim = sim_of(io);
+    struct sim *sim = port_of(io)->sim;
     if (!sim->off && sim->until_off == 0)
         cut_power(sim);
     if (sim->off)
@@ -285,7 +285,7 @@ static int sim_sync_filesystem(struct io *io, const char *path)
     sim->completed++;
     if (sim->until_off != UINT64_MAX)
         sim->until_off--;
-    if (!node_at(sim, path))
+    if (!sim_node_at(sim, path))
         return -ENOENT;
     if (fails(sim, IO_SYNC)) {
         node_lose(sim->root);
