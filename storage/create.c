@@ -55,8 +55,6 @@ static void creation_end(struct creation *creation)
     int error = creation->error;
     store_enter(store);
     log->creating = false;
-    if (!error && log_add_segment(log, creation->segment) != 0)
-        error = -ENOMEM;
     if (error) {
         segment_free(creation->segment);
         log->roll_put_off = error == -ENOSPC && previous;
@@ -64,11 +62,14 @@ static void creation_end(struct creation *creation)
             commit_unpark(log); // the segment goes on in the space that it has
         else if (!log->deleting)
             commit_fail(log, error, "creating a segment file");
-    } else if (!log->deleting) {
+    } else {
+        log_add_segment(log, creation->segment);
         log->roll_wanted = false;
-        if (previous)
-            segment_seal(previous);
-        commit_unpark(log);
+        if (!log->deleting) {
+            if (previous)
+                segment_seal(previous);
+            commit_unpark(log);
+        }
     }
     creation_free(creation);
     log_unbusy(log);
@@ -247,7 +248,8 @@ static struct creation *creation_new(struct log *log)
         creation->topic_directory = NULL;
     creation->header = pool_get(log->store->pool, FORMAT_BLOCK);
     creation->segment = segment_new(log, &header);
-    if (creation->path && creation->topic_directory && creation->header && creation->segment)
+    if (creation->path && creation->topic_directory && creation->header && creation->segment &&
+        log_reserve_segment(log) == 0)
         return creation;
     if (creation->segment)
         segment_free(creation->segment);

@@ -2,6 +2,7 @@
 // Sparse indexes in memory and their file images.
 #include "storage/index.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,24 +98,24 @@ uint8_t *index_image(const struct index *index, struct index_header *header, str
     return image;
 }
 
-bool index_load(struct index *index, const uint8_t *image, size_t size, uint64_t salt,
-                struct index_header *header, struct span *producers)
+int index_load(struct index *index, const uint8_t *image, size_t size, uint64_t salt,
+               struct index_header *header, struct span *producers)
 {
     struct index_header read;
     if (size < INDEX_HEADER_SIZE || !format_index_read(image, &read) || read.salt != salt)
-        return false;
+        return -EBADMSG;
     size_t covered = size - INDEX_HEADER_SIZE;
     size_t entries_size = (size_t)read.entry_count * INDEX_ENTRY_SIZE;
     const uint8_t *bytes = image + INDEX_HEADER_SIZE;
     if (covered != entries_size + read.producers_size ||
         (read.entries_checksum != format_checksum(bytes, covered, salt) &&
          !planted(PLANT_TRUST_INDEX)))
-        return false;
+        return -EBADMSG;
     struct index_entry *entries = NULL;
     if (read.entry_count > 0) {
         entries = malloc(read.entry_count * sizeof(*entries));
         if (!entries)
-            return false;
+            return -ENOMEM;
     }
     for (uint32_t i = 0; i < read.entry_count; i++)
         entries[i] = format_entry_read(bytes + (size_t)i * INDEX_ENTRY_SIZE);
@@ -123,5 +124,5 @@ bool index_load(struct index *index, const uint8_t *image, size_t size, uint64_t
         (struct index){.entries = entries, .count = read.entry_count, .capacity = read.entry_count};
     *header = read;
     *producers = span_of(bytes + entries_size, read.producers_size);
-    return true;
+    return 0;
 }

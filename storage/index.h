@@ -32,7 +32,7 @@ const struct index_entry *index_find_time(const struct index *index, int64_t tim
 uint8_t *index_image(const struct index *index, struct index_header *header, struct span producers,
                      size_t *size);
 
-// Takes an image apart; *producers lies in it. False, and nothing changed, when it is damaged, of
-// another format version, or not of that salt.
-bool index_load(struct index *index, const uint8_t *image, size_t size, uint64_t salt,
-                struct index_header *header, struct span *producers);
+// Takes an image apart; *producers lies in it. 0, or nothing changed: -EBADMSG when it is damaged,
+// of another format version, or not of that salt; -ENOMEM.
+int index_load(struct index *index, const uint8_t *image, size_t size, uint64_t salt,
+               struct index_header *header, struct span *producers);

@@ -126,19 +126,24 @@ struct segment *log_active(const struct log *log)
     return log->segment_count > 0 ? log->segments[log->segment_count - 1] : NULL;
 }
 
-int log_add_segment(struct log *log, struct segment *segment)
+int log_reserve_segment(struct log *log)
 {
-    if (log->segment_count == log->segment_capacity) {
-        uint32_t capacity = log->segment_capacity ? log->segment_capacity * 2 : 2;
-        struct segment **segments =
-            realloc(log->segments, capacity * sizeof(*segments)); // NOLINT: array of pointers
-        if (!segments)
-            return -ENOMEM;
-        log->segments = segments;
-        log->segment_capacity = capacity;
-    }
-    log->segments[log->segment_count++] = segment;
+    if (log->segment_count < log->segment_capacity)
+        return 0;
+    uint32_t capacity = log->segment_capacity ? log->segment_capacity * 2 : 2;
+    struct segment **segments =
+        realloc(log->segments, capacity * sizeof(*segments)); // NOLINT: array of pointers
+    if (!segments)
+        return -ENOMEM;
+    log->segments = segments;
+    log->segment_capacity = capacity;
     return 0;
+}
+
+void log_add_segment(struct log *log, struct segment *segment)
+{
+    CHECK(log->segment_count < log->segment_capacity);
+    log->segments[log->segment_count++] = segment;
 }
 
 void log_busy(struct log *log)

@@ -101,11 +101,12 @@ static int segment_load(struct log *log, int64_t base)
     struct segment *segment = segment_new(log, &header);
     if (!segment)
         return -ENOMEM;
-    int error = log_add_segment(log, segment);
+    int error = log_reserve_segment(log);
     if (error) {
         segment_free(segment);
         return error;
     }
+    log_add_segment(log, segment);
     return file_open(segment);
 }
 
@@ -117,20 +118,25 @@ static bool index_is_sane(const struct segment *segment, const struct index_head
            header->next_offset >= header->base_offset && header->last_frame < header->covered;
 }
 
-static bool image_load(struct segment *segment, int fd, struct index_header *header)
+// 0, -ENOMEM, or -EBADMSG for a file that cannot be used.
+static int image_load(struct segment *segment, int fd, struct index_header *header)
 {
     struct io *io = segment->log->store->io;
     int64_t size = io_file_size(io, fd);
     if (size < INDEX_HEADER_SIZE || size > INDEX_FILE_MAX)
-        return false;
+        return -EBADMSG;
     uint8_t *image = malloc((size_t)size);
+    if (!image)
+        return -ENOMEM;
     struct span producers;
-    bool loaded = image && io_read_wait(io, fd, image, (size_t)size, 0) == size &&
-                  index_load(&segment->index, image, (size_t)size, segment->header.salt, header,
-                             &producers) &&
-                  index_is_sane(segment, header);
+    int error = io_read_wait(io, fd, image, (size_t)size, 0) == size
+                    ? index_load(&segment->index, image, (size_t)size, segment->header.salt, header,
+                                 &producers)
+                    : -EBADMSG;
     free(image);
-    return loaded;
+    if (error)
+        return error;
+    return index_is_sane(segment, header) ? 0 : -EBADMSG;
 }
 
 // Whether the frame that the index calls the last one is what it says. Its payload is checked for
@@ -147,25 +153,30 @@ static bool last_frame_fits(struct scan *scan, const struct index_header *header
            frame.next_offset == header->next_offset && frame.sequence + 1 == header->sequence;
 }
 
-// Takes over what the index file knows, and gives the scan its evidence.
-static void index_use(struct scan *scan)
+// Takes over what the index file knows, and gives the scan its evidence. A file that cannot be used
+// is as good as none; but being short of memory says nothing about it. 0 or -ENOMEM.
+static int index_use(struct scan *scan)
 {
     struct segment *segment = scan->segment;
     struct io *io = segment->log->store->io;
     char *path = segment_path(segment->log, segment->header.base_offset, ".index");
-    int fd = path ? io_open_wait(io, path, O_RDONLY, 0) : -ENOMEM;
+    if (!path)
+        return -ENOMEM;
+    int fd = io_open_wait(io, path, O_RDONLY, 0);
     free(path);
     if (fd < 0)
-        return;
+        return fd == -ENOMEM ? fd : 0;
     struct index_header header;
-    bool loaded = image_load(segment, fd, &header);
+    int error = image_load(segment, fd, &header);
     io_close_wait(io, fd);
-    if (loaded)
+    if (error == 0)
         scan->evidence = header;
-    if (!loaded || (!last_frame_fits(scan, &header) && !planted(PLANT_TRUST_INDEX))) {
+    if (error || (!last_frame_fits(scan, &header) && !planted(PLANT_TRUST_INDEX))) {
+        if (error == -ENOMEM || scan->error == -ENOMEM)
+            return -ENOMEM;
         index_free(&segment->index);
         scan->error = 0;
-        return;
+        return 0;
     }
     segment->covered = header.covered;
     segment->end = header.covered;
@@ -175,6 +186,7 @@ static void index_use(struct scan *scan)
     segment->max_timestamp = header.max_timestamp;
     if (scan->log_start < header.log_start)
         scan->log_start = header.log_start;
+    return 0;
 }
 
 // --- the whole log
@@ -211,9 +223,10 @@ static int segment_recover(struct recovery *recovery, struct segment *segment, i
     struct scan scan = {.segment = segment, .limit = limit, .log_start = recovery->log_start};
     if (scan.log_start < segment->header.log_start)
         scan.log_start = segment->header.log_start;
-    index_use(&scan);
+    int error = index_use(&scan);
     bool whole = segment->covered > 0 && segment->next_offset == limit;
-    int error = whole ? 0 : scan_run(&scan);
+    if (!error && !whole)
+        error = scan_run(&scan);
     recovery->log_start = scan.log_start;
     recovery->result->scanned_bytes += scan.read_bytes;
     recovery->result->torn_bytes += scan.torn_bytes;

@@ -124,8 +124,11 @@ struct segment *log_active(const struct log *log); // NULL when there is no file
 // A log with a reserve and no file gets its first segment, while there is space for it.
 void log_reserve(struct log *log);
 
-// Adds a segment behind the others. 0 or -ENOMEM.
-int log_add_segment(struct log *log, struct segment *segment);
+// Makes room for one more segment. 0 or -ENOMEM.
+int log_reserve_segment(struct log *log);
+
+// Adds a segment behind the others, in the room made for it.
+void log_add_segment(struct log *log, struct segment *segment);
 
 // An operation on behalf of the log begins, ends. The end of the last one frees a deleted log.
 void log_busy(struct log *log);
