@@ -21,6 +21,7 @@ struct sim_fault {
     uint64_t nth; // 0 = none
     int error;
     bool for_ever;
+    bool struck;
 };
 
 // An operation that has not had its effect yet.

@@ -28,6 +28,7 @@ static bool fails(struct sim *sim, enum io_kind kind)
     if (fault->nth == 0 || --fault->nth > 0)
         return false;
     fault->nth = fault->for_ever;
+    fault->struck = true;
     return true;
 }
 
@@ -402,7 +403,12 @@ void sim_set_capacity(struct sim *sim, uint64_t bytes)
 
 void sim_fail(struct sim *sim, enum io_kind kind, uint64_t nth, int error, bool for_ever)
 {
-    sim->faults[kind] = (struct sim_fault){nth, error, for_ever};
+    sim->faults[kind] = (struct sim_fault){.nth = nth, .error = error, .for_ever = for_ever};
+}
+
+bool sim_has_failed(const struct sim *sim, enum io_kind kind)
+{
+    return sim->faults[kind].struck;
 }
 
 int sim_flip(struct sim *sim, const char *path, uint64_t bit)

@@ -56,6 +56,9 @@ uint64_t sim_used_bytes(const struct sim *sim);
 // A write that fails with -EIO may have reached the device in part.
 void sim_fail(struct sim *sim, enum io_kind kind, uint64_t nth, int error, bool for_ever);
 
+// Whether that has happened since.
+bool sim_has_failed(const struct sim *sim, enum io_kind kind);
+
 // Flips a stored bit, as a decaying device does. 0, or -ENOENT, or -EINVAL beyond the end.
 int sim_flip(struct sim *sim, const char *path, uint64_t bit);
 
