@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looking into a data directory without a broker: reads segments, indexes and journal files, says
+// what is wrong with them and what a broker makes of it. A second reading of the rules in
+// docs/disk-format.md, which shares the layout (format.h) with the broker and nothing else: not
+// scan.c, not recover.c. The two check each other.
+//
+// Everything here waits. Different segments may be surveyed and walked by different threads at the
+// same time; the rest is for one thread. Nothing is written but by the calls of inspect_repair.h.
+// Errors are negative errnos. Damage is not an error: it is what is looked for.
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/span.h"
+#include "storage/format.h"
+
+// --- findings
+
+enum inspect_kind {
+    // What a crash leaves, and the broker puts in order by itself.
+    INSPECT_TORN_END,     // the rest of a commit that nobody was told of
+    INSPECT_UNFINISHED,   // a segment file whose creation a crash ended
+    INSPECT_LEFTOVER,     // of a compaction, an index, a deletion
+    INSPECT_NO_INDEX,     // of a sealed segment
+    INSPECT_STRANGER,     // a file that no broker made
+    INSPECT_JOURNAL_TORN, // the commit under way when the end came
+    // Wrong.
+    INSPECT_DAMAGED_RANGE, // frames that fail their checksums
+    INSPECT_DAMAGED_FILE,  // a segment's header: nothing in it can be checked
+    INSPECT_WRONG_FILE,    // a sound segment of another place
+    INSPECT_MISSING_FILE,  // offsets between two segments
+    INSPECT_LOST_END,      // nobody can know where the log ended
+    INSPECT_OTHER_VERSION, // of the format
+    INSPECT_BAD_BATCH,     // inside a sound frame
+    INSPECT_BAD_INDEX,     // damaged, or of another file
+    INSPECT_WRONG_INDEX,   // sound, and says what the data does not
+    INSPECT_UNREADABLE,    // the device or the file system refuses
+    INSPECT_BAD_DIRECTORY, // the data directory's own files
+    INSPECT_JOURNAL_DAMAGED,
+    INSPECT_JOURNAL_MISSING,
+    INSPECT_JOURNAL_GAP,      // journalled offsets that do not continue their log
+    INSPECT_JOURNAL_CONFLICT, // a journalled batch differs from the one in the segment
+    INSPECT_KINDS,
+};
+
+struct inspect_rule {
+    const char *name;
+    bool harmless;      // no reason to call the directory unsound
+    const char *broker; // what the broker does
+    const char *repair; // the option of `weir log repair`, or NULL
+};
+extern const struct inspect_rule inspect_rules[INSPECT_KINDS];
+
+struct inspect_finding {
+    enum inspect_kind kind;
+    char *file;        // below the data directory
+    const char *topic; // NULL: concerns no single log
+    int32_t partition;
+    uint64_t from; // bytes of the file; from == to: none in particular
+    uint64_t to;
+    int64_t first; // offsets; first == next: none
+    int64_t next;  // INT64_MAX: all from `first` on
+    char *what;    // a clause for people
+};
+
+struct inspect_findings {
+    struct inspect_finding *items;
+    size_t count;
+    size_t capacity;
+    bool short_of_memory; // some are missing
+};
+
+// Copies `file`; `topic` and the rest are taken from `finding` as they are.
+void inspect_note(struct inspect_findings *findings, struct inspect_finding finding,
+                  const char *what, ...) __attribute__((format(printf, 3, 4)));
+// Moves all of `from` behind those of `to`.
+void inspect_move(struct inspect_findings *to, struct inspect_findings *from);
+void inspect_findings_free(struct inspect_findings *findings);
+
+// --- files
+
+// A file read from its beginning to its end, in large pieces past the page cache where that works.
+struct inspect_file {
+    int fd;
+    uint64_t size;
+    uint8_t *window;
+    size_t capacity;
+    uint64_t start; // of what the window holds
+    size_t have;
+    uint64_t unreadable_from; // pieces that the device refused, which read as zeros; from == to:
+    uint64_t unreadable_to;   // none
+    int error;                // -ENOMEM
+    atomic_uint_fast64_t *progress; // gets the bytes read, NULL = not wanted
+};
+
+int inspect_file_open(struct inspect_file *file, const char *path);
+void inspect_file_close(struct inspect_file *file);
+
+// `size` bytes at `position`, valid until the next call; NULL when the file ends before.
+const uint8_t *inspect_file_at(struct inspect_file *file, uint64_t position, uint64_t size);
+
+// The first byte at or behind `position` that may be other than zero, as far as the file system
+// knows without reading; the file's size when there is none.
+uint64_t inspect_file_data(const struct inspect_file *file, uint64_t position);
+
+// --- segments
+
+enum inspect_state {
+    INSPECT_UNSEEN,
+    INSPECT_SOUND,
+    INSPECT_ABSENT,
+    INSPECT_EMPTY,   // no bytes, or zeros where the header belongs
+    INSPECT_GARBLED, // fails its checksum, or is too short
+    INSPECT_FOREIGN, // sound, of another place
+    INSPECT_VERSION, // sound, of another format version
+    INSPECT_REFUSED, // cannot be opened or read
+};
+
+// Bytes between two sound frames that are none.
+struct inspect_gap {
+    uint64_t from;
+    uint64_t to;
+    int64_t first; // the offsets that are missing with them
+    int64_t next;
+    const char *why;
+};
+
+struct inspect_log;
+
+struct inspect_segment {
+    const struct inspect_log *log;
+    int64_t base;  // as the names say
+    bool has_data; // there is a .log file
+    bool has_index;
+    bool superseded; // its content is in a compacted file before it
+    uint64_t file_size;
+    // What a survey finds.
+    enum inspect_state state;
+    int refused; // errno of INSPECT_REFUSED
+    struct segment_header header;
+    uint32_t version;
+    int64_t limit;    // base of the segment behind; INT64_MAX for the last one
+    bool has_content; // anything but zeros behind the header
+    struct inspect_gap *gaps;
+    size_t gap_count;
+    uint64_t frames;
+    uint64_t batches;
+    uint64_t records; // as the batches' headers say
+    uint64_t payload_bytes;
+    uint64_t control_frames;
+    uint64_t end; // of the last sound frame, or of damage that an index proves
+    int64_t next_offset;
+    uint64_t next_sequence;
+    uint64_t last_frame;
+    int64_t max_timestamp;
+    int64_t log_start;    // the highest that header, index or control frames name
+    uint64_t content_end; // behind it there are only zeros
+    uint64_t torn_size; // of the frame at `end` whose header is sound and payload is not; 0 = none
+    int64_t torn_next;  // its next offset
+    const char *torn_why;
+    enum inspect_state index_state;
+    struct index_header index;
+    struct inspect_findings findings; // about batches and the index
+};
+
+struct inspect_log {
+    char *topic;
+    int32_t partition;
+    struct kp_uuid topic_id;
+    char *name;         // of the directory, below the data directory
+    const char *root;   // the data directory
+    const char *single; // not NULL: one file, wherever it lies, of whatever log it says
+    struct inspect_segment *segments; // by base offset; those of which only an index is left, too
+    size_t segment_count;
+    // What judging finds.
+    int64_t start;
+    int64_t end;      // of what the segments hold
+    bool end_is_lost; // so the log accepts nothing
+    struct inspect_findings findings;
+};
+
+// What somebody wants to see of a segment besides. Any of the calls may be NULL; a result other
+// than 0 ends the walk and is its result.
+struct inspect_visitor {
+    void *context;
+    int (*header)(void *context, const struct inspect_segment *segment);
+    int (*frame)(void *context, uint64_t position, const struct frame_header *frame,
+                 struct span payload);
+    int (*gap)(void *context, const struct inspect_gap *gap);
+};
+
+// Goes through one segment and fills in what a survey finds. 0, -ENOMEM, or the visitor's result.
+int inspect_segment_walk(struct inspect_segment *segment, const struct inspect_visitor *visitor,
+                         atomic_uint_fast64_t *progress);
+
+// The path of one of its files, from malloc; NULL without memory.
+char *inspect_segment_path(const struct inspect_segment *segment, const char *suffix, bool rooted);
+
+// --- indexes
+
+struct inspect_index {
+    struct index_header header;
+    uint8_t *bytes; // the file
+    size_t size;
+    uint32_t count;
+    struct span producers;
+    int error;
+};
+
+// Takes an index file apart. FOREIGN: sound, of another life or file than `salt` (0 = any) and
+// `base` (-1 = any) say. To be freed in every case.
+enum inspect_state inspect_index_read(struct inspect_index *index, const char *path, uint64_t salt,
+                                      int64_t base, atomic_uint_fast64_t *progress);
+void inspect_index_free(struct inspect_index *index);
+struct index_entry inspect_index_entry(const struct inspect_index *index, uint32_t number);
+
+// --- verification
+
+struct inspect_options {
+    bool records;                          // look into the batches as well
+    atomic_uint_fast64_t *progress;        // bytes read
+    const struct inspect_journal *journal; // compared with the segments; NULL = not wanted
+};
+
+// Walks the segment and notes what is wrong inside frames and with the index. 0 or -ENOMEM.
+int inspect_segment_survey(struct inspect_segment *segment, const struct inspect_options *options);
+
+// Judges a log whose segments are all surveyed: the findings of all of them, in order.
+void inspect_log_judge(struct inspect_log *log);
+
+// --- data directories
+
+struct inspect_filter {
+    const char *topic; // NULL = all
+    int32_t partition; // -1 = all
+};
+
+struct inspect_directory {
+    char *path;
+    struct inspect_log *logs; // by topic and partition
+    size_t log_count;
+    bool in_use;                      // a broker holds it
+    struct inspect_findings findings; // about the directory itself, and leftovers
+};
+
+// Lists what is there, reads nothing yet. 0, -ENOENT, -ENOTDIR, -ENOMEM, ...
+int inspect_directory_open(struct inspect_directory *directory, const char *path,
+                           const struct inspect_filter *filter);
+void inspect_directory_close(struct inspect_directory *directory);
