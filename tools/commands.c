@@ -3,7 +3,18 @@
 #include "tools/commands.h"
 
 const struct command *const command_table[] = {
-    &cmd_topic_create,  &cmd_topic_list,    &cmd_topic_describe,  &cmd_topic_alter,
-    &cmd_topic_delete,  &cmd_produce,       &cmd_consume,         &cmd_tail,
-    &cmd_bench_produce, &cmd_bench_consume, &cmd_bench_roundtrip, NULL,
+    &cmd_topic_create,
+    &cmd_topic_list,
+    &cmd_topic_describe,
+    &cmd_topic_alter,
+    &cmd_topic_delete,
+    &cmd_produce,
+    &cmd_consume,
+    &cmd_tail,
+    &cmd_bench_produce,
+    &cmd_bench_consume,
+    &cmd_bench_roundtrip,
+    &cmd_log_verify,
+    &cmd_log_dump,
+    NULL,
 };

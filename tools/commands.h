@@ -15,3 +15,5 @@ extern const struct command cmd_tail;
 extern const struct command cmd_bench_produce;
 extern const struct command cmd_bench_consume;
 extern const struct command cmd_bench_roundtrip;
+extern const struct command cmd_log_verify;
+extern const struct command cmd_log_dump;

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/report.h"
+
 enum part_kind {
     PART_LITERAL,
     PART_TOPIC,
@@ -229,50 +231,6 @@ static void write_date(int64_t timestamp_ms, FILE *out)
     fprintf(out, "%s.%03dZ", text, (int)(timestamp_ms % 1000));
 }
 
-static char *base64_encode(struct weir_bytes bytes)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *data = bytes.data;
-    char *text = malloc((bytes.size + 2) / 3 * 4 + 1);
-    char *to = text;
-
-    if (text == NULL)
-        return NULL;
-    for (size_t i = 0; i < bytes.size; i += 3) {
-        size_t left = bytes.size - i;
-        uint32_t bits = (uint32_t)data[i] << 16;
-        bits |= left > 1 ? (uint32_t)data[i + 1] << 8 : 0;
-        bits |= left > 2 ? (uint32_t)data[i + 2] : 0;
-        *to++ = digits[bits >> 18];
-        *to++ = digits[bits >> 12 & 63];
-        *to++ = '=';
-        *to++ = '=';
-        if (left > 1)
-            to[-2] = digits[bits >> 6 & 63];
-        if (left > 2)
-            to[-1] = digits[bits & 63];
-    }
-    *to = '\0';
-    return text;
-}
-
-static void set_bytes(json_t *object, const char *name, const char *base64_name,
-                      struct weir_bytes bytes)
-{
-    if (bytes.data == NULL) {
-        json_object_set_new(object, name, json_null());
-        return;
-    }
-    json_t *text = json_stringn(bytes.data, bytes.size);
-    if (text != NULL) {
-        json_object_set_new(object, name, text);
-        return;
-    }
-    char *encoded = base64_encode(bytes);
-    json_object_set_new(object, base64_name, encoded != NULL ? json_string(encoded) : json_null());
-    free(encoded);
-}
-
 static void write_json(const struct weir_record *record, FILE *out)
 {
     json_t *object = json_object();
@@ -284,12 +242,12 @@ static void write_json(const struct weir_record *record, FILE *out)
     json_object_set_new(object, "partition", json_integer(record->partition));
     json_object_set_new(object, "offset", json_integer(record->offset));
     json_object_set_new(object, "timestamp", json_integer(record->timestamp));
-    set_bytes(object, "key", "key_base64", record->key);
-    set_bytes(object, "value", "value_base64", record->value);
+    report_set_bytes(object, "key", record->key.data, record->key.size);
+    report_set_bytes(object, "value", record->value.data, record->value.size);
     while (weir_record_header(record, &at, &header)) {
         json_t *pair = json_object();
-        set_bytes(pair, "name", "name_base64", header.name);
-        set_bytes(pair, "value", "value_base64", header.value);
+        report_set_bytes(pair, "name", header.name.data, header.name.size);
+        report_set_bytes(pair, "value", header.value.data, header.value.size);
         json_array_append_new(headers, pair);
     }
     json_object_set_new(object, "headers", headers);

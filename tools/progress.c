@@ -25,6 +25,13 @@ void progress_start(struct progress *progress, FILE *out, bool on, const char *v
     progress->next_ns = progress->start_ns + REDRAW_NS;
 }
 
+void progress_start_bytes(struct progress *progress, FILE *out, bool on, const char *verb,
+                          int64_t total)
+{
+    progress_start(progress, out, on, verb, total);
+    progress->of_bytes = true;
+}
+
 void progress_count(char *text, size_t size, int64_t value)
 {
     char digits[24];
@@ -65,6 +72,22 @@ void progress_text(char *text, size_t size, const char *verb, int64_t total, int
              (double)bytes / 1e6, rate_text, byte_rate / 1e6, left);
 }
 
+void progress_bytes_text(char *text, size_t size, const char *verb, int64_t total, int64_t bytes,
+                         uint64_t elapsed_ns)
+{
+    double seconds = (double)elapsed_ns / ns_per_second;
+    double rate = seconds > 0 ? (double)bytes / seconds : 0;
+    char left[32] = "";
+
+    if (total > bytes && rate > 0) {
+        int64_t rest = (int64_t)((double)(total - bytes) / rate);
+        snprintf(left, sizeof(left), ", %" PRId64 ":%02d left", rest / 60, (int)(rest % 60));
+    }
+    snprintf(text, size, "%s %.2f of %.2f GB (%d %%), %.2f GB/s%s", verb, (double)bytes / 1e9,
+             (double)total / 1e9, total > 0 ? (int)(100.0 * (double)bytes / (double)total) : 100,
+             rate / 1e9, left);
+}
+
 void progress_update(struct progress *progress, int64_t records, int64_t bytes)
 {
     char text[256];
@@ -75,8 +98,12 @@ void progress_update(struct progress *progress, int64_t records, int64_t bytes)
     if (now_ns < progress->next_ns)
         return;
     progress->next_ns = now_ns + REDRAW_NS;
-    progress_text(text, sizeof(text), progress->verb, progress->total, records, bytes,
-                  now_ns - progress->start_ns);
+    uint64_t elapsed_ns = now_ns - progress->start_ns;
+    if (progress->of_bytes)
+        progress_bytes_text(text, sizeof(text), progress->verb, progress->total, bytes, elapsed_ns);
+    else
+        progress_text(text, sizeof(text), progress->verb, progress->total, records, bytes,
+                      elapsed_ns);
     fprintf(progress->out, "\r\033[K%s", text);
     fflush(progress->out);
     progress->drawn = true;

@@ -12,7 +12,8 @@ struct progress {
     FILE *out;
     bool shown;       // false: every call does nothing
     const char *verb; // "produced"
-    int64_t total;    // records in all; 0 when nobody knows
+    int64_t total;    // records in all, or bytes; 0 when nobody knows
+    bool of_bytes;    // there are no records
     uint64_t start_ns;
     uint64_t next_ns;
     bool drawn;
@@ -20,6 +21,10 @@ struct progress {
 
 // `on` is usually progress_wanted(). `verb` must outlive the progress.
 void progress_start(struct progress *progress, FILE *out, bool on, const char *verb, int64_t total);
+
+// The same for work that knows bytes only: `total` is theirs, `records` of updates means nothing.
+void progress_start_bytes(struct progress *progress, FILE *out, bool on, const char *verb,
+                          int64_t total);
 
 // Whether `out` is a terminal.
 bool progress_wanted(FILE *out);
@@ -33,6 +38,10 @@ void progress_end(struct progress *progress);
 // The line's text: "produced 12,345 records (41 %), 3.2 MB, 4,100/s, 1.1 MB/s, 0:07 left".
 void progress_text(char *text, size_t size, const char *verb, int64_t total, int64_t records,
                    int64_t bytes, uint64_t elapsed_ns);
+
+// Without records: "verified 3.20 of 10.00 GB (32 %), 1.60 GB/s, 0:04 left".
+void progress_bytes_text(char *text, size_t size, const char *verb, int64_t total, int64_t bytes,
+                         uint64_t elapsed_ns);
 
 // 1234567 as "1,234,567".
 void progress_count(char *text, size_t size, int64_t value);

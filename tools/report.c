@@ -3,6 +3,7 @@
 #include "tools/report.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { COLUMNS_MAX = 16, CELL_MAX = 300 };
@@ -79,4 +80,50 @@ void report_print_json(const json_t *value, FILE *out)
 {
     json_dumpf(value, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
     fputc('\n', out);
+}
+
+char *report_base64(const void *data, size_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *bytes = data;
+    char *text = malloc((size + 2) / 3 * 4 + 1);
+    char *to = text;
+
+    if (text == NULL)
+        return NULL;
+    for (size_t i = 0; i < size; i += 3) {
+        size_t left = size - i;
+        uint32_t bits = (uint32_t)bytes[i] << 16;
+        bits |= left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0;
+        bits |= left > 2 ? (uint32_t)bytes[i + 2] : 0;
+        *to++ = digits[bits >> 18];
+        *to++ = digits[bits >> 12 & 63];
+        *to++ = '=';
+        *to++ = '=';
+        if (left > 1)
+            to[-2] = digits[bits >> 6 & 63];
+        if (left > 2)
+            to[-1] = digits[bits & 63];
+    }
+    *to = '\0';
+    return text;
+}
+
+void report_set_bytes(json_t *object, const char *name, const void *data, size_t size)
+{
+    char base64_name[64];
+
+    if (data == NULL) {
+        json_object_set_new(object, name, json_null());
+        return;
+    }
+    json_t *text = json_stringn(data, size);
+    if (text != NULL) {
+        json_object_set_new(object, name, text);
+        return;
+    }
+    char *encoded = report_base64(data, size);
+    snprintf(base64_name, sizeof(base64_name), "%s_base64", name);
+    json_object_set_new(object, base64_name, encoded != NULL ? json_string(encoded) : json_null());
+    free(encoded);
 }

@@ -20,3 +20,9 @@ void report_print_table(const json_t *rows, const struct report_column *columns,
 
 // Prints any value as indented JSON and a newline.
 void report_print_json(const json_t *value, FILE *out);
+
+// Sets `name` to bytes: null, a string when they are UTF-8, else base64 under NAME_base64.
+void report_set_bytes(json_t *object, const char *name, const void *data, size_t size);
+
+// From malloc; NULL without memory.
+char *report_base64(const void *data, size_t size);

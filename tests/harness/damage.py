@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spoils the files of a data directory, in the ways that disks and people do, and asks the command
+line what it thinks of them."""
+import glob
+import json
+import os
+import shutil
+import subprocess
+
+from harness.broker import binary
+
+
+class DataDirectory:
+    def __init__(self, path):
+        self.path = path
+
+    def copy_to(self, path):
+        shutil.copytree(self.path, path)
+        return DataDirectory(path)
+
+    def files(self, topic, kind="log"):
+        return sorted(glob.glob(f"{self.path}/topics/{topic}/*/*.{kind}"))
+
+    def journals(self):
+        return sorted(glob.glob(f"{self.path}/journal/*.journal"))
+
+    def below(self, path):
+        return os.path.relpath(path, self.path)
+
+    def weir(self, *arguments):
+        """Runs `weir log ...`: exit code, standard output, standard error."""
+        done = subprocess.run([binary("weir"), "log", *arguments], capture_output=True, timeout=120)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def verify(self, *options):
+        """What is wrong: findings, and those that are no reason to worry."""
+        code, out, err = self.weir("verify", self.path, "-o", "json", *options)
+        report = json.loads(out) if out else None
+        if report is None or code != (0 if report["sound"] else 1):
+            raise AssertionError(f"exit code {code}: {out}{err}")
+        findings = [f for f in report["findings"] if not f["harmless"]]
+        return findings, [f for f in report["findings"] if f["harmless"]]
+
+    def dump(self, path, *options):
+        """The lines about one file, as objects."""
+        code, out, err = self.weir("dump", path, "-o", "json", *options)
+        if code != 0:
+            raise AssertionError(f"exit code {code}: {err}")
+        return [json.loads(line) for line in out.splitlines()]
+
+    def frames(self, path):
+        return [line for line in self.dump(path, "--frames") if line["kind"] == "frame"]
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+
+
+def overwrite(path, at, data):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def read(path, at, size):
+    with open(path, "rb") as file:
+        file.seek(at)
+        return file.read(size)
+
+
+def swap(one, other):
+    os.rename(one, one + ".swap")
+    os.rename(other, one)
+    os.rename(one + ".swap", other)
