@@ -128,6 +128,7 @@ void commit_fail(struct log *log, int error, const char *what)
     int kind = log->deleting ? -ESHUTDOWN : error_kind(error);
     if (!log->deleting)
         tail_drop(&log->tail);
+    producers_rollback(&log->producers);
     log->end = log->committed;
     log->roll_wanted = false;
     fail_operations(log, kind);
@@ -178,6 +179,7 @@ static void write_finish(struct log *log)
         tail_commit(&log->tail);
         tail_cache_evict(&store->cache, store->cache.limit_bytes);
         log->committed = write->frame.next_offset;
+        producers_commit(&log->producers, log->committed);
         finish_appends(log);
     } else {
         finish_trims(log);

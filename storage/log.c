@@ -101,6 +101,7 @@ void log_free(struct log *log)
     list_remove(&log->node);
     list_remove(&log->dirty_node);
     tail_free(&log->tail);
+    producers_free(&log->producers);
     for (uint32_t i = 0; i < log->segment_count; i++)
         segment_free(log->segments[i]);
     free(log->segments);
@@ -209,23 +210,67 @@ static void append_refuse(struct log *log, struct log_append *op, int error)
     store_kick(log->store);
 }
 
+// The clock of the producers: it does not jump while the store is open, so that nobody is forgotten
+// because somebody set the time.
+int64_t log_producers_ms(const struct log *log)
+{
+    const struct log_store *store = log->store;
+    return store->opened_ms + (int64_t)((store->io->now_ns - store->opened_ns) / 1000000);
+}
+
+// The batch is in the log already: the answer waits until that one is durable, if it is not yet.
+static void append_repeated(struct log *log, struct log_append *op,
+                            const struct producers_original *original)
+{
+    op->error = 0;
+    op->base_offset = original->base_offset;
+    op->last_offset = original->last_offset;
+    op->duplicate = true;
+    op->timestamp = original->max_timestamp;
+    if (op->last_offset < log->committed) {
+        list_append(&log->store->ready.appends, &op->node);
+        store_kick(log->store);
+        return;
+    }
+    struct list *behind = log->appends.prev;
+    while (behind != &log->appends &&
+           list_entry(behind, struct log_append, node)->last_offset > op->last_offset)
+        behind = behind->prev;
+    list_append(behind->next, &op->node);
+}
+
 void log_append(struct log *log, struct span batch, const struct batch_header *header,
                 int32_t leader_epoch, struct log_append *op)
 {
     CHECK(batch.size == batch_total_size(header));
+    op->duplicate = false;
     int error = log->store->closing ? -ESHUTDOWN : log->error;
     if (error) {
         append_refuse(log, op, error);
+        return;
+    }
+    struct producers_original original;
+    int64_t now_ms = log_producers_ms(log);
+    int verdict =
+        producers_check(&log->producers, header, now_ms, log->store->producer_expiry_ms, &original);
+    if (verdict == PRODUCERS_DUPLICATE) {
+        append_repeated(log, op, &original);
+        return;
+    }
+    if (verdict < 0) {
+        append_refuse(log, op, verdict);
         return;
     }
     int64_t base = log->end;
     int64_t last = base + header->last_offset_delta;
     uint8_t *copy = tail_append(&log->tail, batch, base, last + 1, header->max_timestamp);
     if (!copy) {
+        producers_refused(&log->producers, header, now_ms);
         append_refuse(log, op, -ENOMEM);
         return;
     }
     batch_assign(copy, base, leader_epoch);
+    producers_note(&log->producers, header, base, now_ms);
     log->end = last + 1;
     op->error = 0;
     op->base_offset = base;

@@ -10,6 +10,8 @@
 //   -ENOMEM    the memory budget is used up; try again
 //   -ERANGE    the offset is outside [start, end]
 //   -ESHUTDOWN the log is being deleted or the store closed
+//   -EILSEQ    append: batches of the producer are missing before this one
+//   -ESTALE    append: the producer has begun a newer epoch
 //
 // Offsets: start <= committed <= end. Readers see [start, committed); `committed` is the high
 // watermark. `end` counts what is appended in memory and not yet durable.
@@ -50,6 +52,7 @@ struct log_store_options {
     uint64_t journal_bytes;      // all files of the store's journal together; 0 = no journal
     uint64_t journal_file_bytes; // one of them; 0 = 16 MiB, less when the journal is small
     enum log_sync sync;
+    int64_t producer_expiry_ms; // how long a quiet producer is remembered; 0 = for ever
 };
 
 struct log_store_stats {
@@ -134,11 +137,16 @@ struct log_append {
     int error;           // out: 0 = durable; on return from log_append: 0, or why it is refused
     int64_t base_offset; // out: set on return from log_append already
     int64_t last_offset; // out: likewise
+    bool duplicate;      // out: likewise
+    int64_t timestamp;   // out: of a duplicate: the largest of the batch that is stored
     struct list node;    // the log's, until done
 };
 
 // Takes one checked batch (see batch_check): copies the bytes, gives the copy its offsets and
 // leader epoch, and lets the next commit make it durable. `done` follows the commit.
+// A batch with a producer id that is one of the producer's last five in the log (epoch, first and
+// last sequence number) is not stored again: it is a duplicate, its offsets are those of the first
+// time, and `done` says what became of that one.
 void log_append(struct log *log, struct span batch, const struct batch_header *header,
                 int32_t leader_epoch, struct log_append *op);
 

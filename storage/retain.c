@@ -131,6 +131,7 @@ void log_retain(struct log *log)
     log->roll_put_off = false;
     if (!active || log->error || log->store->closing)
         return;
+    producers_expire(&log->producers, log_producers_ms(log), log->store->producer_expiry_ms);
     if (segment_has_records(active)) {
         int64_t age = log->store->io->wall_ms - active->header.created_ms;
         if (log->config.segment_ms >= 0 && age >= log->config.segment_ms)

@@ -220,6 +220,9 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     store->io = options->io;
     store->pool = options->pool;
     store->direct = options->direct;
+    store->producer_expiry_ms = options->producer_expiry_ms > 0 ? options->producer_expiry_ms : -1;
+    store->opened_ms = options->io->wall_ms;
+    store->opened_ns = options->io->now_ns;
     store->can_allocate = true;
     list_init(&store->logs);
     list_init(&store->deletes_waiting);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "storage/log.h"
+#include "storage/producers.h"
 #include "storage/segment.h"
 #include "storage/tail.h"
 
@@ -45,7 +46,10 @@ struct log_store {
     struct store_ready ready;
     struct io_op kick;
     bool kicked;
-    uint32_t depth;   // of store_enter
+    uint32_t depth;             // of store_enter
+    int64_t producer_expiry_ms; // -1 = never
+    int64_t opened_ms;          // wall clock
+    uint64_t opened_ns;
     uint64_t told_ns; // when commit.c last said that a log accepts nothing for now, 0 = never
     struct log_store_stats stats;
 };
@@ -91,6 +95,7 @@ struct log {
     struct damage *damages;
     uint32_t damage_count;
     struct list appends; // not yet durable, by offset
+    struct producers producers;
     struct list trims;
     struct list trims_writing; // those that the control frame in flight makes durable
     struct list watches;
@@ -118,6 +123,8 @@ void store_leave(struct log_store *store);
 void store_kick(struct log_store *store);
 
 // --- log.c
+
+int64_t log_producers_ms(const struct log *log);
 
 struct segment *log_active(const struct log *log); // NULL when there is no file
 
