@@ -23,6 +23,7 @@
 #include "base/log_line.h"
 #include "storage/listing.h"
 #include "storage/plant.h"
+#include "storage/producers_recover.h"
 #include "storage/scan.h"
 #include "storage/store.h"
 
@@ -118,8 +119,10 @@ static bool index_is_sane(const struct segment *segment, const struct index_head
            header->next_offset >= header->base_offset && header->last_frame < header->covered;
 }
 
-// 0, -ENOMEM, or -EBADMSG for a file that cannot be used.
-static int image_load(struct segment *segment, int fd, struct index_header *header)
+// 0, -ENOMEM, or -EBADMSG for a file that cannot be used. *out is from malloc; *producers lies in
+// it.
+static int image_load(struct segment *segment, int fd, struct index_header *header,
+                      struct span *producers, uint8_t **out)
 {
     struct io *io = segment->log->store->io;
     int64_t size = io_file_size(io, fd);
@@ -128,12 +131,11 @@ static int image_load(struct segment *segment, int fd, struct index_header *head
     uint8_t *image = malloc((size_t)size);
     if (!image)
         return -ENOMEM;
-    struct span producers;
+    *out = image;
     int error = io_read_wait(io, fd, image, (size_t)size, 0) == size
                     ? index_load(&segment->index, image, (size_t)size, segment->header.salt, header,
-                                 &producers)
+                                 producers)
                     : -EBADMSG;
-    free(image);
     if (error)
         return error;
     return index_is_sane(segment, header) ? 0 : -EBADMSG;
@@ -153,6 +155,31 @@ static bool last_frame_fits(struct scan *scan, const struct index_header *header
            frame.next_offset == header->next_offset && frame.sequence + 1 == header->sequence;
 }
 
+// 0, or -ENOMEM.
+static int index_apply(struct scan *scan, int error, const struct index_header *header,
+                       struct span producers)
+{
+    struct segment *segment = scan->segment;
+    if (error == 0)
+        scan->evidence = *header;
+    if (error || (!last_frame_fits(scan, header) && !planted(PLANT_TRUST_INDEX))) {
+        if (error == -ENOMEM || scan->error == -ENOMEM)
+            return -ENOMEM;
+        index_free(&segment->index);
+        scan->error = 0;
+        return 0;
+    }
+    segment->covered = header->covered;
+    segment->end = header->covered;
+    segment->next_offset = header->next_offset;
+    segment->next_sequence = header->sequence;
+    segment->last_frame = header->last_frame;
+    segment->max_timestamp = header->max_timestamp;
+    if (scan->log_start < header->log_start)
+        scan->log_start = header->log_start;
+    return producers_recover_section(segment->log, producers);
+}
+
 // Takes over what the index file knows, and gives the scan its evidence. A file that cannot be used
 // is as good as none; but being short of memory says nothing about it. 0 or -ENOMEM.
 static int index_use(struct scan *scan)
@@ -167,26 +194,13 @@ static int index_use(struct scan *scan)
     if (fd < 0)
         return fd == -ENOMEM ? fd : 0;
     struct index_header header;
-    int error = image_load(segment, fd, &header);
+    struct span producers = {0};
+    uint8_t *image = NULL;
+    int error = image_load(segment, fd, &header, &producers, &image);
     io_close_wait(io, fd);
-    if (error == 0)
-        scan->evidence = header;
-    if (error || (!last_frame_fits(scan, &header) && !planted(PLANT_TRUST_INDEX))) {
-        if (error == -ENOMEM || scan->error == -ENOMEM)
-            return -ENOMEM;
-        index_free(&segment->index);
-        scan->error = 0;
-        return 0;
-    }
-    segment->covered = header.covered;
-    segment->end = header.covered;
-    segment->next_offset = header.next_offset;
-    segment->next_sequence = header.sequence;
-    segment->last_frame = header.last_frame;
-    segment->max_timestamp = header.max_timestamp;
-    if (scan->log_start < header.log_start)
-        scan->log_start = header.log_start;
-    return 0;
+    error = index_apply(scan, error, &header, producers);
+    free(image);
+    return error;
 }
 
 // --- the whole log
@@ -369,6 +383,7 @@ static void offsets_set(struct recovery *recovery)
     if (log->start > log->committed)
         log->start = log->committed;
     forget_old_damage(log);
+    producers_recover_end(log);
 }
 
 // All but the last are sealed; one whose index is missing gets a new one.

@@ -26,6 +26,7 @@
 #include "base/endian.h"
 #include "base/log_line.h"
 #include "storage/plant.h"
+#include "storage/producers_recover.h"
 #include "storage/store.h"
 
 enum { SCAN_WINDOW = 1024 * 1024 };
@@ -118,15 +119,18 @@ bool scan_is_zero(struct scan *scan, uint64_t position)
     return true;
 }
 
-static void frame_accept(struct scan *scan, const struct frame_header *frame, bool note)
+static int frame_accept(struct scan *scan, const struct frame_header *frame, bool note)
 {
-    if (frame->kind == FRAME_LOG_START) {
-        const uint8_t *payload = bytes_at(scan, scan->segment->end + FRAME_HEADER_SIZE, 8);
-        int64_t start = payload ? (int64_t)load_le64(payload) : 0;
-        if (scan->log_start < start)
-            scan->log_start = start;
-    }
-    segment_extend(scan->segment, frame, note);
+    struct segment *segment = scan->segment;
+    const uint8_t *payload = bytes_at(scan, segment->end + FRAME_HEADER_SIZE, frame->payload_size);
+    if (!payload)
+        return scan->error ? scan->error : -EIO;
+    int64_t start = frame->kind == FRAME_LOG_START ? (int64_t)load_le64(payload) : 0;
+    if (scan->log_start < start)
+        scan->log_start = start;
+    segment_extend(segment, frame, note);
+    return producers_recover_frame(segment->log, frame->kind,
+                                   span_of(payload, frame->payload_size));
 }
 
 // Records the bytes from the segment's end up to `position`, where the offset is `offset`.
@@ -251,7 +255,9 @@ int scan_run(struct scan *scan)
             (frame.sequence != segment->next_sequence || frame.base_offset != segment->next_offset))
             found = FOUND_BAD_HEADER;
         if (found == FOUND_SOUND) {
-            frame_accept(scan, &frame, note);
+            int error = frame_accept(scan, &frame, note);
+            if (error)
+                return error;
             note = false;
             continue;
         }

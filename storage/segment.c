@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "base/log_line.h"
+#include "storage/producers_snapshot.h"
 #include "storage/store.h"
 
 char *segment_path(const struct log *log, int64_t base_offset, const char *suffix)
@@ -251,6 +252,21 @@ static void seal_truncated(struct io_op *op)
     io_open(segment->log->store->io, op, sealing->path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
 }
 
+// An index without the producers would say that there are none.
+static uint8_t *segment_image(struct segment *segment, size_t *size)
+{
+    struct index_header header = segment_index_header(segment);
+    uint8_t *producers;
+    size_t producers_size;
+    if (producers_snapshot_image(&segment->log->producers, PRODUCERS_COMMITTED, &producers,
+                                 &producers_size) != 0)
+        return NULL;
+    uint8_t *image =
+        index_image(&segment->index, &header, span_of(producers, producers_size), size);
+    free(producers);
+    return image;
+}
+
 void segment_seal(struct segment *segment)
 {
     struct log *log = segment->log;
@@ -258,11 +274,10 @@ void segment_seal(struct segment *segment)
     if (segment->ahead.state != AHEAD_IDLE)
         return; // ahead.c calls again; it must not write behind the cut
     struct sealing *sealing = calloc(1, sizeof(*sealing));
-    struct index_header header = segment_index_header(segment);
     if (sealing) {
         sealing->segment = segment;
         sealing->path = segment_path(log, segment->header.base_offset, ".index");
-        sealing->image = index_image(&segment->index, &header, span_of(NULL, 0), &sealing->size);
+        sealing->image = segment_image(segment, &sealing->size);
     }
     if (!sealing || !sealing->path || !sealing->image) {
         if (sealing) {
