@@ -22,11 +22,12 @@ def binary(name):
 class Broker:
     """One broker on a directory of its own; as a context manager it cleans up after itself."""
 
-    def __init__(self, shards=1, settings=(), directory=None):
+    def __init__(self, shards=1, settings=(), directory=None, wrap=()):
         self.directory = directory or tempfile.mkdtemp(prefix="weir-test-")
         self.own_directory = directory is None
         self.shards = shards
         self.settings = list(settings)
+        self.wrap = list(wrap)  # a command that becomes the broker's, such as prlimit
         self.port = 0
         self.process = None
         self.log_path = os.path.join(self.directory + ".log")
@@ -51,7 +52,7 @@ class Broker:
 
     def start(self, timeout=30):
         """Returns once the broker says that it is ready; restarts keep the port."""
-        command = [binary("weir-broker"), "--data-dir", self.directory,
+        command = [*self.wrap, binary("weir-broker"), "--data-dir", self.directory,
                    "--listen", f"127.0.0.1:{self.port}", "--shards", str(self.shards)]
         for setting in self.settings:
             command += ["--set", setting]
@@ -66,7 +67,7 @@ class Broker:
                 return self
             if self.process.poll() is not None:
                 raise RuntimeError(f"the broker ended with {self.process.returncode}:\n{self.log()[start:]}")
-            time.sleep(0.005)
+            time.sleep(0.002)
         raise RuntimeError(f"the broker is not ready after {timeout} s:\n{self.log()[start:]}")
 
     def log(self):

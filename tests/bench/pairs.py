@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker beside the least work possible (roofline.c), in turns in the same run."""
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+
+from machine import cpu_seconds
+
+MIB = 1 << 20
+WARM_UP_BYTES = 320 * MIB  # over twice the broker's cache of new records
+WARM_UP_MESSAGES = 3000
+LARGE = ("--batch", "1M", "-X", "message.max.bytes=2m", "-X", "max.in.flight.per.partition=4")
+BULK = "Durable produce, 1 MiB batches, 4 in flight"
+SINGLE = "Durable produce, one 1 KiB message at a time"
+TAIL = "Tail fetch, 1 KiB messages in answers of up to 2 MiB"
+
+
+class Pairs:
+    def __init__(self, bench):
+        self.bench = bench
+        self.rows = {}
+
+    def roofline(self, mode, chunk, in_flight):
+        options = self.bench.options
+        with tempfile.TemporaryDirectory(dir=options.dir) as directory:
+            result = self.bench.json([self.bench.program("roofline"), "--mode", mode, "--chunk", str(chunk),
+                                      "--in-flight", str(in_flight), "--seconds", str(options.seconds),
+                                      "--dir", directory])
+        return {"mb_per_s": result["mb_per_s"], "cpu": result["cpu_s_per_gb"],
+                "p50": result["p50_us"], "p99": result["p99_us"]}
+
+    def measured(self, broker, *arguments):
+        before = cpu_seconds(broker.process)
+        (result,) = self.bench.weir(broker, *arguments).values()
+        used = cpu_seconds(broker.process) - before
+        latency = result["latency"] or {}
+        return {"mb_per_s": result["mb_per_second"], "cpu": used / (result["bytes"] / 1e9),
+                "p50": latency.get("p50_us"), "p99": latency.get("p99_us")}
+
+    def produce(self, size, in_flight, *more):
+        command = ("bench", "produce", "--size", str(size), "--in-flight", str(in_flight), *more)
+        with self.bench.broker() as broker:
+            # Until the broker's cache is full, the system hands out memory that nobody has touched.
+            self.bench.weir(broker, *command, "--count", str(min(WARM_UP_BYTES // size, WARM_UP_MESSAGES)))
+            return self.measured(broker, *command, "--duration", f"{self.bench.options.seconds}s")
+
+    def fetch(self):
+        """Tail fetch: what was just written, from memory, again and again."""
+        with self.bench.broker("weir.tail.cache.bytes=268435456") as broker:
+            self.bench.create(broker, "tail", 1)
+            self.bench.weir(broker, "bench", "produce", "tail", "--size", "1K", "--count", "120000")
+            self.bench.weir(broker, "bench", "consume", "tail")
+            results = []
+            end = time.monotonic() + self.bench.options.seconds
+            while time.monotonic() < end:
+                results.append(self.measured(broker, "bench", "consume", "tail"))
+            return {key: statistics.median(r[key] for r in results) if results[0][key] is not None else None
+                    for key in results[0]}
+
+    def pair(self, name, least, ours):
+        row = self.rows.setdefault(name, {"least": [], "ours": []})
+        row["least"].append(least())
+        row["ours"].append(ours())
+
+    def round(self):
+        self.pair(BULK, lambda: self.roofline("durable", MIB, 4), lambda: self.produce(MIB, 4, *LARGE))
+        self.pair(SINGLE, lambda: self.roofline("durable", 1024, 1), lambda: self.produce(1024, 1))
+        self.pair(TAIL, lambda: self.roofline("fetch", 2 * MIB, 2), self.fetch)
+
+    def finish(self):
+        self.bench.target("single durable 1 KiB message, p50 against the least work", self.ratio(SINGLE, "p50"),
+                          1.3, "times")
+        self.bench.target("sustained durable 1 MiB batches, MB/s against the least work",
+                          self.ratio(BULK, "mb_per_s"), 0.7, "times", at_least=True)
+        return [line for name in self.rows for line in self.table(name)]
+
+    def ratio(self, name, key):
+        """The median of the ratios taken round by round: both halves of a round saw the same machine."""
+        row = self.rows[name]
+        pairs = [(o[key], l[key]) for o, l in zip(row["ours"], row["least"]) if o[key] and l[key]]
+        return statistics.median(o / l for o, l in pairs) if pairs else None
+
+    def table(self, name):
+        lines = [f"## {name}", "", "| | MB/s | server CPU s/GB | p50 us | p99 us |", "|---|---|---|---|---|"]
+        for title, key in (("least work", "least"), ("Weir", "ours")):
+            cells = [cell([r[figure] for r in self.rows[name][key]], digits)
+                     for figure, digits in (("mb_per_s", 0), ("cpu", 2), ("p50", 0), ("p99", 0))]
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        ratios = [self.ratio(name, key) for key in ("mb_per_s", "cpu", "p50", "p99")]
+        return lines + ["| Weir / least | " + " | ".join(f"{r:.2f}" if r else "-" for r in ratios) + " |", ""]
+
+
+def cell(values, digits=0):
+    """Median (smallest to largest)."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return "-"
+    text = f"**{statistics.median(values):,.{digits}f}**"
+    return text if len(values) == 1 else f"{text} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
