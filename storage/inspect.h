@@ -246,6 +246,9 @@ struct inspect_directory {
     struct inspect_findings findings; // about the directory itself, and leftovers
 };
 
+// Whether there is a directory of topics in it.
+bool inspect_is_data_directory(const char *path);
+
 // Lists what is there, reads nothing yet. 0, -ENOENT, -ENOTDIR, -ENOMEM, ...
 int inspect_directory_open(struct inspect_directory *directory, const char *path,
                            const struct inspect_filter *filter);

@@ -314,6 +314,17 @@ static void lock_look(struct inspect_directory *directory)
     close(fd);
 }
 
+bool inspect_is_data_directory(const char *path)
+{
+    char *topics = NULL;
+    struct stat stat_buffer;
+    if (asprintf(&topics, "%s/topics", path) < 0)
+        return false;
+    bool found = stat(topics, &stat_buffer) == 0 && S_ISDIR(stat_buffer.st_mode);
+    free(topics);
+    return found;
+}
+
 int inspect_directory_open(struct inspect_directory *directory, const char *path,
                            const struct inspect_filter *filter)
 {

@@ -4,7 +4,7 @@
 // the log as a whole.
 //
 // 1. Batches of a frame follow each other without a hole, unless the file was made by compaction:
-//    then offsets may be missing, never go back.
+//    then offsets may be missing, never go back. A batch without records is what a repair left.
 // 2. At most FINDINGS_MAX findings per segment, and one more that says so.
 #include "storage/inspect_parts.h"
 
@@ -68,7 +68,7 @@ static void records_check(struct survey *survey, struct place place, struct span
         batch_note(survey, place, batch_error_text(error));
     else if (facts.record_count != header->record_count)
         batch_note(survey, place, "a batch holds another number of records than it says");
-    else if (!thinned && !facts.dense)
+    else if (!thinned && header->record_count > 0 && !facts.dense)
         batch_note(survey, place, "records are missing inside a batch");
     arena_reset(&survey->arena);
 }
@@ -82,7 +82,8 @@ static const char *order_fault(const struct survey *survey, const struct frame_h
         return "a batch does not continue the offsets";
     if (batch_last_offset(header) >= frame->next_offset)
         return "a batch reaches beyond its frame's offsets";
-    if (!thinned && header->record_count != header->last_offset_delta + 1)
+    if (!thinned && header->record_count > 0 &&
+        header->record_count != header->last_offset_delta + 1)
         return "records are missing inside a batch";
     return NULL;
 }

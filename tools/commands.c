@@ -16,5 +16,6 @@ const struct command *const command_table[] = {
     &cmd_bench_roundtrip,
     &cmd_log_verify,
     &cmd_log_dump,
+    &cmd_log_repair,
     NULL,
 };

@@ -17,3 +17,4 @@ extern const struct command cmd_bench_consume;
 extern const struct command cmd_bench_roundtrip;
 extern const struct command cmd_log_verify;
 extern const struct command cmd_log_dump;
+extern const struct command cmd_log_repair;

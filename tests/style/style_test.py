@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "storage": {"base", "storage", "protocol/record_batch.h", "protocol/types.h"},
     "broker": {"base", "protocol", "gen", "storage/log.h", "storage/io.h", "broker"},
     "clients/c": {"base", "protocol", "gen", "clients/c"},
-    "tools": {"base", "protocol", "gen", "clients/c", "tools", "storage/inspect.h",
+    "tools": {"base", "protocol", "gen", "clients/c", "tools", "storage/inspect.h", "storage/inspect_repair.h",
               "storage/producers_snapshot.h"},
 }
 
