@@ -53,12 +53,12 @@ struct journal_options {
     uint64_t file_bytes; // 0 = the default
     bool direct;         // O_DIRECT
     enum durable_way way;
-    bool measure; // `way` is to be measured
 };
 
 struct journal_found {
     uint64_t commits; // sound ones that may be needed
-    uint64_t bytes;   // of their entries
+    uint64_t entries; // of logs that are ours
+    uint64_t bytes;   // their payloads
     uint64_t damages; // each told in a log line
     bool unclean;     // the last run did not come to an orderly end
 };
@@ -130,7 +130,6 @@ struct journal_stats {
     int error;              // why it is off for good
 };
 struct journal_stats journal_stats(const struct journal *journal);
-enum durable_way journal_way(const struct journal *journal); // given or measured
 
 // No write is in flight. If everything is flushed, the next start need not read the journal. Waits.
 // 0 or a negative errno; frees in any case.
