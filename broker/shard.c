@@ -114,6 +114,7 @@ static int open_store(struct shard *shard, char *why, size_t why_size)
         .directory = config->data_directory,
         .tail_cache_bytes = (size_t)config_number(config, SETTING_TAIL_CACHE_BYTES) / shards,
         .direct = config_number(config, SETTING_DIRECT_IO) != 0,
+        .producer_expiry_ms = config_number(config, SETTING_PRODUCER_ID_EXPIRATION_MS),
     };
     error = log_store_open(&options, &shard->store);
     if (error)
