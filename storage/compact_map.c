@@ -21,9 +21,15 @@ int compact_map_init(struct compact_map *map, size_t bytes, uint64_t keys, uint6
     map->slots = malloc(map->capacity * sizeof(map->slots[0]));
     if (!map->slots)
         return -ENOMEM;
+    compact_map_clear(map);
+    return 0;
+}
+
+void compact_map_clear(struct compact_map *map)
+{
     for (size_t i = 0; i < map->capacity; i++)
         map->slots[i].offset = -1;
-    return 0;
+    map->count = 0;
 }
 
 void compact_map_free(struct compact_map *map)

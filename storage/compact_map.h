@@ -31,6 +31,7 @@ enum { COMPACT_MAP_KEYS_MIN = 64 };
 // 0 or -ENOMEM.
 int compact_map_init(struct compact_map *map, size_t bytes, uint64_t keys, uint64_t seed);
 void compact_map_free(struct compact_map *map);
+void compact_map_clear(struct compact_map *map);
 
 // Notes that the key is at that offset; the highest one counts. False when the key is new and the
 // map is full: nothing is noted then.

@@ -66,6 +66,7 @@ void format_segment_write(const struct segment_header *header, uint8_t block[FOR
     store_signed(block + 64, header->created_ms);
     store_le64(block + 72, header->first_sequence);
     store_signed(block + 80, header->cleaned_to);
+    store_signed(block + 88, header->dirty_from);
     store_le64(block + CHECKSUM_AT, format_checksum(block, CHECKSUM_AT, 0));
 }
 
@@ -87,10 +88,12 @@ int format_segment_read(const uint8_t block[FORMAT_BLOCK], struct segment_header
     out->created_ms = load_signed(block + 64);
     out->first_sequence = load_le64(block + 72);
     out->cleaned_to = load_signed(block + 80);
+    out->dirty_from = load_signed(block + 88);
     uint32_t alignment = out->alignment;
     bool aligned = alignment >= FRAME_HEADER_SIZE && (alignment & (alignment - 1)) == 0 &&
                    alignment <= FORMAT_BLOCK;
-    bool cleaned = out->cleaned_to == 0 || out->cleaned_to > out->base_offset;
+    bool cleaned = out->dirty_from >= 0 && out->dirty_from <= out->cleaned_to &&
+                   (out->cleaned_to == 0 || out->cleaned_to > out->base_offset);
     return aligned && cleaned && out->base_offset >= 0 && out->log_start >= 0 ? 0 : -EBADMSG;
 }
 

@@ -37,6 +37,8 @@ struct segment_header {
     uint32_t alignment;      // of frames
     uint64_t first_sequence; // of the first frame
     int64_t cleaned_to; // compaction made the file out of those up to this offset; 0 = it did not
+    int64_t dirty_from; // of a cleaned file: from here on it is not known which records are the
+                        // last of their key; cleaned_to when all are
 };
 
 struct frame_header {
