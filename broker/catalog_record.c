@@ -17,10 +17,6 @@ static int read_key(struct span key, struct catalog_record *out)
         out->kind = CATALOG_RECORD_CLUSTER;
         return 0;
     }
-    if (span_equal(kind, span_text("producers"))) {
-        out->kind = CATALOG_RECORD_PRODUCERS;
-        return 0;
-    }
     if (!span_equal(kind, span_text("topic")))
         return 0;
     out->kind = CATALOG_RECORD_TOPIC;
@@ -65,17 +61,6 @@ static int read_cluster(const msgpack_object *root, struct catalog_record *out)
     return 0;
 }
 
-static int read_value(const msgpack_object *root, struct catalog_record *out)
-{
-    if (out->kind == CATALOG_RECORD_TOPIC)
-        return read_topic(root, out);
-    if (out->kind == CATALOG_RECORD_CLUSTER)
-        return read_cluster(root, out);
-    return pack_integer(pack_find(root, "next"), 0, INT64_MAX / 2, &out->next_producer_id)
-               ? 0
-               : -EBADMSG;
-}
-
 int catalog_record_read(struct span key, struct span value, struct catalog_record *out)
 {
     const msgpack_object *root;
@@ -88,7 +73,9 @@ int catalog_record_read(struct span key, struct span value, struct catalog_recor
         return out->kind == CATALOG_RECORD_TOPIC ? 0 : -EBADMSG;
     }
     error = pack_read(&out->value_reader, value, &root);
-    return error ? error : read_value(root, out);
+    if (error)
+        return error;
+    return out->kind == CATALOG_RECORD_TOPIC ? read_topic(root, out) : read_cluster(root, out);
 }
 
 void catalog_record_free(struct catalog_record *record)
@@ -109,18 +96,6 @@ void catalog_record_write_cluster(struct kp_uuid id, msgpack_sbuffer *key, msgpa
     pack_write_uuid(&packer, id);
     pack_write_key(&packer, "format");
     msgpack_pack_int32(&packer, CATALOG_FORMAT);
-}
-
-void catalog_record_write_producers(int64_t next, msgpack_sbuffer *key, msgpack_sbuffer *value)
-{
-    msgpack_packer packer;
-    msgpack_packer_init(&packer, key, msgpack_sbuffer_write);
-    msgpack_pack_array(&packer, 1);
-    pack_write_key(&packer, "producers");
-    msgpack_packer_init(&packer, value, msgpack_sbuffer_write);
-    msgpack_pack_map(&packer, 1);
-    pack_write_key(&packer, "next");
-    msgpack_pack_int64(&packer, next);
 }
 
 void catalog_record_write_topic_key(struct kp_uuid id, msgpack_sbuffer *key)

@@ -176,6 +176,7 @@ void log_delete(struct log *log, struct log_delete *op)
     log->delete_op = op;
     log->store->deletes_running++;
     commit_abandon(log);
+    compact_stop(log->store);
     log_fire(log);
     if (log->busy == 0)
         delete_continue(log);

@@ -43,7 +43,6 @@ struct log_store_options {
     struct pool *pool;       // for tails and reads
     const char *directory;   // the broker's data directory; copied
     size_t tail_cache_bytes; // committed bytes kept in memory for readers, all logs together
-    size_t read_cache_bytes; // of what was read from disk, verified; 0 = nothing is kept
     bool direct;             // O_DIRECT where the file system takes it
     uint32_t shard;          // which of how many; these two decide whose journal a file is
     uint32_t shard_count;    // 0 counts as 1
@@ -54,6 +53,12 @@ struct log_store_options {
     uint64_t journal_file_bytes; // one of them; 0 = 16 MiB, less when the journal is small
     enum log_sync sync;
     int64_t producer_expiry_ms; // how long a quiet producer is remembered; 0 = for ever
+    struct log_compaction {
+        bool enabled;
+        size_t map_bytes;          // for the keys of one pass; 0 = 32 MiB
+        uint64_t bytes_per_second; // read and written; 0 = without limit
+        uint64_t backoff_ms;       // how often to look for something to do; 0 = 15 s
+    } compaction;
 };
 
 struct log_store_stats {
@@ -62,17 +67,9 @@ struct log_store_stats {
     uint64_t written_bytes;   // with frames and padding
     uint64_t damaged_frames;  // found by recovery or reads
     uint64_t write_errors;
-    uint64_t memory_reads; // log_read that gave bytes: all of them from the tail,
-    uint64_t cache_reads;  // without waiting for the device,
-    uint64_t disk_reads;   // after waiting for it
-    uint64_t memory_read_bytes;
-    uint64_t cache_read_bytes;
-    uint64_t disk_read_bytes;
-    uint64_t device_reads;      // that these, read-ahead and the scrub have led to
-    uint64_t device_read_bytes; // with frames, padding and what nobody asked for yet
-    uint64_t read_ahead;        // windows read before anybody asked for them
-    uint64_t read_errors;       // the device failed
-    uint64_t scrubbed_bytes;
+    uint64_t compactions;            // passes over a log that were completed
+    uint64_t compacted_bytes_read;   // by them, by now
+    uint64_t compacted_bytes_written;
 };
 
 // Makes the directories that are missing. 0 or a negative errno.
@@ -100,6 +97,12 @@ struct log_config {
     // Kept allocated ahead, from the start, so that the log goes on for a while when the disk is
     // full; 0 for logs of ordinary data.
     int64_t reserve_bytes;
+    // Compaction: the last record of each key is kept, older ones go.
+    bool compact;
+    double min_dirty_ratio;
+    int64_t min_compaction_lag_ms;
+    int64_t max_compaction_lag_ms; // 0 = none; what is dirty for so long is compacted in any case
+    int64_t delete_retention_ms;   // how long tombstones are kept
 };
 
 // A new log, empty: without a reserve no file exists until the first append. 0, -ENOMEM, or -EINVAL
@@ -177,32 +180,22 @@ struct log_read {
     struct log_offsets offsets; // as of the read
     uint64_t size;              // sum of the slices
     uint32_t slice_count;
-    struct iovec slices[LOG_READ_SLICES]; // whole batches, in order; the first is that of `offset`
+    struct iovec
+        slices[LOG_READ_SLICES]; // whole batches, in order, the first one contains `offset`
     // the log's
     struct buffer *pins[LOG_READ_SLICES];
     uint32_t pin_count;
-    struct log *log;
-    int64_t next;    // the offset behind what was taken so far
-    bool sequential; // goes on where a reader has stopped before
-    bool waited;     // for the device
+    void *private;
     struct list node;
 };
 
-// Reads committed batches from `offset` on; where there is none at that offset any more, from the
-// next one on. At the high watermark: no error and no bytes; below it always at least one batch
-// (max_bytes allowing) or an error. Served from memory without copying where the bytes are still
-// there, else from disk. Fewer bytes than allowed may come back, also when more are there.
-// Damage gives -EIO to a read that begins at it; one that begins before gets what is sound up to
-// it.
+// Reads committed batches from `offset` on. At the high watermark: no error and no bytes. Served
+// from memory without copying where the bytes are still there, else from disk. Fewer bytes than
+// allowed may come back, also when more are there.
 // The slices are valid until log_read_release, which must be called on this thread after `done`
 // (with or without error). The bytes never change.
 void log_read(struct log *log, struct log_read *op);
 void log_read_release(struct log_read *op);
-
-// Verifies up to about `bytes` of sealed segments in the background, going on where the last call
-// stopped, unless readers keep the device busy. Damage is named, counted and noted as by a read.
-// Call it regularly, with as much as the interval may cost.
-void log_store_scrub(struct log_store *store, uint64_t bytes);
 
 // --- watch ----------------------------------------------------------------------------------
 
@@ -253,6 +246,11 @@ void log_trim(struct log *log, struct log_trim *op);
 // io->wall_ms. Cheap when nothing is due; deletions happen in the background. Call it every few
 // seconds.
 void log_retain(struct log *log);
+
+// Starts compacting the log that needs it most, or goes on with what waits for its share of the
+// device, and rolls active segments that are older than max_compaction_lag_ms. Returns when it
+// should be called again (io->now_ns). What it starts goes on in the background, in small steps.
+uint64_t log_store_compact(struct log_store *store);
 
 struct log_delete {
     void (*done)(struct log_delete *op);

@@ -446,9 +446,13 @@ static int recover(struct recovery *recovery)
     int error = listing_read(&files, log->store->io, log->directory);
     if (!error)
         error = files_load(recovery, &files);
+    if (!error)
+        error = compact_sweep(log, &files);
     listing_free(&files);
     if (error == -ENOENT)
         return 0;
+    if (!error)
+        error = compact_remove_replaced(log);
     if (!error)
         error = segments_recover(recovery);
     if (!error && recovery->lost >= 0)

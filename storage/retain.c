@@ -10,6 +10,10 @@
 // 3. Only sealed segments are removed, so retention never passes `committed`. An active segment
 //    whose records are all expired is rolled first; the end offset stays.
 //
+// 4. Age is counted by store_time_ms: a wall clock that jumps ahead makes nothing old before its
+//    time, one that jumps back even less. Restarting the broker is what accepts a jump ahead.
+// 5. A segment that is being compacted waits until that is done.
+//
 // A removal that fails is tried again with the next log_retain.
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +23,14 @@
 #include "base/log_line.h"
 #include "storage/plant.h"
 #include "storage/store.h"
+
+int64_t store_time_ms(const struct log_store *store)
+{
+    const struct io *io = store->io;
+    int64_t passed_ms = (int64_t)((io->now_ns - store->opened_ns) / 1000000);
+    int64_t most = store->opened_ms + passed_ms;
+    return io->wall_ms < most ? io->wall_ms : most;
+}
 
 static int64_t total_bytes(const struct log *log)
 {
@@ -34,7 +46,7 @@ static bool is_expired(const struct log *log, const struct segment *segment)
     int64_t newest =
         segment->max_timestamp >= 0 ? segment->max_timestamp : segment->header.created_ms;
     return log->config.retention_ms >= 0 &&
-           log->store->io->wall_ms - newest > log->config.retention_ms;
+           store_time_ms(log->store) - newest > log->config.retention_ms;
 }
 
 static bool is_surplus(const struct log *log, const struct segment *segment)
@@ -49,7 +61,8 @@ static bool oldest_is_due(const struct log *log)
     if (log->segment_count < 2)
         return false;
     const struct segment *oldest = log->segments[0];
-    if (!oldest->sealed || oldest->sealing || oldest->ahead.state != AHEAD_IDLE)
+    if (!oldest->sealed || oldest->sealing || oldest->compacting ||
+        oldest->ahead.state != AHEAD_IDLE)
         return false;
     return log->segments[1]->header.base_offset <= log->start || is_expired(log, oldest) ||
            is_surplus(log, oldest);
@@ -95,7 +108,6 @@ static void removal_done(struct steps *steps)
         drop_oldest(log);
     bool more = !steps->error && !log->deleting;
     removal_free(removal);
-    read_unpark(log);
     if (more)
         retain_wake(log);
     log_unbusy(log);
@@ -134,7 +146,7 @@ void log_retain(struct log *log)
         return;
     producers_expire(&log->producers, log_producers_ms(log), log->store->producer_expiry_ms);
     if (segment_has_records(active)) {
-        int64_t age = log->store->io->wall_ms - active->header.created_ms;
+        int64_t age = store_time_ms(log->store) - active->header.created_ms;
         if (log->config.segment_ms >= 0 && age >= log->config.segment_ms)
             log->roll_wanted = true; // with the next append
         bool idle = list_empty(&log->appends) && log->segment_count == 1;

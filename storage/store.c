@@ -205,7 +205,6 @@ static int make_directories(struct log_store *store, const char *directory)
 
 static void store_free(struct log_store *store)
 {
-    cache_free(&store->reads);
     if (store->zeros)
         buffer_unref(store->zeros);
     free(store->topics);
@@ -225,13 +224,13 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     store->opened_ms = options->io->wall_ms;
     store->opened_ns = options->io->now_ns;
     store->can_allocate = true;
+    compact_init(&store->compactor, &options->compaction);
     list_init(&store->logs);
     list_init(&store->deletes_waiting);
     list_init(&store->dirty);
     list_init(&store->idle_files);
     ready_init(&store->ready);
     tail_cache_init(&store->cache, options->pool, options->tail_cache_bytes);
-    cache_init(&store->reads, store, options->read_cache_bytes);
     store->zeros = pool_get(options->pool, STORE_ZEROS);
     if (asprintf(&store->topics, "%s/topics", options->directory) < 0)
         store->topics = NULL;
@@ -296,6 +295,7 @@ int log_store_close(struct log_store *store)
 {
     int error = 0;
     store->closing = true;
+    compact_stop(store);
     list_each(node, &store->logs)
         log_fire(list_entry(node, struct log, node));
     run_until_quiet(store);
