@@ -455,7 +455,7 @@ static void port_forget(struct sim_port *port)
     port->woken = false;
 }
 
-void sim_restart(struct sim *sim)
+static void restart(struct sim *sim, bool machine)
 {
     if (!sim->off)
         cut_power(sim);
@@ -465,8 +465,36 @@ void sim_restart(struct sim *sim)
     for (size_t i = 0; i < SIM_PORTS; i++)
         port_forget(sim->ports[i]);
     close_all(sim);
-    sim_node_crash(sim->root, &sim->random);
+    if (machine)
+        sim_node_crash(sim->root, &sim->random);
     sim->off = false;
     sim->until_off = UINT64_MAX;
     choose_device(sim);
+}
+
+void sim_restart(struct sim *sim)
+{
+    restart(sim, true);
+}
+
+void sim_restart_process(struct sim *sim)
+{
+    restart(sim, false);
+}
+
+uint32_t sim_open_files(const struct sim *sim)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < sim->file_count; i++)
+        count += sim->files[i].node != NULL;
+    return count;
+}
+
+bool sim_pass(struct sim *sim)
+{
+    size_t at = first_due(sim, NULL);
+    if (at == sim->pending_count)
+        return false;
+    pass_to(sim, sim->pending[at].due_ns);
+    return true;
 }

@@ -80,3 +80,13 @@ void sim_trace(struct sim *sim, void (*trace)(void *context, const struct io_op 
 // operations are forgotten: their `done` is never called, and their memory may go after this call,
 // not before. Descriptors are invalid; faults and capacity are as before. The io is as new.
 void sim_restart(struct sim *sim);
+
+// The same when only the program ends, killed: what was written and not synced is still read, and
+// may still be lost when the machine stops later.
+void sim_restart_process(struct sim *sim);
+
+// Time passes until the next operation of any io has had its effect. False when none is pending.
+bool sim_pass(struct sim *sim);
+
+// Descriptors that are open.
+uint32_t sim_open_files(const struct sim *sim);

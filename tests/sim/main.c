@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// weir-sim: runs histories of seeds. See usage().
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "storage/plant.h"
+#include "tests/sim/world.h"
+
+enum { JOBS_MAX = 64, LOG_TAIL = 3000, EXIT_FOUND = 3 };
+
+struct options {
+    uint64_t seeds;
+    uint64_t first;
+    uint32_t jobs;
+    bool one;   // a single seed, with everything that happens
+    bool quiet; // nothing of a failure but that there is one
+};
+
+// Shared with the workers.
+struct progress {
+    struct {
+        uint64_t seed; // being run
+        uint64_t done;
+        uint64_t counts[COUNT_COUNT];
+    } jobs[JOBS_MAX];
+};
+
+static const char *const count_names[COUNT_COUNT] = {
+    [COUNT_LIVES] = "starts",
+    [COUNT_CRASHES] = "crashes",
+    [COUNT_RECOVERY_CRASHES] = "crashes during recovery",
+    [COUNT_APPENDS] = "appends",
+    [COUNT_ACKED] = "acknowledged",
+    [COUNT_FAILED] = "failed",
+    [COUNT_DUPLICATES] = "duplicates",
+    [COUNT_READS] = "reads",
+    [COUNT_LOOKUPS] = "time lookups",
+    [COUNT_TRIMS] = "trims",
+    [COUNT_DELETES] = "deletions",
+    [COUNT_FAULTS] = "device errors",
+    [COUNT_DAMAGES] = "damages",
+    [COUNT_FULL] = "full disks",
+    [COUNT_JOURNALLED] = "journal commits",
+};
+
+static void usage(void)
+{
+    fputs("usage: weir-sim [--seeds N] [--seed S] [--first S] [--jobs J] [--plant NAME] [--quiet]\n"
+          "\n"
+          "  --seeds N     run N histories (default 1000)\n"
+          "  --seed S      run one, and print everything that happens\n"
+          "  --first S     begin with this one (default 1)\n"
+          "  --jobs J      processes (default 1)\n",
+          stderr);
+}
+
+static FILE *messages; // where failures go; standard error belongs to the log lines
+static bool quiet;
+static int log_lines = -1;
+
+static void print_log_tail(int fd)
+{
+    char tail[LOG_TAIL + 1];
+    off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    off_t from = size > LOG_TAIL ? size - LOG_TAIL : 0;
+    ssize_t got = size > 0 ? pread(fd, tail, (size_t)(size - from), from) : 0;
+    if (got > 0)
+        fprintf(messages, "  its log ends:\n%.*s", (int)got, tail);
+}
+
+void world_failed(struct world *world, const char *text)
+{
+    if (world->out)
+        fflush(world->out);
+    if (!quiet) {
+        uint64_t from = world->event_count > WORLD_EVENTS ? world->event_count - WORLD_EVENTS : 0;
+        for (uint64_t i = from; i < world->event_count && !world->out; i++)
+            fprintf(messages, "  %s\n", world->events[i % WORLD_EVENTS]);
+        print_log_tail(log_lines);
+    }
+    fprintf(messages, "seed %" PRIu64 ": %s\n", world->seed, text);
+    fflush(messages);
+    _exit(EXIT_FOUND);
+}
+
+static void forget_log_lines(void)
+{
+    if (log_lines >= 0 && ftruncate(log_lines, 0) == 0)
+        lseek(log_lines, 0, SEEK_SET);
+}
+
+static int run_one(const struct options *options)
+{
+    static struct world world;
+    world_history(&world, options->first, stdout);
+    printf("seed %" PRIu64 ": %016" PRIx64 "\n", options->first, world.digest);
+    return 0;
+}
+
+static _Noreturn void work(const struct options *options, struct progress *progress, uint32_t job)
+{
+    static struct world world;
+    CHECK(dup2(log_lines, STDERR_FILENO) >= 0);
+    for (uint64_t i = job; i < options->seeds; i += options->jobs) {
+        progress->jobs[job].seed = options->first + i;
+        forget_log_lines();
+        world_history(&world, options->first + i, NULL);
+        progress->jobs[job].done++;
+        memcpy(progress->jobs[job].counts, world.counts, sizeof(world.counts));
+    }
+    _exit(0);
+}
+
+static void print_summary(const struct progress *progress, uint32_t jobs, double seconds)
+{
+    uint64_t done = 0;
+    uint64_t counts[COUNT_COUNT] = {0};
+    for (uint32_t i = 0; i < jobs; i++) {
+        done += progress->jobs[i].done;
+        for (int k = 0; k < COUNT_COUNT; k++)
+            counts[k] += progress->jobs[i].counts[k];
+    }
+    fprintf(messages, "%" PRIu64 " histories in %.1f s:", done, seconds);
+    for (int k = 0; k < COUNT_COUNT; k++) {
+        if (counts[k] > 0)
+            fprintf(messages, " %" PRIu64 " %s,", counts[k], count_names[k]);
+    }
+    fprintf(messages, " %.0f histories per minute and process\n",
+            (double)done / seconds * 60 / jobs);
+}
+
+static double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int run_many(const struct options *options)
+{
+    struct progress *progress =
+        mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(progress != MAP_FAILED);
+    pid_t pids[JOBS_MAX];
+    int logs[JOBS_MAX];
+    double start = now_s();
+    for (uint32_t i = 0; i < options->jobs; i++) {
+        // Log lines of the code under test are kept, to be shown with a failure.
+        log_lines = logs[i] = memfd_create("log", 0);
+        CHECK(logs[i] >= 0);
+        pids[i] = fork();
+        CHECK(pids[i] >= 0);
+        if (pids[i] == 0)
+            work(options, progress, i);
+    }
+    int failed = 0;
+    for (uint32_t i = 0; i < options->jobs; i++) {
+        int status = 0;
+        CHECK(waitpid(pids[i], &status, 0) == pids[i]);
+        if (status != 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != EXIT_FOUND)) {
+            if (!quiet)
+                print_log_tail(logs[i]);
+            fprintf(messages, "seed %" PRIu64 ": the program crashes (status %d)\n",
+                    progress->jobs[i].seed, status);
+        }
+        failed |= status != 0;
+    }
+    print_summary(progress, options->jobs, now_s() - start);
+    return failed;
+}
+
+#ifdef WEIR_PLANTS
+static const char *const plant_names[PLANT_COUNT] = {
+    [PLANT_ACK_BEFORE_COMMIT] = "ack-before-commit",
+    [PLANT_SKIP_DIRECTORY_SYNC] = "skip-directory-sync",
+    [PLANT_NO_SALT] = "no-salt",
+    [PLANT_TRUST_INDEX] = "trust-index",
+    [PLANT_RETRY_FAILED_SYNC] = "retry-failed-sync",
+    [PLANT_REUSE_JOURNAL_EARLY] = "reuse-journal-early",
+    [PLANT_DROP_PRODUCERS] = "drop-producers",
+    [PLANT_CUT_MIDDLE] = "cut-middle",
+    [PLANT_IGNORE_GAP] = "ignore-gap",
+    [PLANT_FLUSH_EARLY] = "flush-early",
+    [PLANT_SKIP_PREFIX] = "skip-prefix",
+    [PLANT_COMPACT_LAST] = "compact-last",
+    [PLANT_TRIM_EARLY] = "trim-early",
+    [PLANT_CHECKPOINT_EARLY] = "checkpoint-early",
+    [PLANT_BEGIN_UNSETTLED] = "begin-unsettled",
+    [PLANT_STALE_LIFE] = "stale-life",
+};
+
+static int plant(const char *name)
+{
+    for (int i = 1; i < PLANT_COUNT; i++) {
+        if (strcmp(name, plant_names[i]) == 0) {
+            plant_active = (enum plant)i;
+            return 0;
+        }
+    }
+    fputs("there is:", stderr);
+    for (int i = 1; i < PLANT_COUNT; i++)
+        fprintf(stderr, " %s", plant_names[i]);
+    fputs("\n", stderr);
+    return 2;
+}
+#else
+static int plant(const char *name)
+{
+    (void)name;
+    fputs("this program is built without planted faults\n", stderr);
+    return 2;
+}
+#endif
+
+int main(int count, char **arguments)
+{
+    static const struct option names[] = {
+        {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
+        {"first", required_argument, NULL, 'f'}, {"jobs", required_argument, NULL, 'j'},
+        {"plant", required_argument, NULL, 'p'}, {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},        {0},
+    };
+    struct options options = {.seeds = 1000, .first = 1, .jobs = 1};
+    for (int option; (option = getopt_long(count, arguments, "", names, NULL)) != -1;) {
+        if (option == 'n')
+            options.seeds = strtoull(optarg, NULL, 10);
+        else if (option == 'f' || option == 's')
+            options.first = strtoull(optarg, NULL, 10);
+        else if (option == 'j')
+            options.jobs = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (option == 'q')
+            quiet = true;
+        else if (option != 'p') {
+            usage();
+            return option == 'h' ? 0 : 2;
+        } else if (plant(optarg)) {
+            return 2;
+        }
+        options.one = options.one || option == 's';
+    }
+    if (optind < count || options.jobs < 1 || options.jobs > JOBS_MAX) {
+        usage();
+        return 2;
+    }
+    messages = fdopen(dup(STDERR_FILENO), "w");
+    CHECK(messages);
+    return options.one ? run_one(&options) : run_many(&options);
+}
