@@ -46,6 +46,7 @@ enum {
 struct pool {
     struct pool_stats stats;
     struct buffer *free[CLASS_COUNT];
+    struct pool_cache *caches;
 };
 
 struct pool *pool_create(size_t limit_bytes)
@@ -130,10 +131,23 @@ static struct buffer *map_buffer(struct pool *pool, size_t capacity)
     return buffer;
 }
 
-struct buffer *pool_get(struct pool *pool, size_t size)
+void pool_add_cache(struct pool *pool, struct pool_cache *cache)
 {
-    if (size > pool->stats.limit_bytes)
-        return NULL;
+    cache->next = pool->caches;
+    pool->caches = cache;
+}
+
+void pool_remove_cache(struct pool *pool, struct pool_cache *cache)
+{
+    struct pool_cache **at = &pool->caches;
+    while (*at && *at != cache)
+        at = &(*at)->next;
+    if (*at)
+        *at = cache->next;
+}
+
+static struct buffer *get(struct pool *pool, size_t size)
+{
     unsigned class = class_of(size);
     struct buffer *buffer = NULL;
     if (class != NO_CLASS && pool->free[class]) {
@@ -153,6 +167,19 @@ struct buffer *pool_get(struct pool *pool, size_t size)
     buffer->refs = 1;
     buffer->next_free = NULL;
     pool->stats.used_bytes += buffer->capacity;
+    return buffer;
+}
+
+struct buffer *pool_get(struct pool *pool, size_t size)
+{
+    if (size > pool->stats.limit_bytes)
+        return NULL;
+    struct buffer *buffer = get(pool, size);
+    // What is given is still in use where somebody has another reference; then the next one helps.
+    for (struct pool_cache *cache = pool->caches; !buffer && cache; cache = cache->next) {
+        cache->give(cache, size);
+        buffer = get(pool, size);
+    }
     return buffer;
 }
 

@@ -25,15 +25,26 @@ struct pool_stats {
     size_t limit_bytes;
 };
 
+// Somebody who holds buffers of a pool that can be had again, and gives them up when the budget is
+// needed. `give` lets go of about `bytes` (or all it can); it is called from inside pool_get.
+struct pool_cache {
+    void (*give)(struct pool_cache *cache, size_t bytes);
+    struct pool_cache *next; // the pool's
+};
+
 // NULL when memory is short. `limit_bytes` bounds used + idle.
 struct pool *pool_create(size_t limit_bytes);
+
+// The cache stays in place until it is removed.
+void pool_add_cache(struct pool *pool, struct pool_cache *cache);
+void pool_remove_cache(struct pool *pool, struct pool_cache *cache);
 
 // All buffers must have been returned.
 void pool_destroy(struct pool *pool);
 
 // A buffer of at least `size` bytes with one reference, contents undefined; NULL when the budget
-// or the system's memory is exhausted. Sizes round up to a power of two up to 8 MiB and to
-// BUFFER_ALIGN above.
+// (caches asked) or the system's memory is exhausted. Sizes round up to a power of two up to 8 MiB
+// and to BUFFER_ALIGN above.
 struct buffer *pool_get(struct pool *pool, size_t size);
 
 struct pool_stats pool_stats(const struct pool *pool);

@@ -94,6 +94,8 @@ const struct catalog_topic *catalog_fold_find_id(const struct catalog_fold *fold
 // The live topics by name, from index 0; NULL beyond the last.
 const struct catalog_topic *catalog_fold_topic(const struct catalog_fold *fold, uint32_t index);
 struct kp_uuid catalog_fold_cluster_id(const struct catalog_fold *fold); // zero: none yet
+// Producer ids from this one on were never given out.
+int64_t catalog_fold_next_producer_id(const struct catalog_fold *fold);
 
 // Topics that were deleted but whose files may still be there, from *at = 0; NULL at the end.
 const struct catalog_topic *catalog_fold_next_doomed(const struct catalog_fold *fold, size_t *at);

@@ -20,6 +20,7 @@
 struct catalog_fold {
     const struct config *config;
     struct kp_uuid cluster_id;
+    int64_t next_producer_id;
     uint64_t version;
     struct catalog_topic **sorted; // by name
     uint32_t count;
@@ -253,6 +254,10 @@ int catalog_fold_apply(struct catalog_fold *fold, struct span key, struct span v
     int error = catalog_record_read(key, value, &record);
     if (!error && record.kind == CATALOG_RECORD_CLUSTER)
         fold->cluster_id = record.id;
+    // An id must not come back, whatever the order of the records.
+    if (!error && record.kind == CATALOG_RECORD_PRODUCERS &&
+        fold->next_producer_id < record.next_producer_id)
+        fold->next_producer_id = record.next_producer_id;
     if (!error && record.kind == CATALOG_RECORD_TOPIC)
         error = apply_topic(fold, &record);
     catalog_record_free(&record);
@@ -339,6 +344,11 @@ const struct catalog_topic *catalog_fold_topic(const struct catalog_fold *fold, 
 struct kp_uuid catalog_fold_cluster_id(const struct catalog_fold *fold)
 {
     return fold->cluster_id;
+}
+
+int64_t catalog_fold_next_producer_id(const struct catalog_fold *fold)
+{
+    return fold->next_producer_id;
 }
 
 const struct catalog_topic *catalog_fold_next_doomed(const struct catalog_fold *fold, size_t *at)

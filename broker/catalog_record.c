@@ -17,6 +17,10 @@ static int read_key(struct span key, struct catalog_record *out)
         out->kind = CATALOG_RECORD_CLUSTER;
         return 0;
     }
+    if (span_equal(kind, span_text("producers"))) {
+        out->kind = CATALOG_RECORD_PRODUCERS;
+        return 0;
+    }
     if (!span_equal(kind, span_text("topic")))
         return 0;
     out->kind = CATALOG_RECORD_TOPIC;
@@ -61,6 +65,17 @@ static int read_cluster(const msgpack_object *root, struct catalog_record *out)
     return 0;
 }
 
+static int read_value(const msgpack_object *root, struct catalog_record *out)
+{
+    if (out->kind == CATALOG_RECORD_TOPIC)
+        return read_topic(root, out);
+    if (out->kind == CATALOG_RECORD_CLUSTER)
+        return read_cluster(root, out);
+    return pack_integer(pack_find(root, "next"), 0, INT64_MAX / 2, &out->next_producer_id)
+               ? 0
+               : -EBADMSG;
+}
+
 int catalog_record_read(struct span key, struct span value, struct catalog_record *out)
 {
     const msgpack_object *root;
@@ -73,9 +88,7 @@ int catalog_record_read(struct span key, struct span value, struct catalog_recor
         return out->kind == CATALOG_RECORD_TOPIC ? 0 : -EBADMSG;
     }
     error = pack_read(&out->value_reader, value, &root);
-    if (error)
-        return error;
-    return out->kind == CATALOG_RECORD_TOPIC ? read_topic(root, out) : read_cluster(root, out);
+    return error ? error : read_value(root, out);
 }
 
 void catalog_record_free(struct catalog_record *record)
@@ -96,6 +109,18 @@ void catalog_record_write_cluster(struct kp_uuid id, msgpack_sbuffer *key, msgpa
     pack_write_uuid(&packer, id);
     pack_write_key(&packer, "format");
     msgpack_pack_int32(&packer, CATALOG_FORMAT);
+}
+
+void catalog_record_write_producers(int64_t next, msgpack_sbuffer *key, msgpack_sbuffer *value)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, key, msgpack_sbuffer_write);
+    msgpack_pack_array(&packer, 1);
+    pack_write_key(&packer, "producers");
+    msgpack_packer_init(&packer, value, msgpack_sbuffer_write);
+    msgpack_pack_map(&packer, 1);
+    pack_write_key(&packer, "next");
+    msgpack_pack_int64(&packer, next);
 }
 
 void catalog_record_write_topic_key(struct kp_uuid id, msgpack_sbuffer *key)

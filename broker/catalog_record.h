@@ -7,6 +7,8 @@
 //   ["topic", id]  -> {"name": str, "partitions": int, "internal": bool, "deleting": bool,
 //                      "settings": {name: value, ...}}        or a tombstone: forgotten
 //
+//   ["producers"]  -> {"next": int}                          producer ids below it may be in use
+//
 // "deleting" means that the topic is gone for everybody and its files may still be there; the
 // tombstone follows when they are not. Unknown fields are ignored, unknown kinds of keys too.
 #pragma once
@@ -16,7 +18,12 @@
 
 enum { CATALOG_FORMAT = 1 };
 
-enum catalog_record_kind { CATALOG_RECORD_CLUSTER, CATALOG_RECORD_TOPIC, CATALOG_RECORD_UNKNOWN };
+enum catalog_record_kind {
+    CATALOG_RECORD_CLUSTER,
+    CATALOG_RECORD_TOPIC,
+    CATALOG_RECORD_PRODUCERS,
+    CATALOG_RECORD_UNKNOWN,
+};
 
 struct catalog_record {
     enum catalog_record_kind kind;
@@ -26,6 +33,7 @@ struct catalog_record {
     int32_t partitions;
     bool internal;
     bool deleting;
+    int64_t next_producer_id;
     const msgpack_object_map *settings; // NULL: none; every key and value is a string
     // Private: what the above points into.
     struct pack_reader key_reader;
@@ -39,6 +47,7 @@ void catalog_record_free(struct catalog_record *record);
 
 // Writing: both sbuffers are appended to.
 void catalog_record_write_cluster(struct kp_uuid id, msgpack_sbuffer *key, msgpack_sbuffer *value);
+void catalog_record_write_producers(int64_t next, msgpack_sbuffer *key, msgpack_sbuffer *value);
 void catalog_record_write_topic_key(struct kp_uuid id, msgpack_sbuffer *key);
 void catalog_record_write_topic(const struct catalog_topic *topic, bool deleting,
                                 msgpack_sbuffer *key, msgpack_sbuffer *value);

@@ -64,6 +64,8 @@ struct controller {
     struct state_batch batch;
     struct log_append append;
     struct list publications;
+    int64_t producer_id; // the next one that is given out; below the limit it is reserved
+    int64_t producer_id_limit;
 };
 
 // The metadata partition is the broker's own and the same in every cluster; it is in no catalog.
@@ -247,6 +249,36 @@ static int publish(struct controller *controller)
     return 0;
 }
 
+// --- producer ids ---------------------------------------------------------------------------
+
+static bool has_producer_id(const struct controller *controller)
+{
+    return controller->producer_id < controller->producer_id_limit;
+}
+
+static void add_producer_ids(struct controller *controller, struct controller_op *op)
+{
+    int64_t next = catalog_fold_next_producer_id(controller->fold);
+    msgpack_sbuffer key;
+    msgpack_sbuffer value;
+    msgpack_sbuffer_init(&key);
+    msgpack_sbuffer_init(&value);
+    catalog_record_write_producers(next + CONTROLLER_PRODUCER_IDS, &key, &value);
+    state_batch_add(&controller->batch, controller->shard->io->wall_ms, span_of(key.data, key.size),
+                    span_of(value.data, value.size));
+    msgpack_sbuffer_destroy(&key);
+    msgpack_sbuffer_destroy(&value);
+    if (controller->batch.failed)
+        topic_changes_fail(op, KP_ERROR_UNKNOWN_SERVER_ERROR, "the broker is short of memory");
+}
+
+// The record that reserves them is durable and applied.
+static void take_producer_ids(struct controller *controller)
+{
+    controller->producer_id_limit = catalog_fold_next_producer_id(controller->fold);
+    controller->producer_id = controller->producer_id_limit - CONTROLLER_PRODUCER_IDS;
+}
+
 // --- one change -----------------------------------------------------------------------------
 
 static int apply_record(void *context, struct span key, struct span value)
@@ -271,6 +303,10 @@ static void change_durable(struct log_append *append)
     }
     error = state_batch_each(&controller->batch, apply_record, controller);
     catalog_fold_changes(controller->fold, &changes);
+    if (!error && op->kind == CONTROLLER_PRODUCER_ID) {
+        take_producer_ids(controller);
+        op->producer_id = controller->producer_id++;
+    }
     if (!error && changes == 0) {
         finish_active(controller);
         return;
@@ -287,9 +323,16 @@ static void change_durable(struct log_append *append)
 // False when the operation is finished already.
 static bool begin(struct controller *controller, struct controller_op *op)
 {
+    if (op->kind == CONTROLLER_PRODUCER_ID && has_producer_id(controller)) {
+        op->producer_id = controller->producer_id++;
+        return false;
+    }
     state_batch_reset(&controller->batch);
-    topic_changes_prepare(controller->fold, controller->shard->config, op,
-                          controller->shard->io->wall_ms, &controller->batch);
+    if (op->kind == CONTROLLER_PRODUCER_ID)
+        add_producer_ids(controller, op);
+    else
+        topic_changes_prepare(controller->fold, controller->shard->config, op,
+                              controller->shard->io->wall_ms, &controller->batch);
     if (op->validate_only || controller->batch.failed || state_batch_empty(&controller->batch))
         return false;
     controller->append = (struct log_append){.done = change_durable};

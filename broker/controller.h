@@ -37,8 +37,13 @@ enum controller_kind {
     CONTROLLER_DELETE_TOPICS,
     CONTROLLER_CREATE_PARTITIONS,
     CONTROLLER_ALTER_TOPICS,  // settings
+    CONTROLLER_PRODUCER_ID,   // one change, which is empty: only its error counts
     CONTROLLER_FORGET_TOPICS, // its own: the files of deleted topics are gone
 };
+
+// Producer ids are reserved in the metadata partition so many at a time. Those that are not given
+// out when the broker stops are lost: no id is ever given out twice.
+enum { CONTROLLER_PRODUCER_IDS = 1000 };
 
 // The numbers are those of IncrementalAlterConfigs.
 enum controller_setting_action {
@@ -79,6 +84,7 @@ struct controller_op {
     bool exists_is_fine; // CREATE_TOPICS: finding it there already is no error (auto-creation)
     struct controller_change *changes;
     uint32_t change_count;
+    int64_t producer_id;                    // out: of PRODUCER_ID
     struct arena *arena;                    // for names; used on shard 0 until `done`
     void (*done)(struct controller_op *op); // on the home shard, whose catalog shows the change
     void *context;

@@ -24,6 +24,7 @@
 #include "gen/kp_fetch.h"
 #include "gen/kp_find_coordinator.h"
 #include "gen/kp_incremental_alter_configs.h"
+#include "gen/kp_init_producer_id.h"
 #include "gen/kp_list_offsets.h"
 #include "gen/kp_metadata.h"
 #include "gen/kp_offset_commit.h"
@@ -52,6 +53,7 @@ static const struct api apis[] = {
     ROW(CREATE_TOPICS, CreateTopics, create_topics),
     ROW(DELETE_TOPICS, DeleteTopics, delete_topics),
     ROW(DELETE_RECORDS, DeleteRecords, delete_records),
+    ROW(INIT_PRODUCER_ID, InitProducerId, init_producer_id),
     ROW(DESCRIBE_CONFIGS, DescribeConfigs, describe_configs),
     ROW(ALTER_CONFIGS, AlterConfigs, alter_configs),
     ROW(CREATE_PARTITIONS, CreatePartitions, create_partitions),

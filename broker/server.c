@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/log_line.h"
+#include "broker/background.h"
 #include "broker/config.h"
 #include "broker/shard_life.h"
 
@@ -160,8 +161,10 @@ static void raise_descriptor_limit(void)
 static void free_server(struct server *server)
 {
     for (uint32_t i = 0; server->shards && i < server->shard_count; i++) {
-        if (server->shards[i])
+        if (server->shards[i]) {
             shard_life_destroy(server->shards[i]);
+            background_destroy(server->shards[i]);
+        }
         free(server->shards[i]);
     }
     free(server->shards);
@@ -198,7 +201,7 @@ static struct server *create_server(const struct config *config)
             break;
         *shard = (struct shard){.index = i, .server = server, .config = config};
         server->shards[i] = shard;
-        good = shard_life_create(shard) == 0;
+        good = shard_life_create(shard) == 0 && background_create(shard) == 0;
     }
     if (good)
         return server;

@@ -22,6 +22,7 @@
 #include <xxhash.h>
 
 #include "base/log_line.h"
+#include "broker/background.h"
 #include "broker/config.h"
 #include "broker/controller.h"
 #include "broker/listener.h"
@@ -113,7 +114,9 @@ static int open_store(struct shard *shard, char *why, size_t why_size)
         .pool = shard->pool,
         .directory = config->data_directory,
         .tail_cache_bytes = (size_t)config_number(config, SETTING_TAIL_CACHE_BYTES) / shards,
+        .read_cache_bytes = (size_t)config_number(config, SETTING_READ_CACHE_BYTES) / shards,
         .direct = config_number(config, SETTING_DIRECT_IO) != 0,
+        .producer_expiry_ms = config_number(config, SETTING_PRODUCER_ID_EXPIRATION_MS),
     };
     error = log_store_open(&options, &shard->store);
     if (error)
@@ -147,6 +150,8 @@ static int open_partitions(struct shard *shard, char *why, size_t why_size)
     if (error)
         return error;
     error = topics_start_retention(shard);
+    if (!error)
+        error = background_start(shard);
     if (error)
         snprintf(why, why_size, "not enough memory to start");
     return error;
@@ -177,6 +182,7 @@ static int open_all(struct shard *shard)
 static void close_all(struct shard *shard)
 {
     topics_stop_retention(shard);
+    background_stop(shard);
     if (shard->offsets)
         offsets_close(shard);
     int error = shard->store ? log_store_close(shard->store) : 0;
@@ -186,6 +192,8 @@ static void close_all(struct shard *shard)
     partition_forget_all(shard);
     // Nobody uses the catalog, the rings or the mailboxes of others after this.
     server_meet(shard->server, error, "closing the logs failed");
+    if (shard->index == 0)
+        background_last_line(shard);
     if (shard->controller)
         controller_close(shard);
     if (shard->listener)

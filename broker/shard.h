@@ -15,6 +15,7 @@
 #include "storage/io.h"
 #include "storage/log.h"
 
+struct background;
 struct catalog;
 struct config;
 struct controller;
@@ -43,6 +44,7 @@ struct shard {
     struct listener *listener; // connections and their requests
     struct mailbox mailbox;
     struct shard_life *life;
+    struct background *background;
     struct controller *controller; // shard 0 only
     bool stopping;                 // no new work from clients
     bool ended;                    // the loop returns

@@ -428,6 +428,8 @@ static void prepare_one(struct preparation *p, struct controller_change *change)
     case CONTROLLER_FORGET_TOPICS:
         prepare_forget(p, change);
         break;
+    case CONTROLLER_PRODUCER_ID: // has nothing to do with topics
+        break;
     }
 }
 

@@ -50,6 +50,9 @@ static void log_init(struct log *log, struct log_store *store, const struct log_
     list_init(&log->trims);
     list_init(&log->trims_writing);
     list_init(&log->watches);
+    list_init(&log->reads_parked);
+    for (int i = 0; i < LOG_READ_ENDS; i++)
+        log->read_ends[i] = -1;
     list_init(&log->dirty_node);
     list_append(&store->logs, &log->node);
 }
@@ -98,6 +101,7 @@ void log_reserve(struct log *log)
 void log_free(struct log *log)
 {
     CHECK(log->busy == 0);
+    scrub_forget(log);
     list_remove(&log->node);
     list_remove(&log->dirty_node);
     tail_free(&log->tail);
@@ -187,6 +191,16 @@ int log_note_damage(struct log *log, int64_t from, int64_t to)
         damages[at] = damages[at - 1];
     damages[at] = (struct damage){.from = from, .to = to};
     return 0;
+}
+
+bool log_damage_is_known(const struct log *log, int64_t from, int64_t to)
+{
+    // Ranges are kept in order.
+    for (uint32_t i = 0; i < log->damage_count && from < to; i++) {
+        if (log->damages[i].from <= from && from < log->damages[i].to)
+            from = log->damages[i].to;
+    }
+    return from >= to;
 }
 
 int64_t log_skip_damage(const struct log *log, int64_t offset)

@@ -43,6 +43,7 @@ struct log_store_options {
     struct pool *pool;       // for tails and reads
     const char *directory;   // the broker's data directory; copied
     size_t tail_cache_bytes; // committed bytes kept in memory for readers, all logs together
+    size_t read_cache_bytes; // of what was read from disk, verified; 0 = nothing is kept
     bool direct;             // O_DIRECT where the file system takes it
     uint32_t shard;          // which of how many; these two decide whose journal a file is
     uint32_t shard_count;    // 0 counts as 1
@@ -67,6 +68,17 @@ struct log_store_stats {
     uint64_t written_bytes;   // with frames and padding
     uint64_t damaged_frames;  // found by recovery or reads
     uint64_t write_errors;
+    uint64_t memory_reads; // log_read that gave bytes: all of them from the tail,
+    uint64_t cache_reads;  // without waiting for the device,
+    uint64_t disk_reads;   // after waiting for it
+    uint64_t memory_read_bytes;
+    uint64_t cache_read_bytes;
+    uint64_t disk_read_bytes;
+    uint64_t device_reads;      // that these, read-ahead and the scrub have led to
+    uint64_t device_read_bytes; // with frames, padding and what nobody asked for yet
+    uint64_t read_ahead;        // windows read before anybody asked for them
+    uint64_t read_errors;       // the device failed
+    uint64_t scrubbed_bytes;
     uint64_t compactions;            // passes over a log that were completed
     uint64_t compacted_bytes_read;   // by them, by now
     uint64_t compacted_bytes_written;
@@ -180,22 +192,32 @@ struct log_read {
     struct log_offsets offsets; // as of the read
     uint64_t size;              // sum of the slices
     uint32_t slice_count;
-    struct iovec
-        slices[LOG_READ_SLICES]; // whole batches, in order, the first one contains `offset`
+    struct iovec slices[LOG_READ_SLICES]; // whole batches, in order; the first is that of `offset`
     // the log's
     struct buffer *pins[LOG_READ_SLICES];
     uint32_t pin_count;
-    void *private;
+    struct log *log;
+    int64_t next;    // the offset behind what was taken so far
+    bool sequential; // goes on where a reader has stopped before
+    bool waited;     // for the device
     struct list node;
 };
 
-// Reads committed batches from `offset` on. At the high watermark: no error and no bytes. Served
-// from memory without copying where the bytes are still there, else from disk. Fewer bytes than
-// allowed may come back, also when more are there.
+// Reads committed batches from `offset` on; where there is none at that offset any more, from the
+// next one on. At the high watermark: no error and no bytes; below it always at least one batch
+// (max_bytes allowing) or an error. Served from memory without copying where the bytes are still
+// there, else from disk. Fewer bytes than allowed may come back, also when more are there.
+// Damage gives -EIO to a read that begins at it; one that begins before gets what is sound up to
+// it.
 // The slices are valid until log_read_release, which must be called on this thread after `done`
 // (with or without error). The bytes never change.
 void log_read(struct log *log, struct log_read *op);
 void log_read_release(struct log_read *op);
+
+// Verifies up to about `bytes` of sealed segments in the background, going on where the last call
+// stopped, unless readers keep the device busy. Damage is named, counted and noted as by a read.
+// Call it regularly, with as much as the interval may cost.
+void log_store_scrub(struct log_store *store, uint64_t bytes);
 
 // --- watch ----------------------------------------------------------------------------------
 

@@ -1,48 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading committed batches: from the tail where they still are in memory, else from disk.
+// Reading committed batches: from the tail where they still are in memory, then from the read
+// cache, then from disk (cache.c, window.c).
 //
 // 1. Nothing at or beyond `committed` is ever handed out (rule 1 of the storage design).
-// 2. From memory: no copy, no allocation; the slices point into the chunks that were written.
-// 3. From disk: frames are read whole, and their checksums verified, before a byte is handed out.
-//    A frame that fails gives -EIO to readers of its offsets and is stepped over by others
-//    (rule 7: the log serves what is sound and refuses what is not). It is named in one log line
-//    and noted: it is not read again.
-// 4. A read from disk holds its segment: it ends well also when the segment is removed meanwhile.
+// 2. No copy: slices point into the chunks that were written, or into windows as they were read and
+//    verified. Slices hold the buffer, so neither eviction nor removal waits for readers.
+// 3. A read gives at least one batch below the high watermark, or an error: where there is no batch
+//    at an offset (compaction leaves holes) it goes on to the next frame, the next segment, the
+//    tail. Damage ends it: with -EIO when it is at the very offset, else behind what is sound.
+// 4. A read whose segment is removed meanwhile gets its data, for the file is held, or starts over
+//    and finds what has become of the offset.
+// 5. Of one region there is one read on the device at a time; whoever comes meanwhile waits for it.
+//
+// A reader that goes on where one has stopped is sequential: the window behind the one it looks
+// into is read ahead, one at a time, while half of the cache is enough for what nobody has asked
+// for yet.
 #include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
-#include "base/endian.h"
-#include "base/log_line.h"
 #include "storage/store.h"
 
-enum {
-    READ_MIN = 64 * 1024,
-    READ_MAX = 1024 * 1024, // of one device read, unless a single frame is larger
-    READ_EXTRA = 64 * 1024, // what may lie between an index entry and the offset
-    MOVE_MAX = 32 * 1024,   // larger pieces stay where they were read
-};
-
-// --- picking batches out of a frame
+// --- picking batches out of a piece
 
 static bool is_full(const struct log_read *op)
 {
     return op->slice_count == LOG_READ_SLICES;
 }
 
-// `movable`: nobody else looks into the buffer, so small pieces move together into one slice.
-static void slice_add(struct log_read *op, const uint8_t *data, size_t size, struct buffer *buffer,
-                      bool movable)
+static void slice_add(struct log_read *op, const uint8_t *data, size_t size, struct buffer *buffer)
 {
     op->size += size;
-    if (movable && op->slice_count > 0 && size <= MOVE_MAX) {
-        struct iovec *last = &op->slices[op->slice_count - 1];
-        memmove((uint8_t *)last->iov_base + last->iov_len, data, size);
-        last->iov_len += size;
-        return;
-    }
     op->slices[op->slice_count++] =
         (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
     if (op->pin_count == 0 || op->pins[op->pin_count - 1] != buffer)
@@ -60,9 +48,9 @@ static size_t batch_at(struct span bytes, int64_t *last_offset)
     return size <= bytes.size ? size : 0;
 }
 
-static size_t skip_batches(struct span payload, int64_t offset)
+// The first batch at or behind `at` that does not end before the offset.
+static size_t skip_batches(struct span payload, size_t at, int64_t offset)
 {
-    size_t at = 0;
     while (at < payload.size) {
         int64_t last_offset = 0;
         size_t size = batch_at(span_of(payload.data + at, payload.size - at), &last_offset);
@@ -75,12 +63,11 @@ static size_t skip_batches(struct span payload, int64_t offset)
     return at;
 }
 
-// Adds the batches of one frame from op->offset on, as far as the limits allow. Returns how much of
-// the payload is passed: all of it unless the limits are reached.
-static size_t frame_collect(struct log_read *op, struct span payload, int64_t base_offset,
-                            struct buffer *buffer, bool movable)
+// Adds the batches from payload.data + from on, as far as the limits allow. Returns where the first
+// one that is left begins: payload.size unless the limits are reached. op->next moves along, but
+// for a payload that is taken to its end: the caller knows what comes behind it.
+static size_t collect(struct log_read *op, struct span payload, size_t from, struct buffer *buffer)
 {
-    size_t from = base_offset >= op->offset ? 0 : skip_batches(payload, op->offset);
     size_t to = from;
     if (op->size + (payload.size - from) <= op->max_bytes)
         to = payload.size;
@@ -91,271 +78,145 @@ static size_t frame_collect(struct log_read *op, struct span payload, int64_t ba
         if (size == 0 || (op->size + (to - from) + size > op->max_bytes && !first))
             break;
         to += size;
+        op->next = last_offset + 1;
     }
     if (to > from)
-        slice_add(op, payload.data + from, to - from, buffer, movable);
+        slice_add(op, payload.data + from, to - from, buffer);
     return to;
 }
 
-static void read_finish(struct log *log, struct log_read *op, int error)
+// --- the end of a read
+
+static void read_count(struct log *log, const struct log_read *op, bool from_disk)
 {
-    op->error = error;
+    struct log_store_stats *stats = &log->store->stats;
+    if (op->size == 0)
+        return;
+    if (!from_disk) {
+        stats->memory_reads++;
+        stats->memory_read_bytes += op->size;
+    } else if (op->waited) {
+        stats->disk_reads++;
+        stats->disk_read_bytes += op->size;
+    } else {
+        stats->cache_reads++;
+        stats->cache_read_bytes += op->size;
+    }
+}
+
+static void read_finish(struct log_read *op, int error, bool from_disk)
+{
+    struct log *log = op->log;
+    op->error = op->size > 0 ? 0 : error;
     op->offsets = log_offsets(log);
-    op->private = NULL;
+    read_count(log, op, from_disk);
     list_append(&log->store->ready.reads, &op->node);
     store_kick(log->store);
 }
 
 // --- from memory
 
-static void read_memory(struct log *log, struct log_read *op, const struct tail_frame *frame,
+static void read_memory(struct log_read *op, const struct tail_frame *frame,
                         const struct chunk *chunk)
 {
+    struct log *log = op->log;
+    bool from_disk = op->size > 0;
     while (frame && frame->next_offset <= log->committed && !is_full(op)) {
         struct span payload =
             span_of(chunk->buffer->data + frame->at + FRAME_HEADER_SIZE, frame->payload_size);
-        if (frame_collect(op, payload, frame->base_offset, chunk->buffer, false) < payload.size)
+        size_t from = frame->base_offset >= op->next ? 0 : skip_batches(payload, 0, op->next);
+        if (collect(op, payload, from, chunk->buffer) < payload.size)
             break;
+        op->next = frame->next_offset;
         frame = tail_after(&log->tail, frame, &chunk);
     }
-    read_finish(log, op, 0);
+    read_finish(op, 0, from_disk);
 }
 
-// --- from disk
+// --- from a window
 
-struct disk_read {
-    struct io_op op;
-    struct segment_open opening;
-    struct log_read *user;
-    struct log *log;
-    struct segment *segment;
-    struct buffer *buffer;
-    uint64_t position;    // of the next frame to look at
-    uint64_t length;      // how much to read at once
-    struct damage damage; // the offsets that DISK_DAMAGED is about
-    struct segment_resume resume;
-};
-
-static void disk_next(struct disk_read *read);
-
-// Remembers where this reader stopped; it will come back for what follows.
-static void resume_note(struct segment *segment, const struct segment_resume *resume)
+static uint32_t piece_of(const struct window *window, int64_t offset)
 {
-    if (resume->position == 0)
-        return;
-    segment->resumes[segment->next_resume] = *resume;
-    segment->next_resume = (segment->next_resume + 1) % SEGMENT_RESUMES;
+    uint32_t i = 0;
+    while (i + 1 < window->piece_count && window->pieces[i + 1].base_offset <= offset)
+        i++;
+    return i;
 }
 
-static void disk_end(struct disk_read *read, int error)
+// The nearest mark before the offset in that piece, or NULL.
+static struct window_mark *mark_of(struct window *window, uint32_t piece, int64_t offset)
 {
-    struct log *log = read->log;
-    if (read->buffer)
-        buffer_unref(read->buffer);
-    if (log->deleting)
-        error = -ESHUTDOWN;
-    read_finish(log, read->user, error);
-    resume_note(read->segment, &read->resume);
-    segment_drop(read->segment);
-    free(read);
-    log_unbusy(log);
-}
-
-// The frame header at `at`, or the next sound one behind it: *at moves along.
-static bool next_header(const struct disk_read *read, uint64_t start, uint64_t have, uint64_t *at,
-                        struct frame_header *frame)
-{
-    const struct segment_header *header = &read->segment->header;
-    for (; *at + FRAME_HEADER_SIZE <= have; *at += header->alignment) {
-        if (format_frame_read(read->buffer->data + *at, header->salt, start + *at,
-                              header->alignment, frame))
-            return true;
-    }
-    return false;
-}
-
-static bool payload_is_sound(const struct disk_read *read, const uint8_t *payload,
-                             const struct frame_header *frame)
-{
-    return format_checksum(payload, frame->payload_size, read->segment->header.salt) ==
-           frame->payload_checksum;
-}
-
-enum disk_step { DISK_MORE, DISK_END, DISK_DAMAGED };
-
-// Looks at the frame at *at in the buffer, which holds `have` bytes from `start` on. Moves *at
-// behind it, or read->position to it when it must be read again in whole.
-static enum disk_step disk_frame(struct disk_read *read, uint64_t start, uint64_t have,
-                                 uint64_t *at, int64_t *wanted)
-{
-    struct log_read *user = read->user;
-    struct frame_header frame;
-    bool found = next_header(read, start, have, at, &frame);
-    read->position = start + *at;
-    if (!found)
-        return DISK_END;
-    bool skip = frame.next_offset <= *wanted;
-    if (!skip && frame.base_offset > *wanted) {
-        read->damage = (struct damage){.from = *wanted, .to = frame.base_offset};
-        return DISK_DAMAGED;
-    }
-    if (!skip && frame.stored_size > have - *at) {
-        if (read->length < frame.stored_size)
-            read->length = frame.stored_size;
-        return DISK_END;
-    }
-    const uint8_t *payload = read->buffer->data + *at + FRAME_HEADER_SIZE;
-    struct segment_resume resume = {
-        .offset = frame.base_offset,
-        .position = read->position,
-        .frame_size = frame.stored_size,
-    };
-    *at += frame.stored_size;
-    read->position = start + *at;
-    if (skip)
-        return DISK_MORE;
-    if (!payload_is_sound(read, payload, &frame)) {
-        read->damage = (struct damage){.from = frame.base_offset, .to = frame.next_offset};
-        return DISK_DAMAGED;
-    }
-    *wanted = frame.next_offset;
-    size_t passed = frame_collect(user, span_of(payload, frame.payload_size), frame.base_offset,
-                                  read->buffer, true);
-    if (passed == frame.payload_size) {
-        resume.offset = frame.next_offset;
-        resume.position = read->position;
-    }
-    read->resume = resume;
-    return passed == frame.payload_size && !is_full(user) ? DISK_MORE : DISK_END;
-}
-
-// Ends the read; read->position is the end of the bad bytes.
-static void disk_damaged(struct disk_read *read)
-{
-    const struct segment *segment = read->segment;
-    struct log *log = read->log;
-    log_line(LOG_ERROR,
-             "%s/%020" PRId64 ".log is damaged before byte %" PRIu64 ": offsets %" PRId64
-             " up to %" PRId64 " cannot be read",
-             log->directory, segment->header.base_offset, read->position, read->damage.from,
-             read->damage.to - 1);
-    // Without memory for the note the next reader finds it again.
-    log_note_damage(log, read->damage.from, read->damage.to);
-    disk_end(read, -EIO);
-}
-
-static void disk_look(struct disk_read *read, uint64_t start, uint64_t have)
-{
-    struct log_read *user = read->user;
-    uint64_t at = read->position - start;
-    int64_t wanted = user->offset;
-    uint64_t before = read->position;
-    uint64_t length = read->length;
-    enum disk_step step = DISK_MORE;
-    while (step == DISK_MORE && at < have && start + at < read->segment->end)
-        step = disk_frame(read, start, have, &at, &wanted);
-    if (user->slice_count > 0) {
-        disk_end(read, 0);
-    } else if (wanted > user->offset) {
-        disk_end(read, 0); // the first batch does not fit into max_bytes
-    } else if (step == DISK_DAMAGED) {
-        disk_damaged(read);
-    } else if (read->position >= read->segment->end) {
-        // Nothing sound is left in the segment.
-        read->damage = (struct damage){.from = wanted, .to = read->segment->next_offset};
-        disk_damaged(read);
-    } else if (read->position == before && read->length == length) {
-        // The file is shorter than it was.
-        read->damage = (struct damage){.from = wanted, .to = wanted + 1};
-        disk_damaged(read);
-    } else {
-        disk_next(read);
-    }
-}
-
-static void disk_done(struct io_op *op)
-{
-    struct disk_read *read = list_entry(op, struct disk_read, op);
-    struct log_store *store = read->log->store;
-    store_enter(store);
-    if (op->result < 0) {
-        disk_end(read, op->result == -ENOMEM ? -ENOMEM : -EIO);
-    } else {
-        uint64_t start = read->position & ~(uint64_t)(BUFFER_ALIGN - 1);
-        uint64_t have = (uint64_t)op->result;
-        if (start + have > read->segment->end)
-            have = read->segment->end - start;
-        disk_look(read, start, have);
-    }
-    store_leave(store);
-}
-
-// Reads from read->position on, into a buffer that nobody looks into yet.
-static void disk_next(struct disk_read *read)
-{
-    struct log_store *store = read->log->store;
-    uint64_t start = read->position & ~(uint64_t)(BUFFER_ALIGN - 1);
-    uint64_t length = read->position - start + read->length;
-    if (length > read->segment->end - start)
-        length = read->segment->end - start;
-    length = (length + BUFFER_ALIGN - 1) & ~(uint64_t)(BUFFER_ALIGN - 1);
-    if (read->buffer && read->buffer->capacity < length) {
-        buffer_unref(read->buffer);
-        read->buffer = NULL;
-    }
-    if (!read->buffer)
-        read->buffer = pool_get(store->pool, length);
-    if (!read->buffer) {
-        tail_cache_evict(&store->cache, 0);
-        read->buffer = pool_get(store->pool, length);
-    }
-    if (!read->buffer) {
-        disk_end(read, -ENOMEM);
-        return;
-    }
-    read->op.done = disk_done;
-    io_read(store->io, &read->op, read->segment->fd, read->buffer->data, length, start);
-}
-
-static void disk_opened(struct segment_open *opening)
-{
-    struct disk_read *read = list_entry(opening, struct disk_read, opening);
-    struct log_store *store = read->log->store;
-    store_enter(store);
-    if (opening->error)
-        disk_end(read, opening->error == -ENOENT ? -EIO : opening->error);
-    else
-        disk_next(read);
-    store_leave(store);
-}
-
-// Where to begin, and how much to read: a whole frame where it can be known how large that is.
-static void disk_place(struct disk_read *read)
-{
-    const struct segment *segment = read->segment;
-    const struct index *index = &segment->index;
-    uint64_t length = (uint64_t)read->user->max_bytes + READ_EXTRA;
-    length = length < READ_MIN ? READ_MIN : length > READ_MAX ? READ_MAX : length;
-    read->position = FORMAT_BLOCK;
-    const struct index_entry *entry = index_find_offset(index, read->user->offset);
-    if (entry) {
-        uint32_t next = (uint32_t)(entry - index->entries) + 1;
-        uint64_t frame =
-            (next < index->count ? index->entries[next].position : segment->end) - entry->position;
-        read->position = entry->position;
-        if (length < frame && frame <= 4 * READ_MAX && index->step <= READ_EXTRA)
-            length = frame;
-    }
-    for (uint32_t i = 0; i < SEGMENT_RESUMES; i++) {
-        const struct segment_resume *resume = &segment->resumes[i];
-        if (resume->offset > read->user->offset || resume->position <= read->position)
+    struct window_mark *best = NULL;
+    for (int i = 0; i < WINDOW_MARKS; i++) {
+        struct window_mark *mark = &window->marks[i];
+        if (mark->offset < 0 || mark->piece != piece || mark->offset > offset)
             continue;
-        read->position = resume->position;
-        if (length < resume->frame_size && resume->frame_size <= 4 * READ_MAX)
-            length = resume->frame_size;
+        if (!best || best->at < mark->at)
+            best = mark;
     }
-    read->length = length;
+    return best;
 }
+
+static struct span piece_bytes(const struct window *window, uint32_t piece)
+{
+    const struct window_piece *it = &window->pieces[piece];
+    return span_of(window->buffer->data + it->at, it->size);
+}
+
+static size_t find_batch(struct window *window, uint32_t piece, int64_t offset,
+                         struct window_mark **mark)
+{
+    *mark = NULL;
+    if (window->pieces[piece].base_offset >= offset)
+        return 0;
+    *mark = mark_of(window, piece, offset);
+    return skip_batches(piece_bytes(window, piece), *mark ? (*mark)->at : 0, offset);
+}
+
+// `mark`: the one this reader came by, or NULL.
+static void mark_set(struct window *window, struct window_mark *mark, uint32_t piece, size_t at,
+                     int64_t offset)
+{
+    if (!mark) {
+        mark = &window->marks[window->next_mark];
+        window->next_mark = (window->next_mark + 1) % WINDOW_MARKS;
+    }
+    *mark = (struct window_mark){.offset = offset, .piece = piece, .at = (uint32_t)at};
+}
+
+// Takes what the window has from op->next on. True when it is used up and the read may go on behind
+// it; otherwise the read is over, with op->error.
+static bool window_collect(struct log_read *op, struct window *window)
+{
+    struct read_cache *cache = &op->log->store->reads;
+    for (uint32_t i = piece_of(window, op->next); i < window->piece_count; i++) {
+        if (window->pieces[i].bad) {
+            op->error = -EIO;
+            cache_touch(cache, window, false);
+            return false;
+        }
+        struct window_mark *mark = NULL;
+        size_t from = find_batch(window, i, op->next, &mark);
+        struct span payload = piece_bytes(window, i);
+        size_t to = collect(op, payload, from, window->buffer);
+        if (to < payload.size) {
+            mark_set(window, mark, i, to, op->next);
+            cache_touch(cache, window, false);
+            return false;
+        }
+        op->next =
+            i + 1 < window->piece_count ? window->pieces[i + 1].base_offset : window->next_offset;
+        if (is_full(op) && i + 1 < window->piece_count) {
+            cache_touch(cache, window, false);
+            return false;
+        }
+    }
+    op->next = window->next_offset;
+    cache_touch(cache, window, true);
+    return true;
+}
+
+// --- where to read
 
 static struct segment *segment_of(const struct log *log, int64_t offset)
 {
@@ -370,31 +231,203 @@ static struct segment *segment_of(const struct log *log, int64_t offset)
     return low > 0 ? log->segments[low - 1] : NULL;
 }
 
-static void disk_start(struct log *log, struct log_read *op)
+// A place in a segment file: the next frame from `position` on is of `offset`.
+struct place {
+    int64_t offset;
+    uint64_t position;
+};
+
+static void place_after(struct place *place, const struct window *window, int64_t offset)
 {
-    struct segment *segment = segment_of(log, op->offset);
-    struct disk_read *read = NULL;
-    if (!segment || segment->bad || log_skip_damage(log, op->offset) != op->offset) {
-        read_finish(log, op, -EIO);
+    if (window->next_offset <= offset && window->to > place->position)
+        *place = (struct place){.offset = window->next_offset, .position = window->to};
+}
+
+// The last place known before the offset. `near`: the last window that begins before it, or NULL;
+// `behind`: one that was just looked into, or NULL.
+static struct place place_of(const struct segment *segment, int64_t offset,
+                             const struct window *near, const struct window *behind)
+{
+    struct place place = {.offset = segment->header.base_offset, .position = FORMAT_BLOCK};
+    const struct index_entry *entry = index_find_offset(&segment->index, offset);
+    if (entry)
+        place = (struct place){.offset = entry->offset, .position = entry->position};
+    if (near)
+        place_after(&place, near, offset);
+    if (behind && behind->segment == segment)
+        place_after(&place, behind, offset);
+    return place;
+}
+
+// --- sequential readers
+
+static bool is_sequential(const struct log *log, int64_t offset)
+{
+    for (int i = 0; i < LOG_READ_ENDS; i++) {
+        if (log->read_ends[i] == offset)
+            return true;
+    }
+    return false;
+}
+
+static void read_end_note(struct log_read *op)
+{
+    struct log *log = op->log;
+    for (int i = 0; i < LOG_READ_ENDS; i++) {
+        if (log->read_ends[i] == op->offset) {
+            log->read_ends[i] = op->next;
+            return;
+        }
+    }
+    log->read_ends[log->next_read_end] = op->next;
+    log->next_read_end = (log->next_read_end + 1) % LOG_READ_ENDS;
+}
+
+static void read_ahead(struct log *log, const struct window *window)
+{
+    struct log_store *store = log->store;
+    struct read_cache *cache = &store->reads;
+    int64_t offset = window->next_offset;
+    bool room = cache->ahead_bytes + WINDOW_SIZE <= cache->limit_bytes / 2;
+    if (!room || store->closing || cache->active >= WINDOW_READS_AHEAD)
+        return;
+    if (offset >= log->committed || offset >= tail_start(&log->tail))
+        return;
+    struct segment *segment = segment_of(log, offset);
+    if (!segment || segment->bad || offset >= segment->next_offset ||
+        log_skip_damage(log, offset) != offset)
+        return;
+    const struct window *near = cache_find(segment, offset);
+    if (near && offset < near->next_offset)
+        return;
+    struct place place = place_of(segment, offset, near, window);
+    window_start(segment, place.offset, place.position, WINDOW_SIZE, WINDOW_AHEAD);
+}
+
+// --- step by step
+
+static void read_from_disk_end(struct log_read *op, int error, const struct window *window)
+{
+    struct log *log = op->log;
+    if (op->size > 0) {
+        bool sequential = op->sequential;
+        read_end_note(op);
+        if (window && sequential)
+            read_ahead(log, window);
+    }
+    read_finish(op, error, true);
+}
+
+static uint32_t read_size(const struct log_read *op)
+{
+    if (op->sequential || op->max_bytes >= WINDOW_SIZE / 2)
+        return WINDOW_SIZE;
+    uint32_t size = WINDOW_MIN;
+    while (size < op->max_bytes + WINDOW_MIN)
+        size *= 2;
+    return size;
+}
+
+// Waits for a window: one that is being read, or a new one.
+static void read_wait(struct log_read *op, struct segment *segment, struct window *near,
+                      const struct window *behind)
+{
+    struct window *window = near;
+    op->waited = true;
+    if (!near || near->state == WINDOW_READY || op->next >= near->next_offset) {
+        struct place place = place_of(segment, op->next, near, behind);
+        window =
+            window_start(segment, place.offset, place.position, read_size(op), WINDOW_FOR_READER);
+    }
+    if (!window) {
+        read_finish(op, -ENOMEM, true);
         return;
     }
-    read = calloc(1, sizeof(*read));
-    if (!read) {
-        read_finish(log, op, -ENOMEM);
-        return;
+    list_append(&window->readers, &op->node);
+    window_hurry(window);
+}
+
+// `window`: what has just been read for it, or NULL; it need not be in the cache.
+static void read_go_on(struct log_read *op, struct window *window)
+{
+    struct log *log = op->log;
+    struct window *behind = window;
+    for (;;) {
+        const struct chunk *chunk = NULL;
+        if (op->next >= log->committed || is_full(op)) {
+            read_from_disk_end(op, 0, behind);
+            return;
+        }
+        const struct tail_frame *frame = tail_find(&log->tail, op->next, &chunk);
+        if (frame) {
+            read_memory(op, frame, chunk);
+            return;
+        }
+        struct segment *segment = segment_of(log, op->next);
+        bool lost = !segment || segment->bad || op->next >= segment->next_offset ||
+                    log_skip_damage(log, op->next) != op->next;
+        if (lost) {
+            read_from_disk_end(op, -EIO, behind);
+            return;
+        }
+        window = cache_find(segment, op->next);
+        if (!window || window->state != WINDOW_READY || op->next >= window->next_offset) {
+            if (op->size > 0)
+                read_from_disk_end(op, 0, behind);
+            else
+                read_wait(op, segment, window, behind);
+            return;
+        }
+        if (!window_collect(op, window)) {
+            read_from_disk_end(op, op->error, window);
+            return;
+        }
+        behind = window;
     }
-    op->private = read;
-    read->user = op;
-    read->log = log;
-    read->segment = segment;
-    disk_place(read);
-    log_busy(log);
-    segment_hold(segment);
-    if (segment->fd >= 0) {
-        disk_next(read);
-    } else {
-        read->opening.done = disk_opened;
-        segment_open(segment, &read->opening);
+}
+
+// The window's error, or none: the read starts over where the file is not the log's any more.
+static void read_failed(struct log_read *op, struct window *window)
+{
+    struct log *log = op->log;
+    if (window->segment->removed)
+        read_go_on(op, NULL);
+    else if (window->error == -ENOENT && log->removing)
+        list_append(&log->reads_parked, &op->node);
+    else
+        read_finish(op, window->error == -ENOENT ? -EIO : window->error, true);
+}
+
+void read_resume(struct log_read *op, struct window *window)
+{
+    struct log *log = op->log;
+    bool inside =
+        !window->error && op->next >= window->base_offset && op->next < window->next_offset;
+    if (log->deleting)
+        read_finish(op, -ESHUTDOWN, true);
+    else if (inside && !window_collect(op, window))
+        read_from_disk_end(op, op->error, window);
+    else if (op->size == 0 && op->next < log->start)
+        read_finish(op, -ERANGE, true);
+    else if (window->error)
+        read_failed(op, window);
+    else
+        read_go_on(op, window);
+}
+
+void read_unpark(struct log *log)
+{
+    struct list parked;
+    list_init(&parked);
+    list_splice(&parked, &log->reads_parked);
+    for (struct list *node; (node = list_pop(&parked));) {
+        struct log_read *op = list_entry(node, struct log_read, node);
+        if (log->deleting)
+            read_finish(op, -ESHUTDOWN, true);
+        else if (op->next < log->start)
+            read_finish(op, -ERANGE, true);
+        else
+            read_go_on(op, NULL);
     }
 }
 
@@ -404,25 +437,25 @@ void log_read(struct log *log, struct log_read *op)
     op->size = 0;
     op->slice_count = 0;
     op->pin_count = 0;
-    op->private = NULL;
+    op->log = log;
+    op->next = op->offset;
+    op->waited = false;
     if (log->store->closing) {
-        read_finish(log, op, -ESHUTDOWN);
+        read_finish(op, -ESHUTDOWN, false);
         return;
     }
     if (op->offset < log->start || op->offset > log->end) {
-        read_finish(log, op, -ERANGE);
-        return;
-    }
-    if (op->offset >= log->committed) {
-        read_finish(log, op, 0);
+        read_finish(op, -ERANGE, false);
         return;
     }
     const struct chunk *chunk = NULL;
     const struct tail_frame *frame = tail_find(&log->tail, op->offset, &chunk);
-    if (frame)
-        read_memory(log, op, frame, chunk);
-    else
-        disk_start(log, op);
+    if (frame || op->offset >= log->committed) {
+        read_memory(op, op->offset < log->committed ? frame : NULL, chunk);
+        return;
+    }
+    op->sequential = is_sequential(log, op->offset);
+    read_go_on(op, NULL);
 }
 
 void log_read_release(struct log_read *op)

@@ -108,6 +108,7 @@ static void removal_done(struct steps *steps)
         drop_oldest(log);
     bool more = !steps->error && !log->deleting;
     removal_free(removal);
+    read_unpark(log);
     if (more)
         retain_wake(log);
     log_unbusy(log);

@@ -86,6 +86,7 @@ static void close_file(struct segment *segment)
 void segment_free(struct segment *segment)
 {
     CHECK(segment->users == 0);
+    cache_forget(segment);
     close_file(segment);
     index_free(&segment->index);
     free(segment);

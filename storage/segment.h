@@ -10,16 +10,9 @@
 
 struct log;
 struct log_store;
-
-// Where a reader stopped: the frame at `position` is the one that contains or follows `offset`.
-struct segment_resume {
-    int64_t offset;
-    uint64_t position;   // 0 = unused
-    uint32_t frame_size; // stored size of the last one read: the next is likely alike
-};
+struct window;
 
 enum {
-    SEGMENT_RESUMES = 4,
     SEGMENT_FIRST_BYTES = 64 * 1024, // allocated and zeroed when the file is made
     AHEAD_VECTORS = 16,
 };
@@ -54,8 +47,9 @@ struct segment {
     uint64_t zeroed;     // the file is prewritten with zeros from the end to here
     uint64_t covered;    // by the index file; 0 = there is none
     struct index index;
-    struct segment_resume resumes[SEGMENT_RESUMES]; // of the latest readers
-    uint32_t next_resume;
+    struct window **windows; // the read cache's, in the order of the file
+    uint32_t window_count;
+    uint32_t window_capacity;
     struct ahead ahead;
     struct list idle_node; // the store's, while sealed, open and without users
 };

@@ -205,6 +205,7 @@ static int make_directories(struct log_store *store, const char *directory)
 
 static void store_free(struct log_store *store)
 {
+    cache_free(&store->reads);
     if (store->zeros)
         buffer_unref(store->zeros);
     free(store->topics);
@@ -231,6 +232,7 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     list_init(&store->idle_files);
     ready_init(&store->ready);
     tail_cache_init(&store->cache, options->pool, options->tail_cache_bytes);
+    cache_init(&store->reads, store, options->read_cache_bytes);
     store->zeros = pool_get(options->pool, STORE_ZEROS);
     if (asprintf(&store->topics, "%s/topics", options->directory) < 0)
         store->topics = NULL;

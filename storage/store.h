@@ -3,9 +3,11 @@
 // include storage/log.h only.
 #pragma once
 
+#include "storage/cache.h"
 #include "storage/compact.h"
 #include "storage/log.h"
 #include "storage/producers.h"
+#include "storage/scrub.h"
 #include "storage/segment.h"
 #include "storage/tail.h"
 
@@ -37,6 +39,8 @@ struct log_store {
     struct list dirty;        // logs that have something to commit
     uint32_t commits_running; // writes of the present commit round
     struct tail_cache cache;
+    struct read_cache reads;
+    struct scrub scrub;
     struct buffer *zeros;
     struct list idle_files; // open sealed segments without users, least recently used first
     uint32_t idle_file_count;
@@ -51,10 +55,13 @@ struct log_store {
     int64_t producer_expiry_ms; // -1 = never
     int64_t opened_ms;          // wall clock
     uint64_t opened_ns;
-    uint64_t told_ns; // when commit.c last said that a log accepts nothing for now, 0 = never
+    uint64_t told_ns;      // when commit.c last said that a log accepts nothing for now, 0 = never
+    uint64_t told_read_ns; // when window.c last said that a file cannot be read, 0 = never
     struct log_store_stats stats;
     struct compactor compactor;
 };
+
+enum { LOG_READ_ENDS = 8 };
 
 enum commit_state {
     COMMIT_IDLE,
@@ -101,6 +108,9 @@ struct log {
     struct list trims;
     struct list trims_writing; // those that the control frame in flight makes durable
     struct list watches;
+    struct list reads_parked;         // until a segment is gone; see read.c
+    int64_t read_ends[LOG_READ_ENDS]; // where the latest readers from disk stopped
+    uint32_t next_read_end;
     enum commit_state commit;
     struct list dirty_node;
     struct list delete_node; // store->deletes_waiting
@@ -148,6 +158,9 @@ void log_free(struct log *log);
 // Reads of these offsets get -EIO. 0 or -ENOMEM.
 int log_note_damage(struct log *log, int64_t from, int64_t to);
 
+// Whether all of these offsets have been noted.
+bool log_damage_is_known(const struct log *log, int64_t from, int64_t to);
+
 // `offset`, or the first one behind it that is not known to be damaged.
 int64_t log_skip_damage(const struct log *log, int64_t offset);
 
@@ -177,6 +190,14 @@ void commit_abandon(struct log *log);
 
 // Starts the next round if none is running.
 void commit_run(struct log_store *store);
+
+// --- read.c
+
+// A window that the read waits for is ready.
+void read_resume(struct log_read *op, struct window *window);
+
+// A segment has been removed, or was not.
+void read_unpark(struct log *log);
 
 // --- retain.c
 

@@ -20,6 +20,10 @@ int16_t data_path_error(int error)
         return KP_ERROR_NOT_LEADER_OR_FOLLOWER;
     case -EINVAL:
         return KP_ERROR_INVALID_REQUEST;
+    case -EILSEQ:
+        return KP_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    case -ESTALE:
+        return KP_ERROR_INVALID_PRODUCER_EPOCH;
     default:
         // Full, failing or short of memory: clients may try again.
         return KP_ERROR_KAFKA_STORAGE_ERROR;

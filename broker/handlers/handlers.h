@@ -11,6 +11,7 @@ void handle_produce(struct request *request);
 void handle_fetch(struct request *request);
 void handle_list_offsets(struct request *request);
 void handle_delete_records(struct request *request);
+void handle_init_producer_id(struct request *request);
 
 // Topics, settings, the cluster.
 void handle_metadata(struct request *request);

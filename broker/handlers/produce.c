@@ -8,8 +8,8 @@
 // acks=1 is answered like acks=-1, after the batch is durable. With acks=0 nothing is answered, and
 // an error closes the connection, which is the only way to tell.
 //
-// Producer ids are not handed out yet (InitProducerId), so a batch that carries one cannot have one
-// of ours; it is refused rather than stored without the promise that goes with it.
+// A batch with a producer id is numbered (idempotence): the log takes each number once. One that it
+// has already is answered like the first time, with the offset it got then.
 #include <errno.h>
 
 #include "base/check.h"
@@ -80,6 +80,10 @@ static const char *append_error_text(int error)
         return "the broker's memory is in use, try again";
     case -EIO:
         return "the disk has failed; the broker's log names the error";
+    case -EILSEQ:
+        return "batches of this producer are missing before this one";
+    case -ESTALE:
+        return "the producer has begun a newer epoch";
     default:
         return NULL;
     }
@@ -92,6 +96,8 @@ static void append_done(struct partition_op *op)
         refuse(part, data_path_error(op->error), append_error_text(op->error));
     } else {
         part->out->base_offset = op->append.op.base_offset;
+        if (op->append.op.duplicate && part->out->log_append_time_ms >= 0)
+            part->out->log_append_time_ms = op->append.op.timestamp;
         part->out->log_start_offset = op->offsets.start;
     }
     one_done(part->produce);
@@ -130,8 +136,9 @@ static bool check_header(struct produce_part *part, int16_t version)
         refuse(part, KP_ERROR_UNSUPPORTED_COMPRESSION_TYPE, "zstd needs Produce version 7");
     } else if (header->attributes & BATCH_TRANSACTIONAL) {
         refuse(part, KP_ERROR_INVALID_PRODUCER_ID_MAPPING, "there are no transactions yet");
-    } else if (header->producer_id >= 0) {
-        refuse(part, KP_ERROR_UNKNOWN_PRODUCER_ID, "no producer ids are handed out yet");
+    } else if (header->producer_id >= 0 &&
+               (header->producer_epoch < 0 || header->base_sequence < 0)) {
+        refuse(part, KP_ERROR_INVALID_RECORD, "a producer id without an epoch and sequence number");
     } else {
         return true;
     }

@@ -147,6 +147,8 @@ static int64_t do_read(struct sim *sim, const struct io_op *op)
         return 0;
     uint64_t left = file->node->size - op->offset;
     size_t size = op->length < left ? op->length : left;
+    if (op->offset < file->node->unreadable_to && op->offset + size > file->node->unreadable_from)
+        return -EIO;
     sim_node_read(file->node, op->one.iov_base, size, op->offset);
     return (int64_t)size;
 }

@@ -422,6 +422,16 @@ int sim_flip(struct sim *sim, const char *path, uint64_t bit)
     return 0;
 }
 
+int sim_make_unreadable(struct sim *sim, const char *path, uint64_t from, uint64_t to)
+{
+    struct sim_node *node = sim_node_at(sim, path);
+    if (!node || node->directory)
+        return -ENOENT;
+    node->unreadable_from = from;
+    node->unreadable_to = to;
+    return 0;
+}
+
 void sim_power_off(struct sim *sim, uint64_t after)
 {
     sim->until_off = after;

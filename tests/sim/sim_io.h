@@ -62,6 +62,10 @@ bool sim_has_failed(const struct sim *sim, enum io_kind kind);
 // Flips a stored bit, as a decaying device does. 0, or -ENOENT, or -EINVAL beyond the end.
 int sim_flip(struct sim *sim, const char *path, uint64_t bit);
 
+// Reads that touch these bytes of the file end with -EIO, until this is called with from = to.
+// 0 or -ENOENT.
+int sim_make_unreadable(struct sim *sim, const char *path, uint64_t from, uint64_t to);
+
 // The power fails: of what is pending anything may have happened. From then on every operation ends
 // with -EIO and no effect (closing and io_nop succeed), so that the code under test can be brought
 // to an end. `after` counts operations that still complete before; 0 = at once.

@@ -64,6 +64,8 @@ struct sim_node {
     uint64_t allocated; // sectors
     uint64_t size;
     uint64_t stable_size;
+    uint64_t unreadable_from; // bytes of the file
+    uint64_t unreadable_to;
     // A directory:
     struct sim_names now;
     struct sim_names stable;

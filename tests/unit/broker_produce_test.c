@@ -55,7 +55,7 @@ Test(broker, produce_refuses_batches_that_claim_too_much)
     cr_assert_eq(produce(t, &batch), KP_ERROR_UNSUPPORTED_COMPRESSION_TYPE);
     store_be16(batch.bytes + 21, 0);
     store_be64(batch.bytes + 43, 4000); // producer id
-    cr_assert_eq(produce(t, &batch), KP_ERROR_UNKNOWN_PRODUCER_ID);
+    cr_assert_eq(produce(t, &batch), KP_ERROR_INVALID_RECORD, "it has no sequence number");
     topics_close(t);
 }
 
@@ -168,5 +168,60 @@ Test(broker, produce_with_acks_of_another_number)
     struct changed batch = make_batch();
     topics_send_batch(t, 1, span_of(batch.bytes, batch.size), 2);
     cr_assert_eq(topics_produced(t).error_code, KP_ERROR_INVALID_REQUIRED_ACKS);
+    topics_close(t);
+}
+
+// --- idempotent producers ---------------------------------------------------------------------
+
+static struct kp_produce_response_partition produce_as(struct topics *t, int64_t id, int16_t epoch,
+                                                       int32_t sequence)
+{
+    struct batch_header header;
+    struct span made = shards_batch(100, &header);
+    uint8_t bytes[4096];
+    memcpy(bytes, made.data, made.size);
+    store_be64(bytes + 43, (uint64_t)id);
+    store_be16(bytes + 51, (uint16_t)epoch);
+    store_be32(bytes + 53, (uint32_t)sequence);
+    store_be32(bytes + 17, crc32c(0, bytes + 21, made.size - 21));
+    topics_send_batch(t, 1, span_of(bytes, made.size), -1);
+    shards_free_batch(made);
+    return topics_produced(t);
+}
+
+Test(broker, produce_takes_a_numbered_batch_once)
+{
+    struct topics *t = topics_open();
+    for (int32_t i = 0; i < 3; i++)
+        cr_assert_eq(produce_as(t, 7, 0, i).base_offset, i);
+    for (int32_t i = 0; i < 3; i++) {
+        struct kp_produce_response_partition out = produce_as(t, 7, 0, i);
+        cr_assert_eq(out.error_code, 0);
+        cr_assert_eq(out.base_offset, i);
+        cr_assert_eq(out.log_append_time_ms, -1);
+    }
+    cr_assert_eq(topics_produce(t, 1, 100), 3, "nothing was stored twice");
+    cr_assert_eq(produce_as(t, 7, 0, 4).error_code, KP_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    cr_assert_eq(produce_as(t, 7, 1, 0).base_offset, 4);
+    struct kp_produce_response_partition out = produce_as(t, 7, 0, 3);
+    cr_assert_eq(out.error_code, KP_ERROR_INVALID_PRODUCER_EPOCH);
+    cr_assert_eq(out.base_offset, -1);
+    cr_assert(out.error_message.size > 0);
+    cr_assert_eq(produce_as(t, 7, 1, -1).error_code, KP_ERROR_INVALID_RECORD);
+    cr_assert_eq(produce_as(t, 7, -1, 1).error_code, KP_ERROR_INVALID_RECORD);
+    topics_close(t);
+}
+
+Test(broker, produce_repeats_the_append_time_of_the_first_answer)
+{
+    struct topics *t = topics_open();
+    t->topic.effective.log_append_time = true;
+    int64_t first_ms = produce_as(t, 7, 0, 0).log_append_time_ms;
+    cr_assert_gt(first_ms, 0);
+    int64_t other_ms = first_ms;
+    for (int32_t i = 0; other_ms == first_ms; i++)
+        other_ms = produce_as(t, 8, 0, i).log_append_time_ms;
+    cr_assert_gt(other_ms, first_ms);
+    cr_assert_eq(produce_as(t, 7, 0, 0).log_append_time_ms, first_ms);
     topics_close(t);
 }

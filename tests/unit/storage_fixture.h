@@ -48,6 +48,7 @@ struct world {
     struct log_config config;
     struct log_recovery recovery;
     size_t tail_cache_bytes;
+    size_t read_cache_bytes;
     struct log_compaction compaction;
     char directory[64];
     struct random random;
@@ -109,6 +110,7 @@ static inline int world_open_store(struct world *world)
         .pool = world->pool,
         .directory = world->directory,
         .tail_cache_bytes = world->tail_cache_bytes,
+        .read_cache_bytes = world->read_cache_bytes,
         .direct = true,
         .compaction = world->compaction,
     };

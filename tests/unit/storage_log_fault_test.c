@@ -213,23 +213,6 @@ Test(storage, a_removal_that_fails_is_tried_again)
     }
 }
 
-Test(storage, a_failed_read_is_said_and_the_next_one_works)
-{
-    struct world world;
-    world_begin(&world, 5);
-    world.tail_cache_bytes = 0;
-    cr_assert_eq(world_open(&world), 0);
-    append_some(&world);
-    sim_fail(world.sim, IO_READ, 1, -EIO, false);
-    struct reading reading;
-    world_read(&world, &reading, 3, MIB);
-    cr_assert_eq(reading.op.error, -EIO);
-    log_read_release(&reading.op);
-    world_verify_range(&world, 0, world.model.acked, MIB);
-    cr_assert_eq(log_store_close(world.store), 0);
-    world_end(&world);
-}
-
 Test(storage, without_memory_appends_fail_and_the_log_goes_on)
 {
     struct world world;

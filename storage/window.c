@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading one window of a segment file from the device, and what comes out of it.
+//
+//   QUEUED --turn--> OPENING --> READING --> READY
+//      the file is open: ------^   |   ^
+//                                  +---+  more is needed, or a second look
+//
+// 1. Frames are taken whole, and nothing is handed out of one that fails a checksum (rule 7 of the
+//    storage design: the log serves what is sound and refuses what is not). Batches of small frames
+//    are moved together, so that a reader gets them in one piece.
+// 2. The index and other windows say where frames are to be found; the frames decide. Bytes that do
+//    not fit what the index says, or do not verify, are read a second time without it, and only
+//    then called damage: named in one line, counted, noted in the log, and stepped over.
+// 3. An error of the device is no damage. The read is tried in smaller pieces, so that what can be
+//    read is; the rest is refused to those who wait for it now, and tried again for the next.
+// 4. At most READS_MAX reads of a store are on the device at a time, and fewer of what nobody waits
+//    for, so that commits do not queue behind a replay.
+//
+// A window in work holds its segment and its log: both outlive it, also when they are removed.
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log_line.h"
+#include "storage/store.h"
+
+enum {
+    READS_MAX = 4,
+    WINDOW_LARGEST = 4 * 1024 * 1024, // read on the word of the index alone
+    NARROW_SIZE = 64 * 1024,
+    TELL_EVERY_S = 60,
+};
+
+static uint64_t block_down(uint64_t position)
+{
+    return position & ~(uint64_t)(BUFFER_ALIGN - 1);
+}
+
+static uint64_t block_up(uint64_t position)
+{
+    return block_down(position + BUFFER_ALIGN - 1);
+}
+
+// What is read from the device at once.
+static uint64_t blocks_of(const struct window *window)
+{
+    return block_up(window->to) - block_down(window->position);
+}
+
+// --- how far to read
+
+static const struct index_entry *entry_behind(const struct index *index, uint64_t position)
+{
+    uint32_t low = 0;
+    for (uint32_t high = index->count; low < high;) {
+        uint32_t middle = low + (high - low) / 2;
+        if (index->entries[middle].position <= position)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < index->count ? &index->entries[low] : NULL;
+}
+
+static void end_at(struct window *window, uint64_t to, int64_t planned)
+{
+    window->to = to;
+    window->planned = planned;
+}
+
+// Up to the last frame that the index knows within `size`. When there is none, a frame larger than
+// that is likely there, unless the index is too coarse to tell.
+static void plan_by_index(struct window *window, uint64_t size)
+{
+    const struct segment *segment = window->segment;
+    const struct index *index = &segment->index;
+    const struct index_entry *entry = entry_behind(index, window->position);
+    const struct index_entry *end = index->entries + index->count;
+    uint64_t limit = block_down(window->position) + size;
+    uint64_t most = index->step <= size ? WINDOW_LARGEST : size;
+    while (entry && entry + 1 < end && entry[1].position <= limit)
+        entry++;
+    uint64_t to = entry && entry->position < segment->end ? entry->position : segment->end;
+    if (to - window->position <= most)
+        end_at(window, to, to == segment->end ? segment->next_offset : entry->offset);
+}
+
+static void plan(struct window *window, uint64_t size)
+{
+    const struct segment *segment = window->segment;
+    uint64_t limit = block_down(window->position) + size;
+    if (segment->end <= limit)
+        end_at(window, segment->end, segment->next_offset);
+    else
+        end_at(window, limit, INT64_MAX);
+    if (window->again || window->narrowed)
+        return;
+    if (segment->end > limit)
+        plan_by_index(window, size);
+    if (window->purpose == WINDOW_SCRUB)
+        return;
+    for (uint32_t i = 0; i < segment->window_count; i++) {
+        const struct window *other = segment->windows[i];
+        if (other->from > window->position && other->from < window->to)
+            end_at(window, other->from, other->base_offset);
+    }
+}
+
+// --- the end
+
+static void finish(struct window *window, int error)
+{
+    struct segment *segment = window->segment;
+    struct log *log = segment->log;
+    struct read_cache *cache = &log->store->reads;
+    CHECK(cache->active > 0);
+    cache->active--;
+    window->state = WINDOW_READY;
+    window->error = error;
+    window->next_offset = error ? window->base_offset : window->expected;
+    if (error || window->transient)
+        cache_unlist(window);
+    for (struct list *node; (node = list_pop(&window->readers));)
+        read_resume(list_entry(node, struct log_read, node), window);
+    if (window->done)
+        window->done(window);
+    cache_add(cache, window);
+    window_pump(cache);
+    segment_drop(segment);
+    log_unbusy(log);
+}
+
+// --- taking frames out
+
+static bool piece_add(struct window *window, struct window_piece piece)
+{
+    if (window->piece_count == window->piece_capacity) {
+        uint32_t capacity = window->piece_capacity ? window->piece_capacity * 2 : 4;
+        struct window_piece *pieces = realloc(window->pieces, capacity * sizeof(*pieces));
+        if (!pieces)
+            return false;
+        window->pieces = pieces;
+        window->piece_capacity = capacity;
+    }
+    window->pieces[window->piece_count++] = piece;
+    return true;
+}
+
+static bool piece_add_bad(struct window *window, int64_t next_offset)
+{
+    struct window_piece piece = {.base_offset = window->expected, .bad = true};
+    if (window->expected >= next_offset)
+        return true;
+    window->expected = next_offset;
+    return piece_add(window, piece);
+}
+
+static bool piece_add_batches(struct window *window, uint32_t at, const struct frame_header *frame)
+{
+    enum { MOVE_MAX = 32 * 1024 }; // larger payloads stay where they are
+    uint8_t *data = window->buffer->data;
+    window->expected = frame->next_offset;
+    if (window->piece_count > 0 && frame->payload_size <= MOVE_MAX) {
+        struct window_piece *last = &window->pieces[window->piece_count - 1];
+        if (!last->bad) {
+            memmove(data + last->at + last->size, data + at, frame->payload_size);
+            last->size += frame->payload_size;
+            return true;
+        }
+    }
+    return piece_add(window, (struct window_piece){.base_offset = frame->base_offset,
+                                                   .at = at,
+                                                   .size = frame->payload_size});
+}
+
+// Names the bytes [from, to), in which the offsets up to `next_offset` would be, once.
+static void damage_note(const struct window *window, uint64_t from, uint64_t to,
+                        int64_t next_offset)
+{
+    struct segment *segment = window->segment;
+    struct log *log = segment->log;
+    int64_t first = window->expected;
+    bool known =
+        first < next_offset ? log_damage_is_known(log, first, next_offset) : segment->damaged;
+    if (known)
+        return;
+    segment->damaged = true;
+    if (first < next_offset)
+        log_line(LOG_ERROR,
+                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
+                 ": offsets %" PRId64 " up to %" PRId64 " cannot be read",
+                 log->directory, segment->header.base_offset, from, to, first, next_offset - 1);
+    else
+        log_line(LOG_ERROR,
+                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
+                 ": no records are lost",
+                 log->directory, segment->header.base_offset, from, to);
+    // Without memory for the note the next reader finds it again.
+    log_note_damage(log, first, next_offset);
+}
+
+enum look {
+    LOOK_READY,
+    LOOK_MORE,  // read what window->position and window->to say
+    LOOK_AGAIN, // something is wrong: read once more, without the index
+    LOOK_NO_MEMORY,
+};
+
+static const uint8_t *bytes_at(const struct window *window, uint64_t start, uint64_t position)
+{
+    return window->buffer->data + (position - start);
+}
+
+// The first sound header in [at, window->to) that can follow what was taken, or 0.
+static uint64_t next_header(const struct window *window, uint64_t start, uint64_t at,
+                            struct frame_header *frame)
+{
+    const struct segment_header *header = &window->segment->header;
+    for (; at + FRAME_HEADER_SIZE <= window->to; at += header->alignment) {
+        if (format_frame_read(bytes_at(window, start, at), header->salt, at, header->alignment,
+                              frame) &&
+            frame->base_offset >= window->expected &&
+            at + frame->stored_size <= window->segment->end)
+            return at;
+    }
+    return 0;
+}
+
+// A whole frame at `found`, the first one behind `at`.
+static enum look take_frame(struct window *window, uint64_t start, uint64_t at, uint64_t found,
+                            const struct frame_header *frame)
+{
+    const uint8_t *payload = bytes_at(window, start, found) + FRAME_HEADER_SIZE;
+    bool gap = (found != at && found != block_up(at)) || window->bad_from > 0 ||
+               frame->base_offset != window->expected;
+    bool sound = format_checksum(payload, frame->payload_size, window->segment->header.salt) ==
+                 frame->payload_checksum;
+    if ((gap || !sound) && !window->again)
+        return LOOK_AGAIN;
+    if (gap) {
+        damage_note(window, window->bad_from > 0 ? window->bad_from : at, found,
+                    frame->base_offset);
+        if (!piece_add_bad(window, frame->base_offset))
+            return LOOK_NO_MEMORY;
+        window->bad_from = 0;
+    }
+    bool added = true;
+    if (!sound) {
+        damage_note(window, found, found + frame->stored_size, frame->next_offset);
+        added = piece_add_bad(window, frame->next_offset);
+    } else if (frame->kind == FRAME_DATA) {
+        added = piece_add_batches(window, (uint32_t)(payload - window->buffer->data), frame);
+    }
+    return added ? LOOK_READY : LOOK_NO_MEMORY;
+}
+
+// The frame at `found` goes on behind what was read.
+static enum look take_cut(struct window *window, uint64_t at, uint64_t found,
+                          const struct frame_header *frame)
+{
+    if (at > window->position) {
+        window->to = at; // the next window begins here
+        return LOOK_READY;
+    }
+    if (window->bad_from == 0 && found != at && found != block_up(at))
+        window->bad_from = at;
+    window->position = found;
+    end_at(window, found + frame->stored_size, frame->next_offset);
+    if (window->narrowed) {
+        window->whole_end = window->to;
+        window->whole_next = frame->next_offset;
+    }
+    return LOOK_MORE;
+}
+
+// There is no further frame in what was read.
+static enum look take_end(struct window *window, uint64_t at)
+{
+    if (window->planned != INT64_MAX) {
+        if (window->expected >= window->planned && block_up(at) >= window->to)
+            return LOOK_READY;
+        if (!window->again)
+            return LOOK_AGAIN;
+        damage_note(window, window->bad_from > 0 ? window->bad_from : at, window->to,
+                    window->planned);
+        return piece_add_bad(window, window->planned) ? LOOK_READY : LOOK_NO_MEMORY;
+    }
+    if (at > window->position) {
+        window->to = at;
+        return LOOK_READY;
+    }
+    // Nothing yet: the bad bytes go on.
+    if (window->bad_from == 0)
+        window->bad_from = at;
+    window->position = window->to;
+    plan(window, WINDOW_SIZE);
+    return LOOK_MORE;
+}
+
+static enum look take_frames(struct window *window)
+{
+    uint64_t start = block_down(window->position);
+    uint64_t at = window->position;
+    for (;;) {
+        struct frame_header frame;
+        uint64_t found = next_header(window, start, at, &frame);
+        if (found == 0)
+            return take_end(window, at);
+        if (found + frame.stored_size > window->to)
+            return take_cut(window, at, found, &frame);
+        enum look look = take_frame(window, start, at, found, &frame);
+        if (look != LOOK_READY)
+            return look;
+        at = found + frame.stored_size;
+    }
+}
+
+// --- the device
+
+static void read_next(struct window *window);
+
+static void begin_again(struct window *window)
+{
+    uint64_t size = window->to - block_down(window->from);
+    window->again = true;
+    window->piece_count = 0;
+    window->position = window->from;
+    window->expected = window->base_offset;
+    window->bad_from = 0;
+    plan(window, size < WINDOW_SIZE ? WINDOW_SIZE : size);
+}
+
+static void tell_device_error(struct window *window, int error)
+{
+    struct segment *segment = window->segment;
+    struct log_store *store = segment->log->store;
+    uint64_t now_ns = store->io->now_ns;
+    store->stats.read_errors++;
+    if (store->told_read_ns > 0 &&
+        now_ns - store->told_read_ns < TELL_EVERY_S * UINT64_C(1000000000))
+        return;
+    store->told_read_ns = now_ns;
+    log_line(LOG_ERROR, "%s/%020" PRId64 ".log cannot be read near byte %" PRIu64 ": %s",
+             segment->log->directory, segment->header.base_offset, window->position,
+             strerror(-error));
+}
+
+// What cannot be read is left out, up to where the next frame is known to be.
+static void leave_out(struct window *window, uint64_t to, int64_t next_offset)
+{
+    window->transient = true;
+    window->to = to;
+    finish(window, piece_add_bad(window, next_offset) ? 0 : -ENOMEM);
+}
+
+static void device_failed(struct window *window, int error)
+{
+    const struct segment *segment = window->segment;
+    if (error == -ENOMEM) {
+        finish(window, error);
+        return;
+    }
+    tell_device_error(window, error);
+    uint64_t blocks = blocks_of(window);
+    if (window->whole_end > 0 && window->whole_end == window->to) {
+        leave_out(window, window->whole_end, window->whole_next);
+    } else if (blocks > FORMAT_BLOCK) {
+        window->narrowed = true;
+        plan(window, blocks > NARROW_SIZE ? NARROW_SIZE : FORMAT_BLOCK);
+        read_next(window);
+    } else {
+        const struct index_entry *entry = entry_behind(&segment->index, window->position);
+        if (entry && entry->position < segment->end)
+            leave_out(window, entry->position, entry->offset);
+        else
+            leave_out(window, segment->end, segment->next_offset);
+    }
+}
+
+static void look(struct window *window)
+{
+    switch (take_frames(window)) {
+    case LOOK_READY:
+        finish(window, 0);
+        break;
+    case LOOK_NO_MEMORY:
+        finish(window, -ENOMEM);
+        break;
+    case LOOK_AGAIN:
+        begin_again(window);
+        read_next(window);
+        break;
+    case LOOK_MORE:
+        read_next(window);
+        break;
+    }
+}
+
+static void read_done(struct io_op *op)
+{
+    struct window *window = list_entry(op, struct window, op);
+    struct log_store *store = window->segment->log->store;
+    store_enter(store);
+    if (op->result < 0) {
+        device_failed(window, (int)op->result);
+    } else {
+        uint64_t wanted = blocks_of(window);
+        uint64_t have = (uint64_t)op->result;
+        store->stats.device_read_bytes += have;
+        // A file that is shorter than it was: what is missing verifies as little as zeros do.
+        if (have < wanted)
+            memset(window->buffer->data + have, 0, wanted - have);
+        look(window);
+    }
+    store_leave(store);
+}
+
+static void no_memory(struct io_op *op)
+{
+    struct window *window = list_entry(op, struct window, op);
+    struct log_store *store = window->segment->log->store;
+    store_enter(store);
+    finish(window, -ENOMEM);
+    store_leave(store);
+}
+
+static struct buffer *buffer_for(struct window *window, uint64_t size)
+{
+    struct log_store *store = window->segment->log->store;
+    if (window->buffer && window->buffer->capacity >= size)
+        return window->buffer;
+    if (window->buffer)
+        buffer_unref(window->buffer);
+    struct buffer *buffer = pool_get(store->pool, size);
+    if (!buffer && window->purpose == WINDOW_FOR_READER) {
+        tail_cache_evict(&store->cache, 0);
+        buffer = pool_get(store->pool, size);
+    }
+    return buffer;
+}
+
+// Reads from window->position to window->to, or as much of it as there is memory for.
+static void read_next(struct window *window)
+{
+    struct log_store *store = window->segment->log->store;
+    window->state = WINDOW_READING;
+    window->buffer = buffer_for(window, blocks_of(window));
+    if (!window->buffer && !window->narrowed && blocks_of(window) > NARROW_SIZE) {
+        window->narrowed = true;
+        plan(window, NARROW_SIZE);
+        window->buffer = buffer_for(window, blocks_of(window));
+    }
+    if (!window->buffer) {
+        window->op.done = no_memory;
+        io_nop(store->io, &window->op);
+        return;
+    }
+    store->stats.device_reads++;
+    window->op.done = read_done;
+    io_read(store->io, &window->op, window->segment->fd, window->buffer->data, blocks_of(window),
+            block_down(window->position));
+}
+
+static void open_done(struct segment_open *opening)
+{
+    struct window *window = list_entry(opening, struct window, opening);
+    struct log_store *store = window->segment->log->store;
+    int error = opening->error;
+    store_enter(store);
+    if (error == -EMFILE || error == -ENFILE)
+        error = -ENOMEM;
+    if (error && error != -ENOMEM && error != -ENOENT)
+        tell_device_error(window, error);
+    if (error)
+        finish(window, error == -ENOMEM || error == -ENOENT ? error : -EIO);
+    else
+        read_next(window);
+    store_leave(store);
+}
+
+// --- whose turn it is
+
+static struct list *next_turn(struct read_cache *cache)
+{
+    struct list *node = NULL;
+    if (cache->active < READS_MAX)
+        node = list_pop(&cache->queued[WINDOW_FOR_READER]);
+    if (!node && cache->active < WINDOW_READS_AHEAD)
+        node = list_pop(&cache->queued[WINDOW_AHEAD]);
+    if (!node && cache->active == 0)
+        node = list_pop(&cache->queued[WINDOW_SCRUB]);
+    return node;
+}
+
+void window_pump(struct read_cache *cache)
+{
+    for (struct list *node; (node = next_turn(cache));) {
+        struct window *window = list_entry(node, struct window, node);
+        cache->active++;
+        if (window->segment->fd >= 0) {
+            read_next(window);
+            continue;
+        }
+        window->state = WINDOW_OPENING;
+        window->opening.done = open_done;
+        segment_open(window->segment, &window->opening);
+    }
+}
+
+struct window *window_start(struct segment *segment, int64_t offset, uint64_t position,
+                            uint32_t size, enum window_purpose purpose)
+{
+    struct read_cache *cache = &segment->log->store->reads;
+    struct window *window = calloc(1, sizeof(*window));
+    if (!window)
+        return NULL;
+    window->segment = segment;
+    window->purpose = purpose;
+    window->from = position;
+    window->position = position;
+    window->base_offset = offset;
+    window->expected = offset;
+    list_init(&window->node);
+    list_init(&window->readers);
+    for (int i = 0; i < WINDOW_MARKS; i++)
+        window->marks[i].offset = -1;
+    plan(window, size);
+    window->next_offset = window->planned;
+    if (purpose != WINDOW_SCRUB && cache_list(window) != 0) {
+        window_free(window);
+        return NULL;
+    }
+    if (purpose == WINDOW_AHEAD) {
+        window->ahead_bytes = window->to - block_down(window->from);
+        cache->ahead_bytes += window->ahead_bytes;
+        segment->log->store->stats.read_ahead++;
+    }
+    segment_hold(segment);
+    log_busy(segment->log);
+    list_append(&cache->queued[purpose], &window->node);
+    window_pump(cache);
+    return window;
+}
+
+void window_hurry(struct window *window)
+{
+    struct read_cache *cache = &window->segment->log->store->reads;
+    cache_settle_ahead(cache, window);
+    if (window->purpose != WINDOW_AHEAD)
+        return;
+    window->purpose = WINDOW_FOR_READER;
+    if (window->state != WINDOW_QUEUED)
+        return;
+    list_remove(&window->node);
+    list_append(&cache->queued[WINDOW_FOR_READER], &window->node);
+    window_pump(cache);
+}
