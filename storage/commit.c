@@ -128,7 +128,7 @@ void commit_fail(struct log *log, int error, const char *what)
     int kind = log->deleting ? -ESHUTDOWN : error_kind(error);
     if (!log->deleting)
         tail_drop(&log->tail);
-    producers_rollback(&log->producers);
+    producers_rollback(&log->producers, log->committed);
     log->end = log->committed;
     log->roll_wanted = false;
     fail_operations(log, kind);

@@ -257,10 +257,12 @@ void producers_commit(struct producers *producers, int64_t committed)
     undo_shrink(producers);
 }
 
-void producers_rollback(struct producers *producers)
+void producers_rollback(struct producers *producers, int64_t from)
 {
     for (; producers->undo_count > 0; producers->undo_count--) {
         struct producer_undo *undo = undo_at(producers, producers->undo_count - 1);
+        if (undo->last_offset < from)
+            break;
         struct producer *producer = undo->producer;
         struct producer_batch *newest = batch_at(producer, 0);
         int32_t first = newest->first_sequence;

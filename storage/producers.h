@@ -98,9 +98,9 @@ void producers_refused(struct producers *producers, const struct batch_header *h
 // Everything below this offset is durable.
 void producers_commit(struct producers *producers, int64_t committed);
 
-// What is not committed was never there. Of a producer that had nothing committed its first batch
-// is expected next.
-void producers_rollback(struct producers *producers);
+// What is not committed and lies at or behind `from` was never there. Of a producer of which
+// nothing is left its first batch is expected next.
+void producers_rollback(struct producers *producers, int64_t from);
 
 // A batch that the log holds, read at recovery, in offset order: it counts, whatever is known. One
 // that a snapshot has counted already changes nothing. 0 or -ENOMEM.

@@ -104,16 +104,16 @@ static int model_check(struct model *model, const struct batch_header *header, i
     return header->base_sequence == expected ? PRODUCERS_APPEND : -EILSEQ;
 }
 
-static void model_rollback(struct model *model)
+static void model_rollback(struct model *model, uint32_t kept)
 {
     for (int64_t id = 0; id < IDS; id++) {
-        uint32_t first = model->committed;
+        uint32_t first = kept;
         while (first < model->count && model->batches[first].header.producer_id != id)
             first++;
-        if (first < model->count && model_newest(model, id, model->committed) == UINT32_MAX)
+        if (first < model->count && model_newest(model, id, kept) == UINT32_MAX)
             model->first_failed[id] = model->batches[first].header;
     }
-    model->count = model->committed;
+    model->count = kept;
 }
 
 // --- what happens
@@ -195,6 +195,15 @@ static void do_commit(struct world *world)
     producers_commit(&world->producers, model_end(model, model->committed));
 }
 
+static void do_rollback(struct world *world)
+{
+    struct model *model = &world->model;
+    uint32_t pending = model->count - model->committed;
+    uint32_t kept = model->committed + (uint32_t)random_below(&world->random, pending + 1);
+    producers_rollback(&world->producers, model_end(model, kept));
+    model_rollback(model, kept);
+}
+
 static void do_snapshot(struct world *world)
 {
     free(world->snapshot);
@@ -265,8 +274,7 @@ static void step(struct world *world)
     } else if (what < 90) {
         do_commit(world);
     } else if (what < 93) {
-        producers_rollback(&world->producers);
-        model_rollback(&world->model);
+        do_rollback(world);
     } else if (what < 97) {
         do_snapshot(world);
     } else if (what < 98) {

@@ -111,7 +111,7 @@ Test(storage_producers, a_rollback_brings_back_what_was_pushed_out)
     for (int32_t i = 5; i < 17; i++)
         cr_assert_eq(append(&producers, batch_of(5, 0, i, 1), i), 0);
     cr_assert_eq(append(&producers, batch_of(5, 1, 0, 1), 17), 0);
-    producers_rollback(&producers);
+    producers_rollback(&producers, 5);
     for (int32_t i = 0; i < 5; i++) {
         cr_assert_eq(check(&producers, batch_of(5, 0, i, 1)), PRODUCERS_DUPLICATE);
         cr_assert_eq(original.base_offset, i);
@@ -126,7 +126,7 @@ Test(storage_producers, the_first_batch_that_failed_comes_before_the_second)
     struct producers producers = {0};
     append(&producers, batch_of(5, 0, 20, 10), 0);
     append(&producers, batch_of(5, 0, 30, 10), 10);
-    producers_rollback(&producers);
+    producers_rollback(&producers, 0);
     cr_assert_eq(append(&producers, batch_of(5, 0, 40, 10), 0), -EILSEQ);
     cr_assert_eq(append(&producers, batch_of(5, 0, 20, 10), 0), 0);
     cr_assert_eq(append(&producers, batch_of(5, 0, 30, 10), 10), 0);
