@@ -14,8 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/map.h"
 #include "base/span.h"
 #include "storage/format.h"
+#include "storage/journal_format.h"
 
 // --- findings
 
@@ -25,6 +27,7 @@ enum inspect_kind {
     INSPECT_UNFINISHED,   // a segment file whose creation a crash ended
     INSPECT_LEFTOVER,     // of a compaction, an index, a deletion
     INSPECT_NO_INDEX,     // of a sealed segment
+    INSPECT_BAD_INDEX,    // damaged, or of another file: indexes are never synced
     INSPECT_STRANGER,     // a file that no broker made
     INSPECT_JOURNAL_TORN, // the commit under way when the end came
     // Wrong.
@@ -35,7 +38,6 @@ enum inspect_kind {
     INSPECT_LOST_END,      // nobody can know where the log ended
     INSPECT_OTHER_VERSION, // of the format
     INSPECT_BAD_BATCH,     // inside a sound frame
-    INSPECT_BAD_INDEX,     // damaged, or of another file
     INSPECT_WRONG_INDEX,   // sound, and says what the data does not
     INSPECT_UNREADABLE,    // the device or the file system refuses
     INSPECT_BAD_DIRECTORY, // the data directory's own files
@@ -43,6 +45,7 @@ enum inspect_kind {
     INSPECT_JOURNAL_MISSING,
     INSPECT_JOURNAL_GAP,      // journalled offsets that do not continue their log
     INSPECT_JOURNAL_CONFLICT, // a journalled batch differs from the one in the segment
+    INSPECT_UNCERTAIN_END,    // the journal lost something that may have been of this log
     INSPECT_KINDS,
 };
 
@@ -135,13 +138,14 @@ struct inspect_segment {
     int64_t base;  // as the names say
     bool has_data; // there is a .log file
     bool has_index;
-    bool superseded; // its content is in a compacted file before it
+    bool superseded; // its content is in a file before it
     uint64_t file_size;
     // What a survey finds.
     enum inspect_state state;
     int refused; // errno of INSPECT_REFUSED
     struct segment_header header;
     uint32_t version;
+    bool goes_beyond; // the base of the segment behind, whose creation failed
     int64_t limit;    // base of the segment behind; INT64_MAX for the last one
     bool has_content; // anything but zeros behind the header
     struct inspect_gap *gaps;
@@ -177,8 +181,10 @@ struct inspect_log {
     size_t segment_count;
     // What judging finds.
     int64_t start;
-    int64_t end;      // of what the segments hold
-    bool end_is_lost; // so the log accepts nothing
+    int64_t end;           // of what the segments hold
+    bool end_is_lost;      // so the log accepts nothing
+    int64_t journal_first; // offset of the first record that only the journal holds; -1 = none
+    int64_t journal_next;  // one past the last such
     struct inspect_findings findings;
 };
 
@@ -217,6 +223,108 @@ enum inspect_state inspect_index_read(struct inspect_index *index, const char *p
 void inspect_index_free(struct inspect_index *index);
 struct index_entry inspect_index_entry(const struct inspect_index *index, uint32_t number);
 
+// --- journals
+
+struct inspect_directory;
+
+struct inspect_journal_file {
+    char *name;     // below the data directory
+    uint32_t shard; // as the name says
+    uint32_t slot;
+    bool set_aside; // by a start that found it damaged
+    enum inspect_state state;
+    uint32_t version;
+    struct journal_header header;
+    uint8_t *image;
+    uint64_t size; // whole blocks
+};
+
+struct inspect_journal_state {
+    char *name;
+    uint32_t shard; // as the name says
+    uint32_t shard_count;
+    enum inspect_state state;
+    struct journal_state_header header;
+    struct journal_uncertain *uncertain;
+};
+
+struct inspect_commit {
+    const struct inspect_journal_file *file;
+    uint64_t position;
+    struct journal_commit header;
+    bool table_sound;
+    bool payload_sound;
+};
+
+// A batch, or the payload of a control frame, that a journal holds.
+struct inspect_journalled {
+    uint32_t kind;
+    int64_t base;
+    int64_t next;
+    struct span bytes;
+    uint64_t sequence; // of its commit
+    const struct inspect_journal_file *file;
+    uint64_t position; // of its commit
+};
+
+struct inspect_journal_log {
+    uint8_t key[20];
+    struct kp_uuid topic_id;
+    int32_t partition;
+    struct inspect_journalled *items; // in the order of the journal
+    size_t count;
+    size_t capacity;
+    uint64_t last_sequence;
+    uint64_t lost_sequence;
+    bool uncertain;
+};
+
+struct inspect_journal_shard {
+    uint32_t shard;
+    uint32_t shard_count;
+    uint64_t lost; // the last commit that cannot be read
+};
+
+struct inspect_journal {
+    struct inspect_journal_file *files;
+    size_t file_count;
+    struct inspect_journal_state *states;
+    size_t state_count;
+    struct map logs;                      // key -> struct inspect_journal_log
+    struct inspect_journal_shard *shards; // that lost something nobody can name
+    size_t shard_count;
+    bool needed;   // something in the files may be
+    bool in_doubt; // a broker is writing: nothing is said about what is missing
+    struct inspect_findings findings;
+};
+
+// Reads the journal of a data directory and notes what is wrong with it. 0 or a negative errno.
+int inspect_journal_open(struct inspect_journal *journal, const struct inspect_directory *directory,
+                         atomic_uint_fast64_t *progress);
+void inspect_journal_close(struct inspect_journal *journal);
+
+// What is journalled of a log; NULL when nothing is.
+const struct inspect_journal_log *inspect_journal_log(const struct inspect_journal *journal,
+                                                      struct kp_uuid topic_id, int32_t partition);
+
+// Whether the log may have had something in the journal that cannot be read.
+bool inspect_journal_doubts(const struct inspect_journal *journal, struct kp_uuid topic_id,
+                            int32_t partition);
+
+// One file by itself. 0, or what the system says about opening it.
+int inspect_journal_file_open(struct inspect_journal_file *file, const char *path,
+                              atomic_uint_fast64_t *progress);
+void inspect_journal_file_close(struct inspect_journal_file *file);
+
+// Goes through the commits of the file's present life, from *at = 0. False at the end.
+bool inspect_commit_next(const struct inspect_journal_file *file, uint64_t *at,
+                         struct inspect_commit *out);
+
+// Goes through a commit's entries, whose table must be sound, from *number = 0. `payload` is empty
+// and *sound false when the entry cannot be there.
+bool inspect_entry_next(const struct inspect_commit *commit, uint32_t *number, uint64_t *at,
+                        struct journal_entry *out, struct span *payload, bool *sound);
+
 // --- verification
 
 struct inspect_options {
@@ -229,7 +337,7 @@ struct inspect_options {
 int inspect_segment_survey(struct inspect_segment *segment, const struct inspect_options *options);
 
 // Judges a log whose segments are all surveyed: the findings of all of them, in order.
-void inspect_log_judge(struct inspect_log *log);
+void inspect_log_judge(struct inspect_log *log, const struct inspect_journal *journal);
 
 // --- data directories
 

@@ -16,17 +16,12 @@
 
 enum { ID_TEXT = 22, BASE_DIGITS = 20 };
 
-struct names {
-    char **items;
-    size_t count;
-};
-
-static void names_free(struct names *names)
+void inspect_names_free(struct inspect_names *names)
 {
     for (size_t i = 0; i < names->count; i++)
         free(names->items[i]);
     free(names->items);
-    *names = (struct names){0};
+    *names = (struct inspect_names){0};
 }
 
 static int name_compare(const void *a, const void *b)
@@ -34,7 +29,7 @@ static int name_compare(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int name_add(struct names *names, const char *name)
+static int name_add(struct inspect_names *names, const char *name)
 {
     if ((names->count & (names->count + 1)) == 0) {
         size_t capacity = names->count * 2 + 2;
@@ -47,10 +42,9 @@ static int name_add(struct names *names, const char *name)
     return names->items[names->count] ? (names->count++, 0) : -ENOMEM;
 }
 
-// Sorted. Empty when there is no such directory.
-static int names_read(struct names *names, const char *root, const char *below)
+int inspect_names_read(struct inspect_names *names, const char *root, const char *below)
 {
-    *names = (struct names){0};
+    *names = (struct inspect_names){0};
     char *path = NULL;
     if (asprintf(&path, "%s/%s", root, below) < 0)
         return -ENOMEM;
@@ -152,6 +146,11 @@ static void stranger_note(struct inspect_findings *findings, const struct inspec
     free(file);
 }
 
+void inspect_stranger(struct inspect_findings *findings, const char *parent, const char *name)
+{
+    stranger_note(findings, NULL, parent, name, INSPECT_STRANGER, "a file that no broker made");
+}
+
 static int log_file_add(struct inspect_directory *directory, struct inspect_log *log,
                         const char *name)
 {
@@ -180,11 +179,11 @@ static int log_file_add(struct inspect_directory *directory, struct inspect_log 
 
 static int log_files_read(struct inspect_directory *directory, struct inspect_log *log)
 {
-    struct names names;
-    int error = names_read(&names, directory->path, log->name);
+    struct inspect_names names;
+    int error = inspect_names_read(&names, directory->path, log->name);
     for (size_t i = 0; !error && i < names.count; i++)
         error = log_file_add(directory, log, names.items[i]);
-    names_free(&names);
+    inspect_names_free(&names);
     for (size_t i = 0; !error && i < log->segment_count; i++) {
         struct inspect_segment *segment = &log->segments[i];
         char *path = NULL;
@@ -230,10 +229,10 @@ static int topic_read(struct inspect_directory *directory, const char *topic,
                       const struct inspect_filter *filter)
 {
     char *below = NULL;
-    struct names names;
+    struct inspect_names names;
     if (asprintf(&below, "topics/%s", topic) < 0)
         return -ENOMEM;
-    int error = names_read(&names, directory->path, below);
+    int error = inspect_names_read(&names, directory->path, below);
     if (error == -ENOTDIR) {
         error = 0;
         stranger_note(&directory->findings, NULL, "topics", topic, INSPECT_STRANGER,
@@ -251,7 +250,7 @@ static int topic_read(struct inspect_directory *directory, const char *topic,
         else if (filter->partition < 0 || filter->partition == partition)
             error = log_add(directory, topic, name, partition, id);
     }
-    names_free(&names);
+    inspect_names_free(&names);
     free(below);
     return error;
 }
@@ -329,18 +328,18 @@ int inspect_directory_open(struct inspect_directory *directory, const char *path
                            const struct inspect_filter *filter)
 {
     *directory = (struct inspect_directory){.path = strdup(path)};
-    struct names topics = {0};
+    struct inspect_names topics = {0};
     struct stat stat;
     int error = directory->path ? 0 : -ENOMEM;
     if (!error && lstat(path, &stat) != 0)
         error = -errno;
     if (!error)
-        error = names_read(&topics, path, "topics");
+        error = inspect_names_read(&topics, path, "topics");
     for (size_t i = 0; !error && i < topics.count; i++) {
         if (!filter->topic || strcmp(filter->topic, topics.items[i]) == 0)
             error = topic_read(directory, topics.items[i], filter);
     }
-    names_free(&topics);
+    inspect_names_free(&topics);
     if (error) {
         inspect_directory_close(directory);
         return error;

@@ -28,7 +28,7 @@ const struct inspect_rule inspect_rules[INSPECT_KINDS] = {
     [INSPECT_OTHER_VERSION] = {"other-version", false, "refuses to start", NULL},
     [INSPECT_BAD_BATCH] = {"bad-batch", false, "serves it as it is; clients that check refuse it",
                            NULL},
-    [INSPECT_BAD_INDEX] = {"bad-index", false, "scans the segment and writes a new one",
+    [INSPECT_BAD_INDEX] = {"bad-index", true, "scans the segment and writes a new one",
                            "--rebuild-indexes"},
     [INSPECT_WRONG_INDEX] = {"wrong-index", false, "may search in the wrong place",
                              "--rebuild-indexes"},
@@ -43,6 +43,9 @@ const struct inspect_rule inspect_rules[INSPECT_KINDS] = {
                                  "serves what is sound; logs whose end may be in it accept nothing",
                                  "--discard-journal"},
     [INSPECT_JOURNAL_GAP] = {"journal-gap", false, serves_rest, "--drop-range"},
+    [INSPECT_UNCERTAIN_END] = {"uncertain-end", false,
+                               "serves what is there; the log accepts nothing",
+                               "--discard-journal"},
     [INSPECT_JOURNAL_CONFLICT] = {"journal-conflict", false, "serves what the segment holds", NULL},
 };
 

@@ -7,13 +7,17 @@
 // 2. A last file without a sound header and without content is a creation that a crash ended, if it
 //    continues the log; with content, or when offsets are missing before it, nobody can know where
 //    the log ended. Likewise when there is an index at or behind it: those are made of frames.
-// 3. A file whose offsets are in a compacted file before it is what that compaction left.
+// 3. A file whose offsets are in the file before it is what a compaction, or a creation that
+// failed,
+//    has left.
 // 4. Offsets below the log's start concern nobody any more.
 #include "storage/inspect_parts.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/endian.h"
 
 struct judging {
     struct inspect_log *log;
@@ -46,11 +50,14 @@ static bool concerns(const struct judging *judging, int64_t next)
 static void superseded_mark(struct inspect_log *log)
 {
     int64_t cleaned_to = 0;
+    bool beyond = false;
     for (size_t i = 0; i < log->segment_count; i++) {
         struct inspect_segment *segment = &log->segments[i];
-        segment->superseded = segment->base < cleaned_to;
-        if (!segment->superseded && segment->state == INSPECT_SOUND &&
-            segment->header.cleaned_to > cleaned_to)
+        segment->superseded = segment->base < cleaned_to || (beyond && segment->has_data);
+        if (segment->superseded || segment->state != INSPECT_SOUND)
+            continue;
+        beyond = segment->goes_beyond;
+        if (segment->header.cleaned_to > cleaned_to)
             cleaned_to = segment->header.cleaned_to;
     }
 }
@@ -65,7 +72,7 @@ static const struct inspect_segment *last_of(const struct inspect_log *log)
     return last;
 }
 
-static void start_find(struct inspect_log *log)
+static void start_find(struct inspect_log *log, const struct inspect_journal_log *journalled)
 {
     int64_t start = -1;
     for (size_t i = 0; i < log->segment_count; i++) {
@@ -78,6 +85,13 @@ static void start_find(struct inspect_log *log)
             start = segment->log_start;
         if (segment->index_state == INSPECT_SOUND && segment->index.log_start > start)
             start = segment->index.log_start;
+    }
+    for (size_t i = 0; journalled && i < journalled->count; i++) {
+        const struct inspect_journalled *item = &journalled->items[i];
+        int64_t moved = item->kind == FRAME_LOG_START && item->bytes.size == 8
+                            ? (int64_t)load_le64(item->bytes.data)
+                            : 0;
+        start = start < moved ? moved : start;
     }
     log->start = start < 0 ? 0 : start;
 }
@@ -243,13 +257,66 @@ static void index_alone(struct judging *judging, const struct inspect_segment *s
          "an index without its segment");
 }
 
-void inspect_log_judge(struct inspect_log *log)
+// --- what only the journal holds
+
+static void journal_gap(struct judging *judging, const struct inspect_journalled *item)
+{
+    struct inspect_log *log = judging->log;
+    inspect_note(&log->findings,
+                 (struct inspect_finding){
+                     .kind = INSPECT_JOURNAL_GAP,
+                     .file = item->file->name,
+                     .topic = log->topic,
+                     .partition = log->partition,
+                     .from = item->position,
+                     .to = item->position + JOURNAL_BLOCK,
+                     .first = log->journal_next,
+                     .next = item->base,
+                 },
+                 "the journal goes on behind the end of the segments");
+}
+
+static void journalled_judge(struct judging *judging, const struct inspect_journal_log *journalled,
+                             bool in_doubt)
+{
+    struct inspect_log *log = judging->log;
+    for (size_t i = 0; i < journalled->count; i++) {
+        const struct inspect_journalled *item = &journalled->items[i];
+        if (item->kind != FRAME_DATA || item->next <= log->journal_next)
+            continue;
+        if (item->base > log->journal_next && !log->end_is_lost && !in_doubt)
+            journal_gap(judging, item);
+        if (log->journal_first < 0)
+            log->journal_first = item->base > log->end ? item->base : log->end;
+        log->journal_next = item->next;
+    }
+}
+
+static void journal_judge(struct judging *judging, const struct inspect_journal *journal)
+{
+    struct inspect_log *log = judging->log;
+    const struct inspect_journal_log *journalled =
+        inspect_journal_log(journal, log->topic_id, log->partition);
+    log->journal_first = -1;
+    log->journal_next = log->end < log->start ? log->start : log->end;
+    if (journalled)
+        journalled_judge(judging, journalled, journal->in_doubt);
+    if (!journal || journal->in_doubt ||
+        !inspect_journal_doubts(journal, log->topic_id, log->partition))
+        return;
+    note(judging, NULL,
+         (struct inspect_finding){
+             .kind = INSPECT_UNCERTAIN_END, .first = log->journal_next, .next = INT64_MAX},
+         "the journal lost something that may have been of this log");
+}
+
+void inspect_log_judge(struct inspect_log *log, const struct inspect_journal *journal)
 {
     struct judging judging = {.log = log, .expected = -1};
     inspect_findings_free(&log->findings);
     superseded_mark(log);
     judging.last = last_of(log);
-    start_find(log);
+    start_find(log, inspect_journal_log(journal, log->topic_id, log->partition));
     log->end = log->start;
     log->end_is_lost = false;
     for (size_t i = 0; i < log->segment_count; i++) {
@@ -258,10 +325,11 @@ void inspect_log_judge(struct inspect_log *log)
             index_alone(&judging, segment);
         else if (segment->superseded)
             note(&judging, segment, (struct inspect_finding){.kind = INSPECT_LEFTOVER},
-                 "a segment whose content is in a compacted one");
+                 "a segment whose content is in the one before it");
         else if (segment->state == INSPECT_SOUND)
             sound_segment(&judging, segment);
         else
             bad_segment(&judging, segment);
     }
+    journal_judge(&judging, journal);
 }

@@ -26,6 +26,23 @@ void inspect_index_end(struct inspect_index_check *check);
 
 // --- inspect_directory.c
 
+struct inspect_names {
+    char **items;
+    size_t count;
+};
+
+// The names in a directory below `root`, sorted; none when it is not there. 0 or a negative errno;
+// to be freed in either case.
+int inspect_names_read(struct inspect_names *names, const char *root, const char *below);
+void inspect_names_free(struct inspect_names *names);
+
+void inspect_stranger(struct inspect_findings *findings, const char *parent, const char *name);
+
 // Whether `name` is 20 digits and `suffix`.
 bool inspect_base_read(const char *name, const char *suffix, int64_t *base);
 void inspect_log_free(struct inspect_log *log);
+
+// --- inspect_journal.c
+
+int inspect_journal_files(struct inspect_journal *journal, const char *root,
+                          atomic_uint_fast64_t *progress);

@@ -10,7 +10,12 @@
 //    index says.
 // 4. What is behind the end is reported as it is (zeros, or something), not judged: only the log
 //    as a whole tells whether it is the rest of a commit or damage (inspect_log.c).
-// 5. Frames that begin at or behind the next segment's base offset are of a commit that failed.
+// 5. Frames that begin at or behind the next segment's base offset are of a commit that failed. But
+//    where the last segment has no frame, and the one before it goes beyond its base offset, it was
+//    the creation of the last one that failed.
+// 6. A frame with the next sequence number and offsets further on says that the offsets between
+// were
+//    lost before it was written (with a damaged journal).
 #include "storage/inspect.h"
 
 #include <errno.h>
@@ -60,15 +65,16 @@ static bool is_zero(const uint8_t *bytes, uint64_t size)
 
 // --- header
 
-static int64_t limit_of(const struct inspect_segment *segment, int64_t cleaned_to)
+static const struct inspect_segment *behind(const struct inspect_segment *segment,
+                                            int64_t cleaned_to)
 {
     const struct inspect_log *log = segment->log;
     for (size_t i = 0; i < log->segment_count; i++) {
         const struct inspect_segment *other = &log->segments[i];
         if (other->has_data && other->base > segment->base && other->base >= cleaned_to)
-            return other->base;
+            return other;
     }
-    return INT64_MAX;
+    return NULL;
 }
 
 static enum inspect_state header_judge(struct inspect_segment *segment, const uint8_t *block)
@@ -100,7 +106,6 @@ static void header_read(struct walk *walk)
     if (segment->state != INSPECT_SOUND)
         return;
     walk->alignment = segment->header.alignment;
-    segment->limit = limit_of(segment, segment->header.cleaned_to);
     segment->end = FORMAT_BLOCK;
     segment->next_offset = segment->base;
     segment->next_sequence = segment->header.first_sequence;
@@ -154,11 +159,12 @@ static struct look look_at(struct walk *walk, uint64_t position)
         look.why = header_fault(walk, position, bytes);
         return look;
     }
-    if (frame->base_offset >= segment->limit) {
+    bool control = frame->kind != FRAME_DATA;
+    if (frame->base_offset > segment->limit || (frame->base_offset == segment->limit && !control)) {
         look.why = "a frame of a commit that failed";
         return look;
     }
-    if (frame->sequence != segment->next_sequence || frame->base_offset != segment->next_offset) {
+    if (frame->sequence != segment->next_sequence || frame->base_offset < segment->next_offset) {
         look.why = "a frame out of order";
         return look;
     }
@@ -315,16 +321,76 @@ static int bad_frame(struct walk *walk, const struct look *look)
     return error ? error : 1;
 }
 
+static int look_take(struct walk *walk, const struct look *look)
+{
+    const struct inspect_segment *segment = walk->segment;
+    int error = 0;
+    if (look->frame.base_offset > segment->next_offset)
+        error = gap_note(walk, (struct inspect_gap){look->position, look->position,
+                                                    segment->next_offset, look->frame.base_offset,
+                                                    "offsets that were lost with a journal"});
+    return error ? error : frame_take(walk, look);
+}
+
 static int frames_walk(struct walk *walk)
 {
     for (;;) {
         struct look look = look_next(walk);
         if (walk->file.error)
             return walk->file.error;
-        int result = look.continues ? frame_take(walk, &look) : bad_frame(walk, &look);
+        int result = look.continues ? look_take(walk, &look) : bad_frame(walk, &look);
         if (look.continues ? result != 0 : result <= 0)
             return result;
     }
+}
+
+// Whether no frame begins where the first one must. Reads another file than the walk's.
+static int seems_empty(const struct inspect_segment *segment, bool *empty)
+{
+    struct inspect_segment copy = {
+        .log = segment->log, .base = segment->base, .has_data = true, .limit = INT64_MAX};
+    struct walk walk = {.segment = &copy};
+    *empty = false;
+    char *path = inspect_segment_path(segment, ".log", true);
+    if (!path)
+        return -ENOMEM;
+    int error = inspect_file_open(&walk.file, path);
+    free(path);
+    if (error)
+        return 0;
+    header_read(&walk);
+    *empty = copy.state == INSPECT_SOUND && !look_at(&walk, FORMAT_BLOCK).continues;
+    error = walk.file.error;
+    inspect_file_close(&walk.file);
+    return error;
+}
+
+// Rule 5: how far the segment can reach. *least: how far it must at least, if it may go beyond.
+static int limit_find(struct inspect_segment *segment, int64_t *least)
+{
+    bool sound = segment->state == INSPECT_SOUND;
+    const struct inspect_segment *next = behind(segment, sound ? segment->header.cleaned_to : 0);
+    bool empty = false;
+    int error = 0;
+    *least = -1;
+    segment->limit = next ? next->base : INT64_MAX;
+    if (next && sound && !behind(next, 0))
+        error = seems_empty(next, &empty);
+    if (empty) {
+        *least = next->base;
+        segment->limit = INT64_MAX;
+    }
+    return error;
+}
+
+static int sound_walk(struct walk *walk, int64_t least)
+{
+    struct inspect_segment *segment = walk->segment;
+    int error = frames_walk(walk);
+    segment->goes_beyond = least >= 0 && segment->next_offset > least;
+    if (least >= 0 && !segment->goes_beyond)
+        segment->limit = least;
+    return error;
 }
 
 static void segment_reset(struct inspect_segment *segment)
@@ -336,7 +402,8 @@ static void segment_reset(struct inspect_segment *segment)
     segment->payload_bytes = segment->control_frames = 0;
     segment->end = segment->last_frame = segment->content_end = 0;
     segment->max_timestamp = -1;
-    segment->limit = limit_of(segment, 0);
+    segment->limit = INT64_MAX;
+    segment->goes_beyond = false;
     segment->has_content = false;
     segment->torn_size = 0;
     segment->torn_why = NULL;
@@ -363,12 +430,13 @@ int inspect_segment_walk(struct inspect_segment *segment, const struct inspect_v
     }
     walk.file.progress = progress;
     segment->file_size = walk.file.size;
+    int64_t least;
     header_read(&walk);
-    int error = walk.file.error;
+    int error = walk.file.error ? walk.file.error : limit_find(segment, &least);
     if (!error && visitor && visitor->header)
         error = visitor->header(visitor->context, segment);
     if (!error && segment->state == INSPECT_SOUND)
-        error = frames_walk(&walk);
+        error = sound_walk(&walk, least);
     else if (!error)
         content_look(&walk);
     inspect_file_close(&walk.file);

@@ -25,6 +25,7 @@ struct survey {
     struct inspect_index_check check;
     struct arena arena;
     struct batch_contexts contexts;
+    const struct inspect_journal_log *journalled; // NULL = nothing of this log
     int64_t max_timestamp;
     bool gaps;
 };
@@ -35,7 +36,8 @@ struct place {
     int64_t offset;
 };
 
-static void batch_note(struct survey *survey, struct place place, const char *what)
+static void finding_note(struct survey *survey, enum inspect_kind kind, struct place place,
+                         const char *what)
 {
     struct inspect_segment *segment = survey->segment;
     if (segment->findings.count > FINDINGS_MAX)
@@ -45,7 +47,7 @@ static void batch_note(struct survey *survey, struct place place, const char *wh
     char *file = inspect_segment_path(segment, ".log", false);
     inspect_note(&segment->findings,
                  (struct inspect_finding){
-                     .kind = INSPECT_BAD_BATCH,
+                     .kind = kind,
                      .file = file,
                      .topic = segment->log->topic,
                      .partition = segment->log->partition,
@@ -56,6 +58,11 @@ static void batch_note(struct survey *survey, struct place place, const char *wh
                  },
                  "%s", what);
     free(file);
+}
+
+static void batch_note(struct survey *survey, struct place place, const char *what)
+{
+    finding_note(survey, INSPECT_BAD_BATCH, place, what);
 }
 
 static void records_check(struct survey *survey, struct place place, struct span batch,
@@ -71,6 +78,27 @@ static void records_check(struct survey *survey, struct place place, struct span
     else if (!thinned && header->record_count > 0 && !facts.dense)
         batch_note(survey, place, "records are missing inside a batch");
     arena_reset(&survey->arena);
+}
+
+// What is both in the segment and in the journal is the same.
+static void journal_compare(struct survey *survey, struct place place, struct span batch)
+{
+    size_t low = 0;
+    for (size_t high = survey->journalled->count; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        if (survey->journalled->items[middle].base < place.offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < survey->journalled->count; low++) {
+        const struct inspect_journalled *item = &survey->journalled->items[low];
+        if (item->base != place.offset)
+            return;
+        if (item->kind == FRAME_DATA && !span_equal(item->bytes, batch))
+            finding_note(survey, INSPECT_JOURNAL_CONFLICT, place,
+                         "a batch differs from the one that was journalled");
+    }
 }
 
 // Batches that compaction never touched continue each other's offsets.
@@ -110,6 +138,8 @@ static void frame_check(struct survey *survey, uint64_t position, const struct f
         if (fault)
             batch_note(survey, place, fault);
         struct span batch = span_of(rest.data, size);
+        if (survey->journalled && !thinned)
+            journal_compare(survey, place, batch);
         if (survey->options->records)
             records_check(survey, place, batch, &header, thinned);
         if (survey->max_timestamp < header.max_timestamp)
@@ -170,6 +200,8 @@ static int index_read(void *context, const struct inspect_segment *unused)
 int inspect_segment_survey(struct inspect_segment *segment, const struct inspect_options *options)
 {
     struct survey survey = {.segment = segment, .options = options, .max_timestamp = -1};
+    survey.journalled =
+        inspect_journal_log(options->journal, segment->log->topic_id, segment->log->partition);
     struct inspect_visitor visitor = {&survey, index_read, frame_seen, gap_seen};
     arena_init(&survey.arena, INFLATE_MAX);
     inspect_findings_free(&segment->findings);

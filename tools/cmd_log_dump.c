@@ -186,6 +186,19 @@ void dump_control(struct dump *dump, enum frame_kind kind, struct span payload)
 
 // --- the command
 
+static int dump_journals(struct app *app, struct dump *dump,
+                         const struct inspect_directory *directory)
+{
+    struct inspect_journal journal;
+    int error = inspect_journal_open(&journal, directory, NULL);
+
+    if (error != 0)
+        return app_fail(app, EXIT_FAILED, "cannot read the journal: %s", strerror(-error));
+    dump_journal(dump, &journal);
+    inspect_journal_close(&journal);
+    return 0;
+}
+
 static int dump_directory(struct app *app, struct dump *dump, const char *path,
                           const struct dump_settings *options)
 {
@@ -201,6 +214,8 @@ static int dump_directory(struct app *app, struct dump *dump, const char *path,
     int code = 0;
     if (directory.log_count == 0)
         code = app_fail(app, EXIT_NOT_FOUND, "%s holds no such log", path);
+    if (code == 0 && options->topic == NULL && options->partition < 0)
+        code = dump_journals(app, dump, &directory);
     for (size_t i = 0; code == 0 && i < directory.log_count; i++)
         code = dump_log(app, dump, &directory.logs[i]);
     inspect_directory_close(&directory);

@@ -35,6 +35,7 @@ static void all_findings(const struct log_survey *survey, each_finding each, voi
     const struct inspect_directory *directory = &survey->directory;
 
     each_of(&directory->findings, each, context);
+    each_of(&survey->journal.findings, each, context);
     for (size_t i = 0; i < directory->log_count; i++)
         each_of(&directory->logs[i].findings, each, context);
 }

@@ -47,10 +47,11 @@ static bool is_plain(const char *text)
 
 static int indent_of(const char *kind)
 {
-    static const char *const kinds[] = {"frame",  "gap",           "end",        "entry",
-                                        "batch",  "bad-batch",     "log-start",  "producer",
-                                        "record", "bad-producers", "bad-records"};
-    static const int indents[] = {2, 2, 2, 2, 4, 4, 4, 4, 6, 4, 6};
+    static const char *const kinds[] = {"frame",     "gap",        "end",           "entry",
+                                        "commit",    "uncertain",  "batch",         "bad-batch",
+                                        "log-start", "producer",   "bad-producers", "journalled",
+                                        "record",    "bad-records"};
+    static const int indents[] = {2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 6, 6};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (strcmp(kind, kinds[i]) == 0)
@@ -99,7 +100,7 @@ bool dump_wants(const struct dump *dump, int64_t first, int64_t next)
 
 // --- segments
 
-static void set_id(json_t *line, struct kp_uuid id)
+void dump_set_id(json_t *line, struct kp_uuid id)
 {
     char *text = report_base64(id.bytes, sizeof(id.bytes));
 
@@ -109,7 +110,7 @@ static void set_id(json_t *line, struct kp_uuid id)
     free(text);
 }
 
-static const char *state_text(enum inspect_state state)
+const char *dump_state_text(enum inspect_state state)
 {
     static const char *const texts[] = {
         [INSPECT_UNSEEN] = "unseen",
@@ -136,13 +137,13 @@ static int segment_begins(void *context, const struct inspect_segment *segment)
     free(path);
     if (segment->log->topic)
         dump_set_text(line, "topic", segment->log->topic);
-    dump_set_text(line, "header", state_text(segment->state));
+    dump_set_text(line, "header", dump_state_text(segment->state));
     dump_set(line, "file_size", (int64_t)segment->file_size);
     if (segment->state == INSPECT_VERSION)
         dump_set(line, "version", segment->version);
     if (segment->state == INSPECT_SOUND || segment->state == INSPECT_FOREIGN) {
         dump_set(line, "version", segment->version);
-        set_id(line, header->topic_id);
+        dump_set_id(line, header->topic_id);
         dump_set(line, "partition", header->partition);
         dump_set(line, "base_offset", header->base_offset);
         dump_set(line, "alignment", header->alignment);
@@ -151,6 +152,7 @@ static int segment_begins(void *context, const struct inspect_segment *segment)
         dump_set(line, "created_ms", header->created_ms);
         dump_set(line, "first_sequence", (int64_t)header->first_sequence);
         dump_set(line, "cleaned_to", header->cleaned_to);
+        dump_set(line, "dirty_from", header->dirty_from);
     }
     dump_print(dump, line);
     return 0;
@@ -238,7 +240,7 @@ static void print_index(struct dump *dump, const char *path, const struct inspec
     json_t *line = dump_line("index");
 
     dump_set_text(line, "file", path);
-    dump_set_text(line, "state", state_text(state));
+    dump_set_text(line, "state", dump_state_text(state));
     if (state == INSPECT_SOUND || state == INSPECT_FOREIGN) {
         dump_set_hex(line, "salt", header->salt);
         dump_set(line, "base_offset", header->base_offset);
@@ -264,6 +266,18 @@ static void print_index(struct dump *dump, const char *path, const struct inspec
     }
     if (dump->entries && index->producers.size > 0)
         dump_control(dump, FRAME_PRODUCERS, index->producers);
+}
+
+static int dump_single_journal(struct app *app, struct dump *dump, const char *path)
+{
+    struct inspect_journal_file file = {.name = strdup(path)};
+    int error = file.name ? inspect_journal_file_open(&file, path, NULL) : -ENOMEM;
+
+    if (error == 0)
+        dump_journal_file(dump, &file);
+    inspect_journal_file_close(&file);
+    return error == 0 ? 0
+                      : app_fail(app, EXIT_FAILED, "cannot read %s: %s", path, strerror(-error));
 }
 
 static int dump_index(struct app *app, struct dump *dump, const char *path, const char *shown,
@@ -358,6 +372,8 @@ int dump_file(struct app *app, struct dump *dump, const char *path)
     int code;
     if (memcmp(magic, "WEIRIDX", 8) == 0)
         return dump_index(app, dump, path, path, 0, -1);
+    if (memcmp(magic, "WEIRJNL", 8) == 0)
+        return dump_single_journal(app, dump, path);
     code = dump_segment(app, dump, &segment);
     free(segment.gaps);
     return code;

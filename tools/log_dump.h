@@ -29,6 +29,9 @@ void dump_set(json_t *line, const char *name, int64_t value);
 void dump_set_text(json_t *line, const char *name, const char *text);
 void dump_set_hex(json_t *line, const char *name, uint64_t value);
 
+void dump_set_id(json_t *line, struct kp_uuid id);
+const char *dump_state_text(enum inspect_state state);
+
 // Takes the line.
 void dump_print(struct dump *dump, json_t *line);
 
@@ -44,3 +47,6 @@ void dump_control(struct dump *dump, enum frame_kind kind, struct span payload);
 // 0 or an exit code, after having said why.
 int dump_log(struct app *app, struct dump *dump, struct inspect_log *log);
 int dump_file(struct app *app, struct dump *dump, const char *path);
+
+void dump_journal(struct dump *dump, const struct inspect_journal *journal);
+void dump_journal_file(struct dump *dump, const struct inspect_journal_file *file);

@@ -130,6 +130,9 @@ int log_survey_run(struct app *app, struct log_survey *survey, const char *path,
     progress_start_bytes(&progress, app->err, progress_wanted(app->err), "verified",
                          (int64_t)bytes);
     if (!error)
+        error = inspect_journal_open(&survey->journal, &survey->directory, &crew.read_bytes);
+    crew.options.journal = &survey->journal;
+    if (!error)
         error = crew_run(&crew, threads, &progress);
     progress_end(&progress);
     free(crew.segments);
@@ -138,7 +141,7 @@ int log_survey_run(struct app *app, struct log_survey *survey, const char *path,
     if (interrupt_requested())
         return EXIT_INTERRUPTED;
     for (size_t i = 0; i < survey->directory.log_count; i++)
-        inspect_log_judge(&survey->directory.logs[i]);
+        inspect_log_judge(&survey->directory.logs[i], &survey->journal);
     survey->read_bytes = atomic_load(&crew.read_bytes);
     survey->elapsed_ns = clock_monotonic_ns() - begin_ns;
     return 0;
@@ -146,6 +149,7 @@ int log_survey_run(struct app *app, struct log_survey *survey, const char *path,
 
 void log_survey_free(struct log_survey *survey)
 {
+    inspect_journal_close(&survey->journal);
     inspect_directory_close(&survey->directory);
 }
 

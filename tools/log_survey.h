@@ -15,6 +15,7 @@ struct log_selection {
 
 struct log_survey {
     struct inspect_directory directory;
+    struct inspect_journal journal;
     uint64_t read_bytes;
     uint64_t elapsed_ns;
 };
@@ -25,6 +26,6 @@ int log_survey_run(struct app *app, struct log_survey *survey, const char *path,
                    const struct log_selection *selection, bool records, int64_t threads);
 void log_survey_free(struct log_survey *survey);
 
-// One line; `prefix` before it.
+// One line.
 void log_finding_print(const struct inspect_finding *finding, FILE *out);
 json_t *log_finding_json(const struct inspect_finding *finding);

@@ -226,8 +226,9 @@ class Verify(unittest.TestCase):
         flip(indexes[0], 60)
         shutil.copy(indexes[2], indexes[1])
         os.unlink(indexes[2])
-        self.assert_found(("bad-index", indexes[0], None, None), ("bad-index", indexes[1], None, None),
-                          notes=["no-index"])
+        self.assert_found(notes=["bad-index", "bad-index", "no-index"])
+        files = [note["file"] for note in self.data.verify()[1]]
+        self.assertEqual(files, [self.data.below(path) for path in indexes])
 
     def test_leftovers_and_strange_files(self):
         self.take(self.killed)
