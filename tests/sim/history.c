@@ -253,6 +253,7 @@ static void one_life(struct world *world)
 {
     world->shard_count = 1 + (uint32_t)world_random(world, WORLD_SHARDS);
     bool clean = world_chance(world, 4);
+    world_inspect(world);
     if (world_chance(world, 3)) {
         sim_power_off(world->sim, 1 + world_random(world, 60));
         clean = false;
@@ -280,6 +281,7 @@ static void last_life(struct world *world)
     sim_set_capacity(world->sim, 0);
     world->full = false;
     world->shard_count = 1 + (uint32_t)world_random(world, WORLD_SHARDS);
+    world_inspect(world);
     if (!world_start(world))
         world_fail(world, "the last start fails");
     for (uint32_t i = 0; i < world->log_count; i++) {
@@ -305,7 +307,11 @@ void world_history(struct world *world, uint64_t seed, FILE *out)
 {
     uint64_t counts[COUNT_COUNT];
     memcpy(counts, world->counts, sizeof(counts));
-    *world = (struct world){.seed = seed, .out = out, .random = {.state = seed * 7919 + 1}};
+    *world = (struct world){.seed = seed,
+                            .out = out,
+                            .random = {.state = seed * 7919 + 1},
+                            .damages_before = counts[COUNT_DAMAGES],
+                            .inspecting = world->inspecting};
     memcpy(world->counts, counts, sizeof(counts));
     world->sim = sim_create(seed);
     content_builder_init(&world->builder);

@@ -19,6 +19,7 @@ struct options {
     uint64_t first;
     uint32_t jobs;
     bool one;   // a single seed, with everything that happens
+    bool inspect;
     bool quiet; // nothing of a failure but that there is one
 };
 
@@ -56,7 +57,8 @@ static void usage(void)
           "  --seeds N     run N histories (default 1000)\n"
           "  --seed S      run one, and print everything that happens\n"
           "  --first S     begin with this one (default 1)\n"
-          "  --jobs J      processes (default 1)\n",
+          "  --jobs J      processes (default 1)\n"
+          "  --inspect     compare each start with a reading of the disk by other code\n",
           stderr);
 }
 
@@ -98,6 +100,7 @@ static void forget_log_lines(void)
 static int run_one(const struct options *options)
 {
     static struct world world;
+    world.inspecting = options->inspect;
     world_history(&world, options->first, stdout);
     printf("seed %" PRIu64 ": %016" PRIx64 "\n", options->first, world.digest);
     return 0;
@@ -106,6 +109,7 @@ static int run_one(const struct options *options)
 static _Noreturn void work(const struct options *options, struct progress *progress, uint32_t job)
 {
     static struct world world;
+    world.inspecting = options->inspect;
     CHECK(dup2(log_lines, STDERR_FILENO) >= 0);
     for (uint64_t i = job; i < options->seeds; i += options->jobs) {
         progress->jobs[job].seed = options->first + i;
@@ -224,7 +228,8 @@ int main(int count, char **arguments)
         {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
         {"first", required_argument, NULL, 'f'}, {"jobs", required_argument, NULL, 'j'},
         {"plant", required_argument, NULL, 'p'}, {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},        {0},
+        {"help", no_argument, NULL, 'h'},        {"inspect", no_argument, NULL, 'i'},
+        {0},
     };
     struct options options = {.seeds = 1000, .first = 1, .jobs = 1};
     for (int option; (option = getopt_long(count, arguments, "", names, NULL)) != -1;) {
@@ -234,6 +239,8 @@ int main(int count, char **arguments)
             options.first = strtoull(optarg, NULL, 10);
         else if (option == 'j')
             options.jobs = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (option == 'i')
+            options.inspect = true;
         else if (option == 'q')
             quiet = true;
         else if (option != 'p') {

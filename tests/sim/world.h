@@ -65,8 +65,17 @@ struct world_producer {
     uint32_t count;
 };
 
+// What storage/inspect.h says of a log before it is opened.
+struct world_opinion {
+    bool given;
+    int64_t start;
+    int64_t end;
+    bool accepts;
+};
+
 struct world_log {
     struct world *world;
+    struct world_opinion opinion;
     bool exists; // it should be opened at the next start
     bool deleting;
     uint32_t life; // how often there was a log of this name
@@ -111,6 +120,8 @@ struct world {
     char events[WORLD_EVENTS][WORLD_EVENT_SIZE];
     uint64_t event_count;
     uint64_t counts[COUNT_COUNT];
+    uint64_t damages_before; // of other histories
+    bool inspecting;
 };
 
 // Says what happens. Goes into the digest, so it must be the same in every run of the seed.
@@ -149,6 +160,14 @@ void world_settle(struct world *world);
 bool world_start(struct world *world);
 void world_stop(struct world *world);
 void world_crash(struct world *world);
+
+// --- world_inspect.c: only if world->inspecting
+
+// Asks for a second opinion of what is on the disk. A history goes on otherwise than without.
+void world_inspect(struct world *world);
+
+// Compares it with what recovery has made of a log.
+void world_compare(struct world_log *log);
 
 // --- world_use.c: each starts something on a log that is open.
 

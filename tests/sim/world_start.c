@@ -93,6 +93,7 @@ static bool log_start(struct world_log *log, bool *all_opened)
     int error = log_open(world->shards[log->shard].store, name, &log->config, &log->log, &recovery);
     world_say(world, "%s opened: %d", log->name, error);
     if (!error) {
+        world_compare(log);
         judge_recovery(log, &recovery);
         return true;
     }
