@@ -21,6 +21,7 @@ struct server {
     int listen_fd;           // set before the first shard accepts
     uint16_t port;           // that is listened on, likewise
     atomic_uint connections; // of all shards, against max.connections
+    atomic_uint unopened;    // partitions, of all shards, whose logs could not be opened
     struct directory directory;
     // Private to server.c from here on.
     pthread_t *threads;

@@ -135,6 +135,7 @@ static int open_partitions(struct shard *shard, char *why, size_t why_size)
     shard->catalog = controller_catalog(shard_by_index(shard, 0)->controller);
     struct topics_summary summary = {0};
     int error = topics_open(shard, shard->catalog, &summary);
+    atomic_fetch_add(&shard->server->unopened, summary.failed + shard->deleted_files_stay);
     if (error) {
         snprintf(why, why_size, "cannot open the partitions: %s", strerror(-error));
         return error;
@@ -157,6 +158,25 @@ static int open_partitions(struct shard *shard, char *why, size_t why_size)
     return error;
 }
 
+// What the journals had goes to the segments before anything is served.
+static int settle(struct shard *shard, char *why, size_t why_size)
+{
+    int error = log_store_settle(shard->store);
+    if (error)
+        snprintf(why, why_size, "cannot make the logs durable as they were found: %s",
+                 strerror(-error));
+    return error;
+}
+
+// All shards have settled: what is left of the journals is not needed any more.
+static int begin(struct shard *shard, char *why, size_t why_size)
+{
+    int error = log_store_begin(shard->store, atomic_load(&shard->server->unopened) == 0);
+    if (error)
+        snprintf(why, why_size, "cannot begin the journal: %s", strerror(-error));
+    return error;
+}
+
 static int open_listener(struct shard *shard, char *why, size_t why_size)
 {
     return shard->index == 0 ? server_listen(shard->server, shard, why, why_size) : 0;
@@ -165,7 +185,7 @@ static int open_listener(struct shard *shard, char *why, size_t why_size)
 static int open_all(struct shard *shard)
 {
     static int (*const steps[])(struct shard * shard, char *why, size_t why_size) = {
-        open_store, open_controller, open_partitions, open_listener};
+        open_store, open_controller, open_partitions, settle, begin, open_listener};
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         char why[SERVER_WHY_SIZE] = "";
         int error = steps[i](shard, why, sizeof(why));

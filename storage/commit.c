@@ -185,6 +185,7 @@ static void write_finish(struct log *log)
         finish_trims(log);
     }
     ahead_keep(write->segment, write->frame.stored_size);
+    checkpoint_look(log, false);
     log_changed(log);
 }
 

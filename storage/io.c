@@ -189,6 +189,11 @@ int64_t io_file_size(struct io *io, int fd)
     return io->ops->file_size(io, fd);
 }
 
+int64_t io_next_data(struct io *io, int fd, uint64_t offset)
+{
+    return io->ops->next_data(io, fd, offset);
+}
+
 int io_open_wait(struct io *io, const char *path, int flags, mode_t mode)
 {
     struct io_op op = {0};

@@ -82,6 +82,7 @@ struct io_ops {
     int (*list_directory)(struct io *io, const char *path,
                           int (*each)(void *context, const char *name), void *context);
     int64_t (*file_size)(struct io *io, int fd);
+    int64_t (*next_data)(struct io *io, int fd, uint64_t offset);
     int (*sync_filesystem)(struct io *io, const char *path);
     void (*destroy)(struct io *io);
 };
@@ -164,6 +165,11 @@ void io_cancel(struct io *io, struct io_op *op);
 int io_list_directory(struct io *io, const char *path, int (*each)(void *context, const char *name),
                       void *context);
 int64_t io_file_size(struct io *io, int fd);
+
+// The first position at or behind `offset` that was ever written: what is in between is allocated
+// at most, and reads as zeros. The file's size or more when there is none; `offset` where the file
+// system does not tell. At once.
+int64_t io_next_data(struct io *io, int fd, uint64_t offset);
 
 // The blocking forms that start-up code needs, built on io_wait: descriptor or negative errno,
 // bytes or negative errno, 0 or negative errno.

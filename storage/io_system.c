@@ -148,3 +148,11 @@ int io_system_sync_filesystem(struct io *io, const char *path)
     close(fd);
     return result;
 }
+
+int64_t io_system_next_data(struct io *io, int fd, uint64_t offset)
+{
+    off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
+    if (data >= 0)
+        return data;
+    return errno == ENXIO ? io_system_file_size(io, fd) : (int64_t)offset;
+}

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a log that an earlier run left: finds its segments, loads or rebuilds their indexes,
-// scans what no index covers (scan.c, rule 7 of the storage design), and sets the offsets.
+// Opening a log that an earlier run left: finds its segments, loads their indexes
+// (recover_segment.c), scans what no index covers (scan.c, rule 7 of the storage design), sets the
+// offsets, and takes over what the journal has behind that (replay.c).
 //
-// 1. The data outranks every index (rule 6): an index file is used only if its checksum, the
-//    segment's salt and the frame it calls the last one agree; else the segment is scanned. What a
-//    sound index says to have been durable still counts as evidence.
-// 2. `start` is the highest that the first segment's name, any segment's header, an index or a
+// 1. `start` is the highest that the first segment's name, any segment's header, an index or a
 //    control frame says.
-// 3. What was found behind the last clean close may not have reached the device yet (the crash may
-//    have been ours alone): file and directories are synced before anybody reads it.
-// 4. A last file without a sound header and without any content is a creation that a crash ended:
-//    it is removed. Any other file without a sound header is damage. So is an index without its
-//    segment behind the last one: an index is written when there are frames, and removed first.
-// 5. If it cannot be known where the log ends, it opens, serves what is sound, and accepts nothing.
+// 2. What was found behind the last index file may not have reached the device yet (the crash may
+//    have been ours alone): the store syncs the file system, once for all logs, before anything is
+//    served and before anything is written behind it (start.c).
+// 3. A last file without a sound header and without any content is a creation that a crash ended:
+//    it is removed. So is one without frames when the segment before it goes on beyond its base
+//    offset: the creation had failed. Any other file without a sound header is damage. So is an
+//    index without its segment behind the last one: an index is written when there are frames, and
+//    removed first.
+// 4. If it cannot be known where the log ends, it opens, serves what is sound, and accepts nothing.
+// 5. All of this can be interrupted and done again: files are removed only when they mean nothing,
+//    and nothing else is changed.
+// 6. Few files are open at a time, however many segments there are.
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,193 +28,16 @@
 #include "storage/listing.h"
 #include "storage/plant.h"
 #include "storage/producers_recover.h"
+#include "storage/recover.h"
 #include "storage/scan.h"
 #include "storage/store.h"
-
-enum { INDEX_FILE_MAX = 256 * 1024 * 1024 };
-
-struct recovery {
-    struct log *log;
-    struct log_recovery *result;
-    struct segment *leftover; // rule 4
-    int64_t lost;             // base offset of a segment that must have been the last; -1 = none
-    int64_t log_start;
-};
-
-// --- one segment file
-
-static void name_of(const struct segment *segment, char to[32])
-{
-    snprintf(to, 32, "%020" PRId64 ".log", segment->header.base_offset);
-}
-
-static bool header_fits(const struct log *log, const struct segment_header *header, int64_t base)
-{
-    return kp_uuid_equal(header->topic_id, log->topic_id) && header->partition == log->partition &&
-           header->base_offset == base;
-}
-
-static int header_load(struct segment *segment)
-{
-    const struct log *log = segment->log;
-    struct buffer *block = pool_get(log->store->pool, FORMAT_BLOCK);
-    if (!block)
-        return -ENOMEM;
-    int64_t got = io_read_wait(log->store->io, segment->fd, block->data, FORMAT_BLOCK, 0);
-    struct segment_header header;
-    uint32_t version = 0;
-    int error = -EBADMSG;
-    if (got == FORMAT_BLOCK)
-        error = format_segment_read(block->data, &header, &version);
-    buffer_unref(block);
-    char name[32];
-    name_of(segment, name);
-    if (error == -EPROTONOSUPPORT) {
-        log_line(LOG_ERROR, "%s/%s is of format version %u; this program reads version %d only",
-                 log->directory, name, version, FORMAT_VERSION);
-        return error;
-    }
-    if (error || !header_fits(log, &header, segment->header.base_offset)) {
-        segment->bad = true;
-        return 0;
-    }
-    segment->header = header;
-    segment->next_sequence = header.first_sequence;
-    return 0;
-}
-
-static int file_open(struct segment *segment)
-{
-    struct log_store *store = segment->log->store;
-    char *path = segment_path(segment->log, segment->header.base_offset, ".log");
-    if (!path)
-        return -ENOMEM;
-    segment->fd = io_open_wait(store->io, path, O_RDWR | (store->direct ? O_DIRECT : 0), 0);
-    free(path);
-    if (segment->fd < 0)
-        return segment->fd;
-    int64_t size = io_file_size(store->io, segment->fd);
-    if (size < 0)
-        return (int)size;
-    segment->file_size = (uint64_t)size;
-    return header_load(segment);
-}
-
-static int segment_load(struct log *log, int64_t base)
-{
-    struct segment_header header = {.base_offset = base, .alignment = FORMAT_BLOCK};
-    struct segment *segment = segment_new(log, &header);
-    if (!segment)
-        return -ENOMEM;
-    int error = log_reserve_segment(log);
-    if (error) {
-        segment_free(segment);
-        return error;
-    }
-    log_add_segment(log, segment);
-    return file_open(segment);
-}
-
-// --- its index
-
-static bool index_is_sane(const struct segment *segment, const struct index_header *header)
-{
-    return header->base_offset == segment->header.base_offset && header->covered >= FORMAT_BLOCK &&
-           header->next_offset >= header->base_offset && header->last_frame < header->covered;
-}
-
-// 0, -ENOMEM, or -EBADMSG for a file that cannot be used. *out is from malloc; *producers lies in
-// it.
-static int image_load(struct segment *segment, int fd, struct index_header *header,
-                      struct span *producers, uint8_t **out)
-{
-    struct io *io = segment->log->store->io;
-    int64_t size = io_file_size(io, fd);
-    if (size < INDEX_HEADER_SIZE || size > INDEX_FILE_MAX)
-        return -EBADMSG;
-    uint8_t *image = malloc((size_t)size);
-    if (!image)
-        return -ENOMEM;
-    *out = image;
-    int error = io_read_wait(io, fd, image, (size_t)size, 0) == size
-                    ? index_load(&segment->index, image, (size_t)size, segment->header.salt, header,
-                                 producers)
-                    : -EBADMSG;
-    if (error)
-        return error;
-    return index_is_sane(segment, header) ? 0 : -EBADMSG;
-}
-
-// Whether the frame that the index calls the last one is what it says. Its payload is checked for
-// the active segment only: in a sealed one, whoever reads it finds out.
-static bool last_frame_fits(struct scan *scan, const struct index_header *header)
-{
-    struct frame_header frame;
-    if (header->covered > scan->segment->file_size)
-        return false;
-    if (header->last_frame == 0)
-        return header->covered == FORMAT_BLOCK;
-    return scan_frame(scan, header->last_frame, &frame) &&
-           header->last_frame + frame.stored_size == header->covered &&
-           frame.next_offset == header->next_offset && frame.sequence + 1 == header->sequence;
-}
-
-// 0, or -ENOMEM.
-static int index_apply(struct scan *scan, int error, const struct index_header *header,
-                       struct span producers)
-{
-    struct segment *segment = scan->segment;
-    if (error == 0)
-        scan->evidence = *header;
-    if (error || (!last_frame_fits(scan, header) && !planted(PLANT_TRUST_INDEX))) {
-        if (error == -ENOMEM || scan->error == -ENOMEM)
-            return -ENOMEM;
-        index_free(&segment->index);
-        scan->error = 0;
-        return 0;
-    }
-    segment->covered = header->covered;
-    segment->end = header->covered;
-    segment->next_offset = header->next_offset;
-    segment->next_sequence = header->sequence;
-    segment->last_frame = header->last_frame;
-    segment->max_timestamp = header->max_timestamp;
-    if (scan->log_start < header->log_start)
-        scan->log_start = header->log_start;
-    return producers_recover_section(segment->log, producers);
-}
-
-// Takes over what the index file knows, and gives the scan its evidence. A file that cannot be used
-// is as good as none; but being short of memory says nothing about it. 0 or -ENOMEM.
-static int index_use(struct scan *scan)
-{
-    struct segment *segment = scan->segment;
-    struct io *io = segment->log->store->io;
-    char *path = segment_path(segment->log, segment->header.base_offset, ".index");
-    if (!path)
-        return -ENOMEM;
-    int fd = io_open_wait(io, path, O_RDONLY, 0);
-    free(path);
-    if (fd < 0)
-        return fd == -ENOMEM ? fd : 0;
-    struct index_header header;
-    struct span producers = {0};
-    uint8_t *image = NULL;
-    int error = image_load(segment, fd, &header, &producers, &image);
-    io_close_wait(io, fd);
-    error = index_apply(scan, error, &header, producers);
-    free(image);
-    return error;
-}
-
-// --- the whole log
 
 // Nothing can be known of this file but its place between the others.
 static int give_up_segment(struct recovery *recovery, struct segment *segment, int64_t limit)
 {
     struct log *log = recovery->log;
     char name[32];
-    name_of(segment, name);
+    recover_name_of(segment, name);
     recovery->result->damaged_ranges++;
     segment->damaged = true;
     if (limit < INT64_MAX) {
@@ -230,14 +57,21 @@ static int give_up_segment(struct recovery *recovery, struct segment *segment, i
     return log_note_damage(log, segment->next_offset, INT64_MAX);
 }
 
-static int segment_recover(struct recovery *recovery, struct segment *segment, int64_t limit)
+static int segment_recover(struct recovery *recovery, uint32_t at, int64_t limit, int64_t least)
 {
+    const struct log *log = recovery->log;
+    struct segment *segment = log->segments[at];
     if (segment->bad)
         return give_up_segment(recovery, segment, limit);
-    struct scan scan = {.segment = segment, .limit = limit, .log_start = recovery->log_start};
+    struct scan scan = {
+        .segment = segment, .limit = limit, .least = least, .log_start = recovery->log_start};
+    if (limit < INT64_MAX && !log->segments[at + 1]->bad)
+        scan.limit_sequence = log->segments[at + 1]->header.first_sequence;
     if (scan.log_start < segment->header.log_start)
         scan.log_start = segment->header.log_start;
-    int error = index_use(&scan);
+    int error = recover_open(segment);
+    if (!error)
+        error = recover_index(&scan);
     bool whole = segment->covered > 0 && segment->next_offset == limit;
     if (!error && !whole)
         error = scan_run(&scan);
@@ -246,18 +80,54 @@ static int segment_recover(struct recovery *recovery, struct segment *segment, i
     recovery->result->torn_bytes += scan.torn_bytes;
     recovery->result->damaged_ranges += scan.damaged_ranges;
     scan_free(&scan);
+    segment_drop(segment);
     return error == -EIO ? give_up_segment(recovery, segment, limit) : error;
+}
+
+// Whether no frame begins where the first one must. Then it may be that none was ever written.
+static bool seems_empty(struct segment *segment)
+{
+    struct scan scan = {.segment = segment};
+    struct frame_header frame;
+    if (segment->bad || recover_open(segment) != 0)
+        return false;
+    bool found = scan_frame(&scan, FORMAT_BLOCK, &frame);
+    bool empty = !found && !scan.error;
+    scan_free(&scan);
+    segment_drop(segment);
+    return empty;
+}
+
+// Rule 3. The segment before the last one, which seems empty: it must reach the last one's base
+// offset; if it goes beyond, that one is a leftover.
+static int segment_before_recover(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    struct segment *last = log_active(log);
+    struct segment *before = log->segments[log->segment_count - 2];
+    int64_t base = last->header.base_offset;
+    int error = segment_recover(recovery, log->segment_count - 2, INT64_MAX, base);
+    if (error || before->next_offset <= base)
+        return error;
+    recovery->leftover = last;
+    log->segment_count--;
+    before->sealed = false;
+    return 0;
 }
 
 static int segments_recover(struct recovery *recovery)
 {
     struct log *log = recovery->log;
+    bool empty = log->segment_count > 1 && !log->segments[log->segment_count - 2]->bad &&
+                 seems_empty(log_active(log));
     int error = 0;
     for (uint32_t i = 0; i < log->segment_count && !error; i++) {
-        int64_t limit = INT64_MAX;
-        if (i + 1 < log->segment_count)
-            limit = log->segments[i + 1]->header.base_offset;
-        error = segment_recover(recovery, log->segments[i], limit);
+        if (i + 2 == log->segment_count && empty)
+            error = segment_before_recover(recovery);
+        else if (i + 1 < log->segment_count)
+            error = segment_recover(recovery, i, log->segments[i + 1]->header.base_offset, 0);
+        else
+            error = segment_recover(recovery, i, INT64_MAX, 0);
     }
     return error;
 }
@@ -268,8 +138,11 @@ static bool is_leftover(const struct log *log, struct segment *segment)
     if (!segment->bad || (log->segment_count == 1 && segment->header.base_offset > 0))
         return false;
     struct scan scan = {.segment = segment};
+    if (recover_open(segment) != 0)
+        return false;
     bool empty = scan_is_zero(&scan, FORMAT_BLOCK);
     scan_free(&scan);
+    segment_drop(segment);
     return empty && !scan.error;
 }
 
@@ -320,41 +193,12 @@ static int leftover_judge(struct recovery *recovery)
     return leftover_remove(recovery);
 }
 
-// Logs of one topic are opened one after the other: their parents are synced once.
-static int parents_sync(const struct log *log)
-{
-    struct log_store *store = log->store;
-    if (store->synced_topic && strcmp(store->synced_topic, log->topic) == 0)
-        return 0;
-    char *topic_directory = NULL;
-    if (asprintf(&topic_directory, "%s/%s", store->topics, log->topic) < 0)
-        return -ENOMEM;
-    int error = io_sync_directory_wait(store->io, topic_directory);
-    free(topic_directory);
-    if (!error && !store->synced_topic)
-        error = io_sync_directory_wait(store->io, store->topics);
-    if (error)
-        return error;
-    free(store->synced_topic);
-    store->synced_topic = strdup(log->topic);
-    return store->synced_topic ? 0 : -ENOMEM;
-}
-
-static int directories_sync(const struct log *log)
-{
-    int error = io_sync_directory_wait(log->store->io, log->directory);
-    return error || log->segment_count > 1 ? error : parents_sync(log);
-}
-
-static int make_durable(const struct log *log)
+// Rule 2. An index file was written when what it covers was durable.
+static void durable_note(const struct log *log)
 {
     const struct segment *active = log_active(log);
-    if (!active || active->bad || (active->covered > 0 && active->covered == active->end))
-        return 0;
-    struct io_op op = {0};
-    io_sync(log->store->io, &op, active->fd, false);
-    int64_t result = io_wait(log->store->io, &op);
-    return result < 0 ? (int)result : directories_sync(log);
+    if (active && !active->bad && (active->covered == 0 || active->covered < active->end))
+        start_found(log->store);
 }
 
 // Damage below the start concerns nobody any more.
@@ -383,7 +227,6 @@ static void offsets_set(struct recovery *recovery)
     if (log->start > log->committed)
         log->start = log->committed;
     forget_old_damage(log);
-    producers_recover_end(log);
 }
 
 // All but the last are sealed; one whose index is missing gets a new one.
@@ -392,9 +235,10 @@ static void segments_seal(struct log *log)
     for (uint32_t i = 0; i + 1 < log->segment_count; i++) {
         struct segment *segment = log->segments[i];
         segment->sealed = true;
-        segment_hold(segment);
-        if (!segment->damaged && segment->covered != segment->end)
-            segment_seal(segment);
+        if (segment->bad || segment->damaged || segment->covered == segment->end ||
+            recover_open(segment) != 0)
+            continue;
+        segment_seal(segment);
         segment_drop(segment);
     }
 }
@@ -426,13 +270,18 @@ static int files_load(struct recovery *recovery, const struct listing *files)
     int error = 0;
     for (size_t i = 0; i < files->count && !error; i++) {
         int64_t base = base_of(files->names[i], ".log");
-        if (base >= 0)
-            error = segment_load(log, base);
+        if (base < 0)
+            continue;
+        if (log->segment_count > 0)
+            log_active(log)->sealed = true;
+        error = recover_load(log, base);
     }
     struct segment *last = log_active(log);
     if (!error && last && is_leftover(log, last)) {
         recovery->leftover = last;
         log->segment_count--;
+        if (log->segment_count > 0)
+            log_active(log)->sealed = false;
     }
     if (!error)
         lost_note(recovery, files);
@@ -459,12 +308,12 @@ static int recover(struct recovery *recovery)
         error = end_lost(recovery);
     else if (!error && recovery->leftover)
         error = leftover_judge(recovery);
-    if (!error)
-        error = make_durable(log);
     if (error)
         return error;
+    durable_note(log);
     offsets_set(recovery);
     segments_seal(log);
+    producers_recover_end(log);
     recovery->result->segments = log->segment_count;
     return 0;
 }

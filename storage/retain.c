@@ -156,6 +156,7 @@ void log_retain(struct log *log)
             commit_wake(log);
         }
     }
+    checkpoint_look(log, true);
     retain_wake(log);
 }
 

@@ -8,12 +8,15 @@
 //
 // 1. A later segment exists: it was begun after everything in this one was durable.
 // 2. The index file covers the position: it is written after what it covers was durable.
-// 3. A sound frame header with a later sequence number is found anywhere behind: commits of a log
-//    go one at a time, so the bad frame was durable before that one was started.
+// 3. A sound frame header with a later sequence number is found anywhere behind: frames of a log
+//    are written one at a time, so the bad frame was durable before that one was started.
 //
 // With any of these the bad bytes are damage: the range is reported, and the scan goes on behind
-// it. Without, they are the torn rest of the one commit that was under way, which nobody was told
-// of, and the end of the log is put before them.
+// it. Without, they are the torn rest of the one write that was under way, which nobody was told
+// of, unless the journal holds it as well (replay.c), and the end of the log is put before them.
+//
+// A frame with the right sequence number whose offsets leave something out says that these offsets
+// were lost before it was written, with a damaged journal: they are reported at every start.
 //
 // Nothing needs to be erased behind a cut. The look-ahead has found no frame there up to the end of
 // the file; the next commit overwrites the torn frame at its own position; and a frame header is
@@ -29,7 +32,7 @@
 #include "storage/producers_recover.h"
 #include "storage/store.h"
 
-enum { SCAN_WINDOW = 1024 * 1024 };
+enum { SCAN_WINDOW_MIN = 64 * 1024, SCAN_WINDOW_MAX = 2 * 1024 * 1024 };
 
 enum found {
     FOUND_SOUND,
@@ -52,8 +55,10 @@ static int window_read(struct scan *scan, uint64_t position, uint64_t size)
     scan->have = 0;
     scan->start = position & ~(uint64_t)(BUFFER_ALIGN - 1);
     uint64_t length = position - scan->start + size;
-    length = length < SCAN_WINDOW ? SCAN_WINDOW : length;
+    length = length < scan->window ? scan->window : length;
     length = (length + BUFFER_ALIGN - 1) & ~(uint64_t)(BUFFER_ALIGN - 1);
+    if (scan->window > 0 && scan->window < SCAN_WINDOW_MAX)
+        scan->window *= 2; // a scan that goes on reads more at a time
     if (!scan->buffer || scan->buffer->capacity < length) {
         scan_free(scan);
         scan->buffer = pool_get(store->pool, length);
@@ -107,9 +112,22 @@ static bool is_zero(const uint8_t *bytes, uint64_t size)
     return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
 }
 
+// What was only allocated reads as zeros, so it need not be read.
+static uint64_t skip_unwritten(struct scan *scan, uint64_t position, uint64_t step)
+{
+    const struct segment *segment = scan->segment;
+    int64_t data = io_next_data(segment->log->store->io, segment->fd, position);
+    if (data <= (int64_t)position)
+        return position;
+    return position + ((uint64_t)data - position) / step * step;
+}
+
 bool scan_is_zero(struct scan *scan, uint64_t position)
 {
     for (; position < scan->segment->file_size; position += FORMAT_BLOCK) {
+        position = skip_unwritten(scan, position, FORMAT_BLOCK);
+        if (position >= scan->segment->file_size)
+            break;
         uint64_t size = scan->segment->file_size - position;
         size = size < FORMAT_BLOCK ? size : FORMAT_BLOCK;
         const uint8_t *bytes = bytes_at(scan, position, size);
@@ -149,6 +167,15 @@ static int damage_note(struct scan *scan, uint64_t position, int64_t offset)
     return log_note_damage(log, segment->next_offset, offset);
 }
 
+// Whether the frame was written into the segment before the next one was begun. A frame that moves
+// the start may be the last one, at the very offset where the next segment begins.
+static bool is_within(const struct scan *scan, const struct frame_header *frame)
+{
+    if (frame->base_offset != scan->limit)
+        return frame->base_offset < scan->limit;
+    return frame->next_offset == scan->limit && frame->sequence < scan->limit_sequence;
+}
+
 // The first frame header behind `from` with a sequence number above `sequence`, or 0. *nonzero
 // becomes the end of the last block that holds anything.
 static uint64_t look_ahead(struct scan *scan, uint64_t from, uint64_t sequence, uint64_t *nonzero,
@@ -161,12 +188,16 @@ static uint64_t look_ahead(struct scan *scan, uint64_t from, uint64_t sequence, 
         const uint8_t *bytes = bytes_at(scan, at, header->alignment);
         if (!bytes)
             return 0;
-        if (is_zero(bytes, header->alignment))
+        if (is_zero(bytes, header->alignment)) {
+            if ((at + header->alignment) % FORMAT_BLOCK == 0)
+                at = skip_unwritten(scan, at + header->alignment, header->alignment) -
+                     header->alignment;
             continue;
+        }
         *nonzero = at + header->alignment;
         if (format_frame_read(bytes, header->salt, at, header->alignment, frame) &&
             frame->sequence > sequence && frame->base_offset >= segment->next_offset &&
-            frame->base_offset < scan->limit)
+            is_within(scan, frame))
             return at;
     }
     return 0;
@@ -233,29 +264,58 @@ static int judge(struct scan *scan, enum found found, const struct frame_header 
         int error = skip_to_evidence(scan);
         return error ? error : 1;
     }
+    int64_t least = scan->limit < INT64_MAX ? scan->limit : scan->least;
+    if (segment->next_offset < least)
+        return damage_note(scan, segment->file_size, least);
     if (scan->limit == INT64_MAX)
         cut_note(scan, nonzero);
-    else if (segment->next_offset < scan->limit)
-        return damage_note(scan, segment->file_size, scan->limit);
     return 0;
+}
+
+// Whether the frame is the next one. If offsets are missing before it, they were lost before it
+// was written: the journal had them.
+static bool follows(const struct segment *segment, const struct frame_header *frame)
+{
+    return frame->sequence == segment->next_sequence && frame->base_offset >= segment->next_offset;
+}
+
+// The frame behind the last one: directly there, or, when the writer no longer had the bytes of the
+// block in memory, at the beginning of the next block. Moves the segment's end there.
+static enum found find_next(struct scan *scan, struct frame_header *frame)
+{
+    struct segment *segment = scan->segment;
+    enum found found = look_at(scan, segment->end, frame);
+    if (found == FOUND_SOUND && follows(segment, frame))
+        return FOUND_SOUND;
+    uint64_t next = format_next_block(segment->end);
+    struct frame_header behind;
+    if (next > segment->end && look_at(scan, next, &behind) == FOUND_SOUND &&
+        follows(segment, &behind)) {
+        segment->end = next;
+        *frame = behind;
+        return FOUND_SOUND;
+    }
+    return found == FOUND_SOUND ? FOUND_BAD_HEADER : found;
 }
 
 int scan_run(struct scan *scan)
 {
     struct segment *segment = scan->segment;
     bool note = false;
+    scan->window = SCAN_WINDOW_MIN;
     for (;;) {
         struct frame_header frame = {0};
-        enum found found = look_at(scan, segment->end, &frame);
+        enum found found = find_next(scan, &frame);
         if (scan->error)
             return scan->error;
-        if (found == FOUND_SOUND && frame.base_offset >= scan->limit)
+        if (found == FOUND_SOUND && !is_within(scan, &frame))
             found = FOUND_END; // a commit that failed before the next segment was begun
-        if (found == FOUND_SOUND &&
-            (frame.sequence != segment->next_sequence || frame.base_offset != segment->next_offset))
-            found = FOUND_BAD_HEADER;
         if (found == FOUND_SOUND) {
-            int error = frame_accept(scan, &frame, note);
+            int error = 0;
+            if (frame.base_offset > segment->next_offset)
+                error = damage_note(scan, segment->end, frame.base_offset);
+            if (!error)
+                error = frame_accept(scan, &frame, note);
             if (error)
                 return error;
             note = false;

@@ -8,6 +8,8 @@
 struct scan {
     struct segment *segment; // starts at its `end`, and moves it along
     int64_t limit;           // base offset of the next segment; INT64_MAX for the last one
+    uint64_t limit_sequence; // of the next segment's first frame; 0 = not known
+    int64_t least;           // the segment was durable at least up to this offset
     // What an index file proves to have been durable; all zero without one.
     struct index_header evidence;
     // out
@@ -19,6 +21,7 @@ struct scan {
     struct buffer *buffer;
     uint64_t start; // what the buffer holds
     uint64_t have;
+    uint64_t window; // how much to read at a time
     int error;
 };
 

@@ -30,13 +30,13 @@ struct ahead {
 struct segment {
     struct log *log;
     struct segment_header header;
-    int fd;         // -1 = not open
-    uint32_t users; // operations that need the descriptor; it stays open until the last is done
-    bool removed;   // no longer the log's; freed with the last user
-    bool sealed;    // never written again
-    bool sealing;   // its index file is being written
-    bool bad;       // its header is damaged: nothing in it can be checked
-    bool damaged;   // some of its frames are
+    int fd;          // -1 = not open
+    uint32_t users;  // operations that need the descriptor; it stays open until the last is done
+    bool removed;    // no longer the log's; freed with the last user
+    bool sealed;     // never written again
+    bool sealing;    // an index file is being written
+    bool bad;        // its header is damaged: nothing in it can be checked
+    bool damaged;    // some of its frames are
     bool compacting; // its place is about to be taken by a file that compaction makes
     int64_t next_offset;
     int64_t max_timestamp; // -1 = none
@@ -46,6 +46,8 @@ struct segment {
     uint64_t file_size;  // what is allocated
     uint64_t zeroed;     // the file is prewritten with zeros from the end to here
     uint64_t covered;    // by the index file; 0 = there is none
+    uint64_t quiet_end;  // `end` when checkpoint_look saw it last
+    uint32_t image_size; // of the index file written last
     struct index index;
     struct window **windows; // the read cache's, in the order of the file
     uint32_t window_count;
@@ -83,11 +85,16 @@ struct segment_open {
 };
 void segment_open(struct segment *segment, struct segment_open *op);
 
-// Writes the index file and cuts what was allocated too much. In the background; failures cost
-// only the time to scan the segment at the next start.
+// --- checkpoint.c
+
+// The segment, whose file is open, is never written again: cuts what was allocated too much and
+// writes the index file. In the background; failures cost only the time to scan the segment at the
+// next start.
 void segment_seal(struct segment *segment);
 
-struct index_header segment_index_header(const struct segment *segment);
+// Writes an index file of the active segment, in the background, if it has grown enough since the
+// last one. `quiet`: also when it has not grown since the last call with `quiet`.
+void checkpoint_look(struct log *log, bool quiet);
 
 // Starts making the log's next segment file. The log's commit is parked; it goes on when the
 // segment is durable and active, or fails.

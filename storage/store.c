@@ -209,7 +209,6 @@ static void store_free(struct log_store *store)
     if (store->zeros)
         buffer_unref(store->zeros);
     free(store->topics);
-    free(store->synced_topic);
     free(store);
 }
 
@@ -295,8 +294,8 @@ static int close_log(struct log *log)
 
 int log_store_close(struct log_store *store)
 {
-    int error = 0;
     store->closing = true;
+    int error = start_sync(store);
     compact_stop(store);
     list_each(node, &store->logs)
         log_fire(list_entry(node, struct log, node));

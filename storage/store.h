@@ -30,11 +30,13 @@ struct store_ready {
 struct log_store {
     struct io *io;
     struct pool *pool;
-    char *topics;       // directory of the topics
-    char *synced_topic; // the topic whose directory recovery has synced last
+    char *topics; // directory of the topics
     bool direct;
     bool can_allocate; // false once the file system refused to
     bool closing;
+    bool unsynced;                // start.c: what recovery found may not have reached the device
+    bool settled;                 // start.c: it has
+    uint32_t checkpoints_running; // index files of active segments being written
     struct list logs;
     struct list dirty;        // logs that have something to commit
     uint32_t commits_running; // writes of the present commit round
@@ -198,6 +200,12 @@ void read_resume(struct log_read *op, struct window *window);
 
 // A segment has been removed, or was not.
 void read_unpark(struct log *log);
+
+// --- start.c
+
+// What recovery found is durable: syncs the file system if that was not done. Blocks, at start-up
+// only. 0 or a negative errno.
+int start_sync(struct log_store *store);
 
 // --- retain.c
 

@@ -303,6 +303,12 @@ static void sim_io_destroy(struct io *io)
     CHECK(first_due(port->sim, port) == port->sim->pending_count && list_empty(&port->completed));
 }
 
+static int64_t sim_next_data(struct io *io, int fd, uint64_t offset)
+{
+    const struct sim_file *file = sim_file_of(port_of(io)->sim, fd);
+    return file ? (int64_t)sim_node_next_data(file->node, offset) : -EBADF;
+}
+
 static const struct io_ops sim_ops = {
     .start = sim_start,
     .cancel = sim_cancel,
@@ -311,6 +317,7 @@ static const struct io_ops sim_ops = {
     .listen = sim_listen,
     .list_directory = sim_list_directory,
     .file_size = sim_file_size,
+    .next_data = sim_next_data,
     .sync_filesystem = sim_sync_filesystem,
     .destroy = sim_io_destroy,
 };

@@ -247,6 +247,15 @@ void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64
         node->size = offset;
 }
 
+uint64_t sim_node_next_data(const struct sim_node *node, uint64_t offset)
+{
+    for (uint64_t i = offset / SIM_SECTOR; i < node->sector_count; i++) {
+        if (node->sectors[i].newest || node->sectors[i].stable)
+            return i * SIM_SECTOR > offset ? i * SIM_SECTOR : offset;
+    }
+    return node->size > offset ? node->size : offset;
+}
+
 uint64_t sim_node_missing(const struct sim_node *node, uint64_t offset, uint64_t size)
 {
     uint64_t missing = 0;

@@ -82,6 +82,9 @@ void sim_node_unref(struct sim_node *node); // NULL is fine
 void sim_node_read(const struct sim_node *node, void *to, size_t size, uint64_t offset);
 void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64_t offset);
 void sim_node_write_durable(struct sim_node *node, const void *from, size_t size, uint64_t offset);
+// The first position at or behind `offset` in a sector that was written; the size when there is
+// none.
+uint64_t sim_node_next_data(const struct sim_node *node, uint64_t offset);
 // How many sectors an access to the range would have to allocate.
 uint64_t sim_node_missing(const struct sim_node *node, uint64_t offset, uint64_t size);
 void sim_node_allocate(struct sim_node *node, uint64_t offset, uint64_t size);

@@ -123,6 +123,8 @@ static inline int world_open(struct world *world)
     if (error)
         return error;
     error = log_open(world->store, world_name(), &world->config, &world->log, &world->recovery);
+    if (!error)
+        error = log_store_begin(world->store, true);
     if (error)
         log_store_close(world->store);
     return error;
