@@ -71,6 +71,8 @@ static size_t collect(struct log_read *op, struct span payload, size_t from, str
     size_t to = from;
     if (op->size + (payload.size - from) <= op->max_bytes)
         to = payload.size;
+    else if (op->size >= op->max_bytes / 2 && op->size > 0)
+        return from; // enough to save the look at every batch for the place to cut
     while (to < payload.size) {
         int64_t last_offset = 0;
         size_t size = batch_at(span_of(payload.data + to, payload.size - to), &last_offset);

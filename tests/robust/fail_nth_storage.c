@@ -80,12 +80,20 @@ static void disarm(struct scene *scene, const struct fault *fault)
         sim_fail(scene->sim, fault->kind, 0, 0, false);
 }
 
-// A log stays closed for writing after its device failed; memory and space come back. So do
-// descriptors, unless the one for taking back a step was missing, too.
-static bool passes(const struct fault *fault)
+static bool stopped(const struct scene *scene)
 {
-    return fault->memory || fault->error == -ENOSPC ||
-           (fault->error == -EMFILE && !fault->for_ever);
+    for (int i = 0; i < SCENE_LOGS; i++) {
+        if (scene->logs[i].log && log_offsets(scene->logs[i].log).error == -EIO)
+            return true;
+    }
+    return false;
+}
+
+// A log stays closed for writing after its device failed; memory and space come back. So do
+// descriptors, unless the one for a step that cannot be taken back was missing.
+static bool passes(const struct scene *scene, const struct fault *fault)
+{
+    return fault->memory || fault->error == -ENOSPC || (fault->error == -EMFILE && !stopped(scene));
 }
 
 // Everything is as if there had been no fault.
@@ -114,14 +122,15 @@ static bool run(const struct fault *fault, uint64_t nth)
         if (!over && struck(&scene, fault)) {
             over = true;
             disarm(&scene, fault);
-            if (passes(fault))
+            if (passes(&scene, fault))
                 expect_works(&scene);
         }
+        bool clean = over && passes(&scene, fault);
         if (life == 1)
             scene_crash(&scene);
         else
             scene_close(&scene);
-        scene.strict = over && passes(fault);
+        scene.strict = clean;
     }
     over = over || struck(&scene, fault);
     disarm(&scene, fault);

@@ -11,7 +11,7 @@
 #include "base/random.h"
 #include "tests/robust/fault_alloc.h"
 
-enum { KIB = 1024, EPOCH = 5, DOOMED = SCENE_LOGS - 1 };
+enum { KIB = 1024, EPOCH = 5, COMPACTED = 1, DOOMED = SCENE_LOGS - 1 };
 
 static const char directory[] = "/data";
 static const char *const topics[SCENE_LOGS] = {"orders", "orders", "doomed"};
@@ -26,7 +26,8 @@ struct sample {
     struct span batch;
 };
 
-static void sample_make(struct sample *sample, int kind, int64_t timestamp)
+static void sample_make(struct sample *sample, int kind, int64_t timestamp,
+                        struct batch_producer producer)
 {
     static const size_t sizes[KINDS] = {700, 9000, 90 * KIB};
     struct random random = {.state = (uint64_t)timestamp};
@@ -43,9 +44,8 @@ static void sample_make(struct sample *sample, int kind, int64_t timestamp)
                                 span_of(value, size), NULL, 0) == BATCH_OK);
     }
     free(value);
-    const struct batch_producer nobody = {.id = -1, .epoch = -1, .base_sequence = -1};
     CHECK(batch_builder_finish(&sample->builder, kind == KIND_PACKED ? CODEC_LZ4 : CODEC_NONE, 0,
-                               nobody, &sample->scratch, &sample->batch) == BATCH_OK);
+                               producer, &sample->scratch, &sample->batch) == BATCH_OK);
 }
 
 static void sample_free(struct sample *sample)
@@ -79,6 +79,7 @@ void scene_begin(struct scene *scene, uint64_t seed,
     scene->io = sim_io(scene->sim);
     scene->pool = pool_create(64 << 20);
     CHECK(scene->pool);
+    scene->logs[COMPACTED].compacts = true;
 }
 
 static void log_forget(struct scene_log *log)
@@ -130,12 +131,20 @@ static void append_done(struct log_append *op)
 {
     struct appending *appending = list_entry(op, struct appending, op);
     appending->scene->in_flight--;
-    if (op->error == 0) {
+    if (op->error == 0 && !op->duplicate) {
         CHECK(op->base_offset >= appending->log->acked);
         appending->log->acked = op->last_offset + 1;
     }
     tell(appending->scene, "append", op->error);
     free(appending);
+}
+
+// The first log has one producer only, so that its sequence numbers are the offsets.
+static struct batch_producer producer_of(const struct scene *scene, const struct scene_log *log)
+{
+    if (log != &scene->logs[0])
+        return (struct batch_producer){.id = -1, .epoch = -1, .base_sequence = -1};
+    return (struct batch_producer){.id = 7, .base_sequence = (int32_t)log_offsets(log->log).end};
 }
 
 static void append(struct scene *scene, struct scene_log *log, int kind)
@@ -147,7 +156,7 @@ static void append(struct scene *scene, struct scene_log *log, int kind)
     int64_t timestamp = scene->next_timestamp;
     scene->next_timestamp += 10;
     fault_alloc_pause();
-    sample_make(&sample, kind, timestamp);
+    sample_make(&sample, kind, timestamp, producer_of(scene, log));
     fault_alloc_resume();
     CHECK(batch_check(sample.batch, &header) == BATCH_OK);
     struct appending *appending = calloc(1, sizeof(*appending));
@@ -168,6 +177,24 @@ static void append(struct scene *scene, struct scene_log *log, int kind)
                                                      .first_timestamp = timestamp};
     }
     sample_free(&sample);
+}
+
+// The last acknowledged batch of the first log once more, as after an answer that was lost.
+static void append_again(struct scene *scene, struct scene_log *log)
+{
+    if (!log->log || log->count == 0 || log->acked != log_end(log))
+        return;
+    const struct stored *last = &log->batches[log->count - 1];
+    struct batch_header header;
+    struct span batch = span_of(last->bytes, last->size);
+    CHECK(batch_check(batch, &header) == BATCH_OK);
+    struct appending *appending = calloc(1, sizeof(*appending));
+    CHECK(appending);
+    *appending = (struct appending){.op.done = append_done, .scene = scene, .log = log};
+    scene->in_flight++;
+    log_append(log->log, batch, &header, EPOCH, &appending->op);
+    CHECK(appending->op.error || appending->op.duplicate);
+    CHECK(appending->op.error || appending->op.base_offset == last->base_offset);
 }
 
 static void settle(struct scene *scene)
@@ -202,6 +229,15 @@ static int64_t compare(const struct scene_log *log, const struct log_read *op)
     for (uint32_t i = 0; i < op->slice_count; i++) {
         const uint8_t *bytes = op->slices[i].iov_base;
         size_t left = op->slices[i].iov_len;
+        while (left > 0 && log->compacts) {
+            struct batch_header header;
+            CHECK(batch_header_read(span_of(bytes, left), &header) == BATCH_OK);
+            size_t size = batch_total_size(&header);
+            CHECK(size <= left && batch_last_offset(&header) >= next);
+            bytes += size;
+            left -= size;
+            next = batch_last_offset(&header) + 1;
+        }
         while (left > 0) {
             const struct stored *batch = log_at(log, next);
             CHECK(batch && batch->size <= left);
@@ -267,7 +303,7 @@ static void look_up(struct scene *scene, struct scene_log *log, int64_t timestam
     log_find_time(log->log, &looking.op);
     while (!looking.done)
         turn(scene);
-    if (tell(scene, "time lookup", looking.op.error) || log->damaged)
+    if (tell(scene, "time lookup", looking.op.error) || log->damaged || log->compacts)
         return;
     if (timestamp != LOG_TIME_MAX)
         CHECK(looking.op.offset == expected_offset(log, log_offsets(log->log), timestamp));
@@ -324,9 +360,11 @@ void scene_delete(struct scene *scene)
 
 static struct log_config config_of(const struct scene_log *log)
 {
-    (void)log;
-    return (struct log_config){
-        .segment_bytes = 150000, .segment_ms = 3600000, .retention_bytes = -1, .retention_ms = -1};
+    return (struct log_config){.segment_bytes = 150000,
+                               .segment_ms = 3600000,
+                               .retention_bytes = -1,
+                               .retention_ms = -1,
+                               .compact = log->compacts};
 }
 
 // Rolls by age, and lets retention by size take the oldest segments.
@@ -356,6 +394,9 @@ static void work_on(struct scene *scene, struct scene_log *log)
             settle(scene);
     }
     settle(scene);
+    if (log == &scene->logs[0])
+        append_again(scene, log);
+    settle(scene);
     read_all(scene, log, log_offsets(log->log).start, 20000);
     look_up(scene, log, 0);
     look_up(scene, log, scene->next_timestamp - 38);
@@ -375,6 +416,11 @@ void scene_work(struct scene *scene)
         retain(scene, log);
         append(scene, log, KIND_LARGE);
         settle(scene);
+    }
+    if (scene->store) {
+        log_store_compact(scene->store);
+        for (int i = 0; i < 60; i++)
+            turn(scene);
     }
 }
 
@@ -430,7 +476,12 @@ static int open_store(struct scene *scene)
         .pool = scene->pool,
         .directory = directory,
         .tail_cache_bytes = 32 * KIB,
+        .read_cache_bytes = 128 * KIB,
         .direct = true,
+        .journal_bytes = 256 * KIB,
+        .journal_file_bytes = 64 * KIB,
+        .sync = scene->seed % 2 ? LOG_SYNC_DSYNC : LOG_SYNC_FSYNC,
+        .compaction = {.enabled = true, .map_bytes = 8 * KIB, .backoff_ms = 1},
     };
     int error = log_store_open(&options, &scene->store);
     if (error)
@@ -447,6 +498,12 @@ bool scene_open(struct scene *scene)
         if (!scene->logs[i].log && !scene->logs[i].gone)
             all &= open_log(scene, i);
     }
+    if (!scene->settled && tell(scene, "settle", log_store_settle(scene->store)))
+        return false;
+    scene->settled = true;
+    if (!scene->begun && tell(scene, "begin", log_store_begin(scene->store, all)))
+        return false;
+    scene->begun = true;
     return all;
 }
 
@@ -455,6 +512,8 @@ static void forget_open(struct scene *scene)
     for (int i = 0; i < SCENE_LOGS; i++)
         scene->logs[i].log = NULL;
     scene->store = NULL;
+    scene->settled = false;
+    scene->begun = false;
     scene->in_flight = 0;
 }
 

@@ -27,8 +27,9 @@ struct scene_log {
     int64_t acked;      // everything below was acknowledged
     int64_t start_most; // the highest start that was asked for
     bool damaged;       // as opening it said
-    bool doomed;        // its deletion was asked for
-    bool gone;          // and acknowledged
+    bool compacts;
+    bool doomed; // its deletion was asked for
+    bool gone;   // and acknowledged
 };
 
 struct scene {
@@ -37,6 +38,8 @@ struct scene {
     struct io *io;
     struct pool *pool;
     struct log_store *store; // NULL = not open
+    bool settled;
+    bool begun;
     struct scene_log logs[SCENE_LOGS];
     uint32_t in_flight;
     int64_t next_timestamp;

@@ -143,6 +143,8 @@ static void some_time(struct world *world)
         log_retain(log->log);
         world_show(log);
     }
+    for (uint32_t i = 0; i < world->shard_count; i++)
+        log_store_scrub(world->shards[i].store, world_random(world, 4 << 20));
 }
 
 static void some_fault(struct world *world)

@@ -39,6 +39,7 @@ static struct log_store_options choose_options(struct world *world)
     return (struct log_store_options){
         .directory = "/data",
         .tail_cache_bytes = world_chance(world, 3) ? 0 : world_random(world, 256 * 1024),
+        .read_cache_bytes = world_chance(world, 3) ? 0 : world_random(world, 4 << 20),
         .direct = !world_chance(world, 8),
         .shard_count = world->shard_count,
         .owns = owns,

@@ -2,7 +2,7 @@
 // Reading from disk: the cache, shared reads, read-ahead, holes, damage, failing devices, removal.
 #include "storage/format.h"
 #include "storage/store.h"
-#include "tests/unit/storage_fixture.h"
+#include "tests/unit/storage_compact_fixture.h"
 
 static struct log_store_stats stats_of(const struct world *world)
 {
@@ -230,6 +230,65 @@ Test(storage, a_reader_here_and_there_reads_nothing_ahead)
         world_verify_range(&world, offsets[i], offsets[i] + 1, 100);
     cr_assert_eq(stats_of(&world).read_ahead, 0);
     finish(&world);
+}
+
+// --- holes
+
+struct extent {
+    int64_t base_offset;
+    int64_t last_offset;
+};
+
+static int list_batches(struct keyed *keyed, struct extent *extents)
+{
+    int count = 0;
+    for (int64_t at = log_offsets(keyed->world.log).start; at < keyed->acked;) {
+        struct reading reading;
+        world_read(&keyed->world, &reading, at, 1);
+        struct batch_header header;
+        cr_assert_eq(reading.op.slice_count, 1);
+        cr_assert_eq(
+            batch_header_read(span_of(reading.op.slices[0].iov_base, reading.op.size), &header),
+            BATCH_OK);
+        extents[count++] = (struct extent){header.base_offset, batch_last_offset(&header)};
+        at = batch_last_offset(&header) + 1;
+        log_read_release(&reading.op);
+    }
+    return count;
+}
+
+Test(storage, a_read_in_a_hole_gives_the_next_batch)
+{
+    for (int cache = 0; cache < 2; cache++) {
+        struct keyed keyed;
+        keyed_begin(&keyed, 90);
+        keyed.world.read_cache_bytes = cache ? 8 * MIB : 0;
+        keyed_open(&keyed);
+        keyed_fill(&keyed, 200, 5);
+        cr_assert(keyed_compact(&keyed));
+        struct extent extents[200];
+        int count = list_batches(&keyed, extents);
+        cr_assert_lt(count, 150);
+        int holes = 0;
+        int at = 0;
+        for (int64_t offset = 0; offset < keyed.acked; offset++) {
+            at += extents[at].last_offset < offset;
+            holes += extents[at].base_offset > offset;
+            struct reading reading;
+            world_read(&keyed.world, &reading, offset, 1);
+            cr_assert_eq(reading.op.error, 0, "offset %" PRId64, offset);
+            struct batch_header header;
+            cr_assert_eq(
+                batch_header_read(span_of(reading.op.slices[0].iov_base, reading.op.size), &header),
+                BATCH_OK);
+            cr_assert_eq(header.base_offset, extents[at].base_offset, "offset %" PRId64, offset);
+            log_read_release(&reading.op);
+        }
+        cr_assert_gt(holes, 100);
+        cr_assert_eq(log_store_stats(keyed.world.store).damaged_frames, 0);
+        cr_assert_eq(log_store_close(keyed.world.store), 0);
+        keyed_end(&keyed);
+    }
 }
 
 // --- failing devices
