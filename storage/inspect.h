@@ -279,10 +279,18 @@ struct inspect_journal_log {
     bool uncertain;
 };
 
-struct inspect_journal_shard {
+// The files of one shard's journal, of a run with so many shards.
+struct inspect_journal_group {
     uint32_t shard;
     uint32_t shard_count;
-    uint64_t lost; // the last commit that cannot be read
+    uint64_t identity;
+    const struct inspect_journal_state *state; // NULL = none that is sound
+    bool in_use;                               // so its files matter
+    bool damaged;                              // and some of them are, or are missing
+    uint64_t lost;     // the last commit that any log may have lost something in; 0 = none
+    uint64_t life;     // the highest of a file
+    uint64_t sequence; // the highest of a commit
+    int64_t created_ms;
 };
 
 struct inspect_journal {
@@ -291,9 +299,8 @@ struct inspect_journal {
     struct inspect_journal_state *states;
     size_t state_count;
     struct map logs;                      // key -> struct inspect_journal_log
-    struct inspect_journal_shard *shards; // that lost something nobody can name
-    size_t shard_count;
-    bool needed;   // something in the files may be
+    struct inspect_journal_group *groups; // the one that was used last comes last
+    size_t group_count;
     bool in_doubt; // a broker is writing: nothing is said about what is missing
     struct inspect_findings findings;
 };
@@ -306,6 +313,10 @@ void inspect_journal_close(struct inspect_journal *journal);
 // What is journalled of a log; NULL when nothing is.
 const struct inspect_journal_log *inspect_journal_log(const struct inspect_journal *journal,
                                                       struct kp_uuid topic_id, int32_t partition);
+
+// Whether the file is one of the group's.
+bool inspect_journal_has(const struct inspect_journal_group *group,
+                         const struct inspect_journal_file *file);
 
 // Whether the log may have had something in the journal that cannot be read.
 bool inspect_journal_doubts(const struct inspect_journal *journal, struct kp_uuid topic_id,

@@ -233,7 +233,7 @@ void inspect_journal_close(struct inspect_journal *journal)
     }
     free(journal->files);
     free(journal->states);
-    free(journal->shards);
+    free(journal->groups);
     inspect_findings_free(&journal->findings);
     *journal = (struct inspect_journal){0};
 }

@@ -24,17 +24,14 @@
 
 enum { NUMBER_MAX = 1 << 24 };
 
-struct group {
-    uint32_t shard;
-    uint32_t shard_count;
-    uint64_t identity;
-    const struct inspect_journal_state *state; // NULL = none that is sound
-    int64_t created_ms;                        // of its newest file
+// One group while it is judged.
+struct judging {
+    struct inspect_journal *journal;
+    struct inspect_journal_group *group;
     struct inspect_commit *commits;
     size_t count;
     uint64_t needed;
     const struct inspect_commit *newest;
-    uint64_t lost; // the last commit that any log may have lost something in
 };
 
 // Log numbers of one file.
@@ -93,9 +90,9 @@ bool inspect_journal_doubts(const struct inspect_journal *journal, struct kp_uui
     const struct inspect_journal_log *log = inspect_journal_log(journal, topic_id, partition);
     if (log)
         return log->uncertain;
-    for (size_t i = 0; i < journal->shard_count; i++) {
-        const struct inspect_journal_shard *shard = &journal->shards[i];
-        if (is_of_shard(topic_id, partition, shard->shard, shard->shard_count))
+    for (size_t i = 0; i < journal->group_count; i++) {
+        const struct inspect_journal_group *group = &journal->groups[i];
+        if (group->lost > 0 && is_of_shard(topic_id, partition, group->shard, group->shard_count))
             return true;
     }
     return false;
@@ -128,7 +125,14 @@ static void note(struct inspect_journal *journal, enum inspect_kind kind, const 
                  "%s", what);
 }
 
-static void missing_note(struct inspect_journal *journal, const struct inspect_commit *before,
+static void damage_note(struct judging *judging, enum inspect_kind kind, const char *file,
+                        uint64_t from, uint64_t to, const char *what)
+{
+    judging->group->damaged = true;
+    note(judging->journal, kind, file, from, to, what);
+}
+
+static void missing_note(struct judging *judging, const struct inspect_commit *before,
                          const struct inspect_commit *behind, uint64_t expected)
 {
     char what[128];
@@ -137,7 +141,7 @@ static void missing_note(struct inspect_journal *journal, const struct inspect_c
         from = before->position + before->header.stored_size;
     snprintf(what, sizeof(what), "commits %" PRIu64 " up to %" PRIu64 " cannot be read", expected,
              behind->header.sequence - 1);
-    note(journal, INSPECT_JOURNAL_DAMAGED, behind->file->name, from, behind->position, what);
+    damage_note(judging, INSPECT_JOURNAL_DAMAGED, behind->file->name, from, behind->position, what);
 }
 
 // --- entries
@@ -161,14 +165,14 @@ static int number_define(struct inspect_journal *journal, struct numbers *number
     return numbers->logs[number] ? 0 : -ENOMEM;
 }
 
-static int batches_add(struct inspect_journal *journal, struct inspect_journal_log *log,
+static int batches_add(struct judging *judging, struct inspect_journal_log *log,
                        const struct inspect_commit *commit, struct span payload)
 {
     for (size_t at = 0; at < payload.size;) {
         struct batch_header header;
         struct span rest = span_of(payload.data + at, payload.size - at);
         if (batch_check_stored(rest, &header) != BATCH_OK) {
-            note(journal, INSPECT_BAD_BATCH, commit->file->name, commit->position,
+            note(judging->journal, INSPECT_BAD_BATCH, commit->file->name, commit->position,
                  commit->position + commit->header.stored_size,
                  "a journalled entry holds a batch that is not sound");
             return 0;
@@ -190,20 +194,21 @@ static int batches_add(struct inspect_journal *journal, struct inspect_journal_l
     return 0;
 }
 
-static int entry_take(struct inspect_journal *journal, struct group *group, struct numbers *numbers,
+static int entry_take(struct judging *judging, struct numbers *numbers,
                       const struct inspect_commit *commit, const struct journal_entry *entry,
                       struct span payload, bool sound)
 {
     if (entry->kind == JOURNAL_KIND_DEFINE) {
         if (sound && payload.size == JOURNAL_DEFINE_SIZE)
-            return number_define(journal, numbers, entry->log, journal_define_read(payload.data));
-        if (commit->header.sequence >= group->needed)
-            group->lost = commit->header.sequence;
+            return number_define(judging->journal, numbers, entry->log,
+                                 journal_define_read(payload.data));
+        if (commit->header.sequence >= judging->needed)
+            judging->group->lost = commit->header.sequence;
         return 0;
     }
     struct inspect_journal_log *log =
         entry->log < numbers->count ? numbers->logs[entry->log] : NULL;
-    if (!log || (commit->header.sequence < group->needed && !sound))
+    if (!log || (commit->header.sequence < judging->needed && !sound))
         return 0;
     if (!sound) {
         log->lost_sequence = commit->header.sequence;
@@ -211,7 +216,7 @@ static int entry_take(struct inspect_journal *journal, struct group *group, stru
     }
     log->last_sequence = commit->header.sequence;
     if (entry->kind == FRAME_DATA)
-        return batches_add(journal, log, commit, payload);
+        return batches_add(judging, log, commit, payload);
     return item_add(log, (struct inspect_journalled){.kind = entry->kind,
                                                      .base = entry->base_offset,
                                                      .next = entry->base_offset,
@@ -221,8 +226,8 @@ static int entry_take(struct inspect_journal *journal, struct group *group, stru
                                                      .position = commit->position});
 }
 
-static int commit_take(struct inspect_journal *journal, struct group *group,
-                       struct numbers *numbers, const struct inspect_commit *commit)
+static int commit_take(struct judging *judging, struct numbers *numbers,
+                       const struct inspect_commit *commit)
 {
     struct journal_entry entry;
     struct span payload;
@@ -234,13 +239,14 @@ static int commit_take(struct inspect_journal *journal, struct group *group,
         memset(numbers->logs, 0, numbers->count * sizeof(struct inspect_journal_log *));
     numbers->file = commit->file;
     while (!error && inspect_entry_next(commit, &number, &at, &entry, &payload, &sound))
-        error = entry_take(journal, group, numbers, commit, &entry, payload, sound);
+        error = entry_take(judging, numbers, commit, &entry, payload, sound);
     return error;
 }
 
 // --- one journal
 
-static bool is_in(const struct group *group, const struct inspect_journal_file *file)
+bool inspect_journal_has(const struct inspect_journal_group *group,
+                         const struct inspect_journal_file *file)
 {
     return file->state == INSPECT_SOUND && !file->set_aside && file->header.shard == group->shard &&
            file->header.shard_count == group->shard_count &&
@@ -254,68 +260,78 @@ static int sequence_compare(const void *a, const void *b)
     return (one > other) - (one < other);
 }
 
-static int commits_gather(const struct inspect_journal *journal, struct group *group)
+static int commit_add(struct judging *judging, size_t *capacity,
+                      const struct inspect_commit *commit)
 {
-    size_t capacity = 0;
-    group->needed = group->state ? group->state->header.sequence : 0;
-    for (size_t i = 0; i < journal->file_count; i++) {
-        struct inspect_commit commit;
-        uint64_t at = 0;
-        const struct inspect_journal_file *file = &journal->files[i];
-        if (!is_in(group, file))
-            continue;
-        if (group->needed < file->header.needed)
-            group->needed = file->header.needed;
-        while (inspect_commit_next(file, &at, &commit)) {
-            if (group->count == capacity) {
-                capacity = capacity ? capacity * 2 : 256;
-                struct inspect_commit *commits =
-                    reallocarray(group->commits, capacity, sizeof(*commits));
-                if (!commits)
-                    return -ENOMEM;
-                group->commits = commits;
-            }
-            group->commits[group->count++] = commit;
-            if (group->needed < commit.header.needed)
-                group->needed = commit.header.needed;
-        }
+    if (judging->count == *capacity) {
+        *capacity = *capacity ? *capacity * 2 : 256;
+        struct inspect_commit *commits =
+            reallocarray(judging->commits, *capacity, sizeof(*commits));
+        if (!commits)
+            return -ENOMEM;
+        judging->commits = commits;
     }
-    if (group->count > 0)
-        qsort(group->commits, group->count, sizeof(*group->commits), sequence_compare);
-    for (size_t i = 0; i < group->count; i++) {
-        if (group->commits[i].table_sound && group->commits[i].payload_sound)
-            group->newest = &group->commits[i];
-    }
+    judging->commits[judging->count++] = *commit;
+    if (judging->needed < commit->header.needed)
+        judging->needed = commit->header.needed;
+    if (judging->group->sequence < commit->header.sequence)
+        judging->group->sequence = commit->header.sequence;
     return 0;
 }
 
+static int commits_gather(struct judging *judging)
+{
+    const struct inspect_journal *journal = judging->journal;
+    struct inspect_journal_group *group = judging->group;
+    size_t capacity = 0;
+    int error = 0;
+    judging->needed = group->state ? group->state->header.sequence : 0;
+    for (size_t i = 0; i < journal->file_count && !error; i++) {
+        struct inspect_commit commit;
+        uint64_t at = 0;
+        const struct inspect_journal_file *file = &journal->files[i];
+        if (!inspect_journal_has(group, file))
+            continue;
+        if (judging->needed < file->header.needed)
+            judging->needed = file->header.needed;
+        while (!error && inspect_commit_next(file, &at, &commit))
+            error = commit_add(judging, &capacity, &commit);
+    }
+    if (judging->count > 0)
+        qsort(judging->commits, judging->count, sizeof(*judging->commits), sequence_compare);
+    for (size_t i = 0; i < judging->count; i++) {
+        if (judging->commits[i].table_sound && judging->commits[i].payload_sound)
+            judging->newest = &judging->commits[i];
+    }
+    return error;
+}
+
 // Rules 2 and 3.
-static int commits_judge(struct inspect_journal *journal, struct group *group)
+static int commits_judge(struct judging *judging)
 {
     struct numbers numbers = {0};
     const struct inspect_commit *before = NULL;
-    uint64_t expected = group->needed;
+    uint64_t expected = judging->needed;
     int error = 0;
-    for (size_t i = 0; i < group->count && !error; i++) {
-        const struct inspect_commit *commit = &group->commits[i];
+    for (size_t i = 0; i < judging->count && !error; i++) {
+        const struct inspect_commit *commit = &judging->commits[i];
         uint64_t sequence = commit->header.sequence;
-        if (!group->newest || sequence > group->newest->header.sequence) {
-            note(journal, INSPECT_JOURNAL_TORN, commit->file->name, commit->position,
-                 commit->position + commit->header.stored_size,
+        uint64_t end = commit->position + commit->header.stored_size;
+        if (!judging->newest || sequence > judging->newest->header.sequence) {
+            note(judging->journal, INSPECT_JOURNAL_TORN, commit->file->name, commit->position, end,
                  "the rest of a commit that nobody was told of");
             break;
         }
         if (!commit->table_sound)
             continue;
-        if (sequence > expected && expected >= group->needed && sequence > group->needed) {
-            missing_note(journal, before, commit, expected);
-            group->lost = sequence - 1;
+        if (sequence > expected && sequence > judging->needed) {
+            missing_note(judging, before, commit, expected);
+            judging->group->lost = sequence - 1;
         }
-        if (!commit->payload_sound && sequence >= group->needed)
-            note(journal, INSPECT_JOURNAL_DAMAGED, commit->file->name, commit->position,
-                 commit->position + commit->header.stored_size,
-                 "a commit's payload fails its checksum");
-        error = commit_take(journal, group, &numbers, commit);
+        if (!commit->payload_sound && sequence >= judging->needed)
+            damage_note(judging, INSPECT_JOURNAL_DAMAGED, commit->file->name, commit->position, end,
+                        "a commit's payload fails its checksum");
+        error = commit_take(judging, &numbers, commit);
         if (sequence >= expected)
             expected = sequence + 1;
         before = commit;
@@ -325,15 +341,17 @@ static int commits_judge(struct inspect_journal *journal, struct group *group)
 }
 
 // Rule 4.
-static void end_judge(struct inspect_journal *journal, struct group *group)
+static void end_judge(struct judging *judging)
 {
     char what[160];
+    const struct inspect_journal *journal = judging->journal;
+    struct inspect_journal_group *group = judging->group;
     uint64_t life = group->state ? group->state->header.life : 0;
     bool there = false;
-    if (group->newest && group->newest->header.next_slot != JOURNAL_NO_SLOT)
-        life = group->newest->file->header.life + 1;
+    if (judging->newest && judging->newest->header.next_slot != JOURNAL_NO_SLOT)
+        life = judging->newest->file->header.life + 1;
     for (size_t i = 0; i < journal->file_count; i++) {
-        if (is_in(group, &journal->files[i]) && journal->files[i].header.life >= life)
+        if (inspect_journal_has(group, &journal->files[i]) && journal->files[i].header.life >= life)
             there = true;
     }
     if (there || life == 0)
@@ -343,10 +361,10 @@ static void end_judge(struct inspect_journal *journal, struct group *group)
              "the file that shard %" PRIu32 " of %" PRIu32
              " was using last is missing, or its header is damaged",
              group->shard, group->shard_count);
-    note(journal, INSPECT_JOURNAL_MISSING, "journal", 0, 0, what);
+    damage_note(judging, INSPECT_JOURNAL_MISSING, "journal", 0, 0, what);
 }
 
-static int logs_judge(struct inspect_journal *journal, const struct group *group)
+static void logs_judge(struct inspect_journal *journal, const struct inspect_journal_group *group)
 {
     size_t at = 0;
     struct inspect_journal_log *log;
@@ -359,35 +377,25 @@ static int logs_judge(struct inspect_journal *journal, const struct group *group
         log->last_sequence = 0;
         log->lost_sequence = 0;
     }
-    if (group->lost == 0)
-        return 0;
-    struct inspect_journal_shard *shards =
-        reallocarray(journal->shards, journal->shard_count + 1, sizeof(*shards));
-    if (!shards)
-        return -ENOMEM;
-    journal->shards = shards;
-    shards[journal->shard_count++] =
-        (struct inspect_journal_shard){group->shard, group->shard_count, group->lost};
-    return 0;
 }
 
-static int group_judge(struct inspect_journal *journal, struct group *group)
+static int group_judge(struct inspect_journal *journal, struct inspect_journal_group *group)
 {
-    if (group->state && !group->state->header.in_use)
+    struct judging judging = {.journal = journal, .group = group};
+    group->in_use = !group->state || group->state->header.in_use;
+    if (!group->in_use)
         return 0;
-    journal->needed = true;
-    int error = commits_gather(journal, group);
-    if (!error && !group->state && group->count > 0)
-        note(journal, INSPECT_JOURNAL_MISSING, "journal", 0, 0,
-             "there are commits, and no state file that says so");
+    int error = commits_gather(&judging);
+    if (!error && !group->state && judging.count > 0)
+        damage_note(&judging, INSPECT_JOURNAL_MISSING, "journal", 0, 0,
+                    "there are commits, and no state file that says so");
     if (!error)
-        error = commits_judge(journal, group);
+        error = commits_judge(&judging);
     if (!error) {
-        end_judge(journal, group);
-        error = logs_judge(journal, group);
+        end_judge(&judging);
+        logs_judge(journal, group);
     }
-    free(group->commits);
-    group->commits = NULL;
+    free(judging.commits);
     return error;
 }
 
@@ -405,7 +413,8 @@ static const struct inspect_journal_state *state_of(const struct inspect_journal
     return NULL;
 }
 
-static struct group *group_at(struct group *groups, size_t *count, struct group wanted)
+static struct inspect_journal_group *group_at(struct inspect_journal_group *groups, size_t *count,
+                                              struct inspect_journal_group wanted)
 {
     for (size_t i = 0; i < *count; i++) {
         if (groups[i].shard == wanted.shard && groups[i].shard_count == wanted.shard_count &&
@@ -418,8 +427,8 @@ static struct group *group_at(struct group *groups, size_t *count, struct group 
 
 static int age_compare(const void *a, const void *b)
 {
-    int64_t one = ((const struct group *)a)->created_ms;
-    int64_t other = ((const struct group *)b)->created_ms;
+    int64_t one = ((const struct inspect_journal_group *)a)->created_ms;
+    int64_t other = ((const struct inspect_journal_group *)b)->created_ms;
     return (one > other) - (one < other);
 }
 
@@ -435,7 +444,7 @@ static void file_judge(struct inspect_journal *journal, const struct inspect_jou
         note(journal, INSPECT_JOURNAL_DAMAGED, file->name, 0, 0, "the file cannot be read");
 }
 
-static size_t groups_find(struct inspect_journal *journal, struct group *groups)
+static size_t groups_find(struct inspect_journal *journal, struct inspect_journal_group *groups)
 {
     size_t count = 0;
     for (size_t i = 0; i < journal->state_count; i++) {
@@ -447,10 +456,10 @@ static size_t groups_find(struct inspect_journal *journal, struct group *groups)
             continue;
         }
         group_at(groups, &count,
-                 (struct group){.shard = state->header.shard,
-                                .shard_count = state->header.shard_count,
-                                .identity = state->header.identity,
-                                .state = state});
+                 (struct inspect_journal_group){.shard = state->header.shard,
+                                                .shard_count = state->header.shard_count,
+                                                .identity = state->header.identity,
+                                                .state = state});
     }
     for (size_t i = 0; i < journal->file_count; i++) {
         const struct inspect_journal_file *file = &journal->files[i];
@@ -464,12 +473,15 @@ static size_t groups_find(struct inspect_journal *journal, struct group *groups)
             note(journal, INSPECT_STRANGER, file->name, 0, 0, "a file of another journal");
             continue;
         }
-        struct group *group = group_at(groups, &count,
-                                       (struct group){.shard = header->shard,
-                                                      .shard_count = header->shard_count,
-                                                      .identity = header->identity});
+        struct inspect_journal_group *group =
+            group_at(groups, &count,
+                     (struct inspect_journal_group){.shard = header->shard,
+                                                    .shard_count = header->shard_count,
+                                                    .identity = header->identity});
         if (group->created_ms < header->created_ms)
             group->created_ms = header->created_ms;
+        if (group->life < header->life)
+            group->life = header->life;
     }
     return count;
 }
@@ -495,17 +507,17 @@ int inspect_journal_open(struct inspect_journal *journal, const struct inspect_d
     *journal = (struct inspect_journal){.in_doubt = directory->in_use};
     map_init(&journal->logs);
     int error = inspect_journal_files(journal, directory->path, progress);
-    struct group *groups = NULL;
+    struct inspect_journal_group *groups = NULL;
     if (!error) {
         groups = calloc(journal->state_count + journal->file_count + 1, sizeof(*groups));
         error = groups ? 0 : -ENOMEM;
     }
-    size_t count = error ? 0 : groups_find(journal, groups);
-    if (count > 0)
-        qsort(groups, count, sizeof(*groups), age_compare);
-    for (size_t i = 0; i < count && !error; i++)
+    journal->groups = groups;
+    journal->group_count = error ? 0 : groups_find(journal, groups);
+    if (journal->group_count > 0)
+        qsort(groups, journal->group_count, sizeof(*groups), age_compare);
+    for (size_t i = 0; i < journal->group_count && !error; i++)
         error = group_judge(journal, &groups[i]);
-    free(groups);
     if (!error)
         error = uncertain_take(journal);
     if (error)

@@ -22,3 +22,7 @@ int inspect_make_hole(const struct inspect_log *log, int64_t from, int64_t to);
 // Removes a file, or a directory with the files in it; durable on return. `file` is below `root`.
 // What is not there is no error.
 int inspect_remove(const char *root, const char *file);
+
+// Replaces a state file of the journal.
+int inspect_state_write(const char *root, const char *name, struct journal_state_header header,
+                        const struct journal_uncertain *uncertain);

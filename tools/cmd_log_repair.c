@@ -41,6 +41,7 @@ static void print_plan(struct app *app, const struct log_survey *survey, const s
         return;
     }
     print_findings(app, &survey->directory.findings);
+    print_findings(app, &survey->journal.findings);
     for (size_t i = 0; i < survey->directory.log_count; i++)
         print_findings(app, &survey->directory.logs[i].findings);
     for (size_t i = 0; i < plan->count; i++)
@@ -76,7 +77,8 @@ static int repair(struct app *app, const struct repair_settings *options, const 
     int code = log_survey_run(app, &survey, root, &selection, false, options->threads);
 
     if (code == 0)
-        plan_make(&plan, &survey, &options->wishes);
+        plan_make(&plan, &survey, &options->wishes,
+                  options->topic != NULL || options->partition >= 0);
     if (code == 0 && plan.short_of_memory)
         code = app_fail(app, EXIT_FAILED, "out of memory");
     if (code == 0 && options->yes)
@@ -140,6 +142,11 @@ static const struct option_spec repair_options[] = {
      .kind = OPTION_FLAG,
      .help = "end logs whose end is lost behind their last sound record, so that they accept again",
      .offset = offsetof(struct repair_settings, wishes.truncate)},
+    {.name = "discard-journal",
+     .kind = OPTION_FLAG,
+     .help = "give up what damaged or missing journal files held; start and stop the broker "
+             "before, which saves what is sound in them",
+     .offset = offsetof(struct repair_settings, wishes.discard_journal)},
     {.name = "leftovers",
      .kind = OPTION_FLAG,
      .help = "remove what interrupted work has left (the broker does that as well)",

@@ -16,18 +16,20 @@
 
 #include "storage/inspect_repair.h"
 
-static struct plan_step *step_add(struct plan *plan, struct plan_step step)
+bool plan_add(struct plan *plan, struct plan_step step)
 {
-    struct plan_step *steps = reallocarray(plan->steps, plan->count + 1, sizeof(*steps));
-    if (steps == NULL || step.file == NULL) {
+    struct plan_step *steps = NULL;
+    if (step.file != NULL)
+        steps = reallocarray(plan->steps, plan->count + 1, sizeof(*steps));
+    if (steps == NULL) {
         plan->short_of_memory = true;
-        plan->steps = steps != NULL ? steps : plan->steps;
         free(step.file);
-        return NULL;
+        free(step.uncertain);
+        return false;
     }
     plan->steps = steps;
-    steps[plan->count] = step;
-    return &steps[plan->count++];
+    steps[plan->count++] = step;
+    return true;
 }
 
 static bool has_step(const struct plan *plan, const char *file)
@@ -39,11 +41,10 @@ static bool has_step(const struct plan *plan, const char *file)
     return false;
 }
 
-static void remove_file(struct plan *plan, struct inspect_log *log, const char *file,
-                        const char *why)
+void plan_remove(struct plan *plan, struct inspect_log *log, const char *file, const char *why)
 {
     if (!has_step(plan, file))
-        step_add(plan, (struct plan_step){
+        plan_add(plan, (struct plan_step){
                            .action = PLAN_REMOVE, .file = strdup(file), .log = log, .why = why});
 }
 
@@ -54,7 +55,7 @@ static void rewrite(struct plan *plan, struct inspect_log *log, struct inspect_s
 {
     int64_t first = segment->gap_count > 0 ? segment->gaps[0].first : segment->next_offset;
     int64_t next = to >= 0 ? to : segment->gaps[segment->gap_count - 1].next;
-    step_add(plan, (struct plan_step){.action = PLAN_REWRITE,
+    plan_add(plan, (struct plan_step){.action = PLAN_REWRITE,
                                       .file = inspect_segment_path(segment, ".log", false),
                                       .log = log,
                                       .segment = segment,
@@ -66,7 +67,7 @@ static void rewrite(struct plan *plan, struct inspect_log *log, struct inspect_s
 static void make_hole(struct plan *plan, struct inspect_log *log, int64_t from, int64_t to)
 {
     struct inspect_segment place = {.log = log, .base = from};
-    step_add(plan, (struct plan_step){.action = PLAN_HOLE,
+    plan_add(plan, (struct plan_step){.action = PLAN_HOLE,
                                       .file = inspect_segment_path(&place, ".log", false),
                                       .log = log,
                                       .first = from,
@@ -113,9 +114,9 @@ static void end_cut(struct plan *plan, struct inspect_log *log)
         char *index = inspect_segment_path(segment, ".index", false);
         size_t before = plan->count;
         if (data != NULL && segment->has_data)
-            remove_file(plan, log, data, "cannot be read, and was the log's end");
+            plan_remove(plan, log, data, "cannot be read, and was the log's end");
         if (index != NULL && segment->has_index)
-            remove_file(plan, log, index, "says that the log went on");
+            plan_remove(plan, log, index, "says that the log went on");
         if (plan->count > before) {
             plan->steps[before].first = log->end;
             plan->steps[before].next = INT64_MAX;
@@ -143,6 +144,7 @@ static bool wanted(const struct plan_wishes *wishes, const struct inspect_findin
         return wishes->indexes;
     case INSPECT_JOURNAL_DAMAGED:
     case INSPECT_JOURNAL_MISSING:
+    case INSPECT_UNCERTAIN_END:
         return wishes->discard_journal;
     case INSPECT_LEFTOVER:
     case INSPECT_UNFINISHED:
@@ -162,12 +164,20 @@ static void log_plan(struct plan *plan, struct inspect_log *log, const struct pl
             plan->left += !inspect_rules[finding->kind].harmless;
             continue;
         }
+        if (finding->kind == INSPECT_UNCERTAIN_END)
+            continue; // plan_journal
+        // Between two entries of the journal there is no place for a file yet: the broker, which
+        // writes them to the segment, makes this a gap of that.
+        if (finding->kind == INSPECT_JOURNAL_GAP && finding->first == log->end)
+            make_hole(plan, log, finding->first, finding->next);
+        if (finding->kind == INSPECT_JOURNAL_GAP)
+            continue;
         if (finding->kind == INSPECT_LOST_END)
             cut = true;
         else if (finding->kind == INSPECT_BAD_INDEX || finding->kind == INSPECT_WRONG_INDEX)
-            remove_file(plan, log, finding->file, "the next start makes a new one");
+            plan_remove(plan, log, finding->file, "the next start makes a new one");
         else if (finding->kind == INSPECT_LEFTOVER || finding->kind == INSPECT_UNFINISHED)
-            remove_file(plan, log, finding->file, "not needed");
+            plan_remove(plan, log, finding->file, "not needed");
         else
             drop = true;
     }
@@ -177,26 +187,41 @@ static void log_plan(struct plan *plan, struct inspect_log *log, const struct pl
         end_cut(plan, log);
 }
 
-void plan_make(struct plan *plan, struct log_survey *survey, const struct plan_wishes *wishes)
+static void left_count(struct plan *plan, const struct inspect_findings *findings,
+                       const struct plan_wishes *wishes, bool filtered)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct inspect_finding *finding = &findings->items[i];
+        if (filtered || !wanted(wishes, finding))
+            plan->left += !inspect_rules[finding->kind].harmless;
+    }
+}
+
+void plan_make(struct plan *plan, struct log_survey *survey, const struct plan_wishes *wishes,
+               bool filtered)
 {
     struct inspect_directory *directory = &survey->directory;
 
     *plan = (struct plan){0};
+    left_count(plan, &directory->findings, wishes, false);
+    left_count(plan, &survey->journal.findings, wishes, filtered);
     for (size_t i = 0; i < directory->findings.count; i++) {
         const struct inspect_finding *finding = &directory->findings.items[i];
-        if (!wanted(wishes, finding))
-            plan->left += !inspect_rules[finding->kind].harmless;
-        else if (finding->kind == INSPECT_LEFTOVER)
-            remove_file(plan, NULL, finding->file, "not needed");
+        if (finding->kind == INSPECT_LEFTOVER && wishes->leftovers)
+            plan_remove(plan, NULL, finding->file, "not needed");
     }
     for (size_t i = 0; i < directory->log_count; i++)
         log_plan(plan, &directory->logs[i], wishes);
+    if (wishes->discard_journal)
+        plan_journal(plan, survey, filtered);
 }
 
 void plan_free(struct plan *plan)
 {
-    for (size_t i = 0; i < plan->count; i++)
+    for (size_t i = 0; i < plan->count; i++) {
         free(plan->steps[i].file);
+        free(plan->steps[i].uncertain);
+    }
     free(plan->steps);
 }
 
@@ -208,6 +233,10 @@ int plan_step_do(const struct plan_step *step, const char *root)
                                step->segment->limit == INT64_MAX ? -1 : step->segment->limit);
     case PLAN_HOLE:
         return inspect_make_hole(step->log, step->first, step->next);
+    case PLAN_STATE:
+        return inspect_state_write(root, step->file, step->state, step->uncertain);
+    case PLAN_GIVE_UP:
+        return 0;
     default:
         return inspect_remove(root, step->file);
     }
@@ -215,8 +244,11 @@ int plan_step_do(const struct plan_step *step, const char *root)
 
 static const char *verb_of(enum plan_action action)
 {
-    static const char *const verbs[] = {
-        [PLAN_REMOVE] = "remove", [PLAN_REWRITE] = "rewrite", [PLAN_HOLE] = "make"};
+    static const char *const verbs[] = {[PLAN_REMOVE] = "remove",
+                                        [PLAN_REWRITE] = "rewrite",
+                                        [PLAN_HOLE] = "make",
+                                        [PLAN_STATE] = "rewrite",
+                                        [PLAN_GIVE_UP] = "give up"};
 
     return verbs[action];
 }
@@ -224,7 +256,11 @@ static const char *verb_of(enum plan_action action)
 void plan_step_print(const struct plan_step *step, FILE *out)
 {
     fprintf(out, "%s %s: %s", verb_of(step->action), step->file, step->why);
-    if (step->next == INT64_MAX)
+    if (step->action == PLAN_GIVE_UP && step->next == INT64_MAX)
+        fprintf(out, ", from offset %" PRId64 " on; the log accepts records there", step->first);
+    else if (step->action == PLAN_GIVE_UP)
+        fprintf(out, ", offsets %" PRId64 " up to %" PRId64, step->first, step->next - 1);
+    else if (step->next == INT64_MAX)
         fprintf(out,
                 "; %s-%" PRId32 " ends at %" PRId64
                 ", what was behind is lost, and its offsets are given to new records",

@@ -16,6 +16,8 @@ enum plan_action {
     PLAN_REMOVE,  // a file
     PLAN_REWRITE, // a segment without its gaps
     PLAN_HOLE,    // a segment file without records
+    PLAN_STATE,   // of the journal
+    PLAN_GIVE_UP, // what goes with the steps before: only said
 };
 
 struct plan_step {
@@ -26,6 +28,8 @@ struct plan_step {
     int64_t first;                   // offsets given up; first == next: none
     int64_t next;                    // INT64_MAX: all from `first` on
     const char *why;
+    struct journal_state_header state; // PLAN_STATE
+    struct journal_uncertain *uncertain;
 };
 
 struct plan {
@@ -35,8 +39,19 @@ struct plan {
     bool short_of_memory;
 };
 
-void plan_make(struct plan *plan, struct log_survey *survey, const struct plan_wishes *wishes);
+// `filtered`: not all logs were surveyed, so what concerns all of them stays as it is.
+void plan_make(struct plan *plan, struct log_survey *survey, const struct plan_wishes *wishes,
+               bool filtered);
 void plan_free(struct plan *plan);
+
+// --- for log_plan_journal.c
+
+// Takes `step`, its file and its list. False without memory.
+bool plan_add(struct plan *plan, struct plan_step step);
+void plan_remove(struct plan *plan, struct inspect_log *log, const char *file, const char *why);
+void plan_journal(struct plan *plan, struct log_survey *survey, bool filtered);
+
+// --- doing it
 
 // 0 or a negative errno.
 int plan_step_do(const struct plan_step *step, const char *root);

@@ -141,8 +141,10 @@ void world_inspect(struct world *world)
         findings_judge(world, &directory.findings);
         findings_judge(world, &journal.findings);
         // Which logs a shard has is the broker's to say, and the simulation's here.
-        for (uint32_t i = 0; i < world->log_count && journal.shard_count > 0; i++)
-            world->logs[i].opinion.given = false;
+        for (size_t i = 0; i < journal.group_count; i++) {
+            for (uint32_t k = 0; k < world->log_count && journal.groups[i].lost > 0; k++)
+                world->logs[k].opinion.given = false;
+        }
         inspect_journal_close(&journal);
         inspect_directory_close(&directory);
     }
