@@ -217,6 +217,8 @@ static void check_batch(struct checker *checker, struct span bytes,
                         const struct batch_header *header)
 {
     struct attempt *attempt = checker_find(checker, header->base_offset);
+    if (!attempt && checker->end_damaged && header->base_offset < checker->forgotten)
+        return; // where the start was is lost as well
     if (!attempt || attempt->base != header->base_offset)
         fail(checker, "offset %" PRId64 ": a batch begins that was not written there",
              header->base_offset);
@@ -273,7 +275,8 @@ void checker_restarted(struct checker *checker, int64_t start, int64_t committed
     if (committed < least && !lost_end)
         fail(checker, "%" PRId64 " to %" PRId64 " were %s and are lost", committed, least - 1,
              checker->acked > committed ? "acknowledged" : "shown");
-    if (start < checker->start)
+    // Where it was may have been written in what is damaged.
+    if (start < checker->start && !lost_end)
         fail(checker, "the start goes back from %" PRId64 " to %" PRId64, checker->start, start);
     if (!start_may_be(checker, start))
         fail(checker, "the start is %" PRId64 ", which nobody asked for", start);
@@ -295,13 +298,20 @@ static void check_last_of_keys(const struct checker *checker, int64_t start)
         int64_t offset;
         bool there;
         bool null;
-    } keys[CONTENT_KEYS_MAX] = {0};
+        int64_t older; // the newest of the others that is there
+    } keys[CONTENT_KEYS_MAX];
+    for (int key = 0; key < CONTENT_KEYS_MAX; key++) {
+        keys[key].offset = -1;
+        keys[key].older = -1;
+    }
     for (size_t i = 0; i < checker->count; i++) {
         const struct attempt *attempt = checker->attempts[i];
         for (int32_t r = 0; r < attempt->content.records; r++) {
             int key = content_key(&attempt->content, r);
             if (key < 0 || attempt->base + r < start)
                 continue;
+            if (keys[key].offset >= 0 && keys[key].there)
+                keys[key].older = keys[key].offset;
             keys[key].offset = attempt->base + r;
             keys[key].there = (attempt->present >> r & 1) ||
                               overlaps_damage(checker, attempt->base + r, attempt->base + r + 1);
@@ -309,9 +319,14 @@ static void check_last_of_keys(const struct checker *checker, int64_t start)
         }
     }
     for (int key = 0; key < CONTENT_KEYS_MAX; key++) {
-        if (!keys[key].there && !keys[key].null && keys[key].offset > 0)
+        if (keys[key].offset < 0 || keys[key].there)
+            continue;
+        if (!keys[key].null)
             fail(checker, "offset %" PRId64 ", the last value of key %d, is lost", keys[key].offset,
                  key);
+        if (keys[key].older >= 0)
+            fail(checker, "key %d was deleted at offset %" PRId64 " and has a value at %" PRId64,
+                 key, keys[key].offset, keys[key].older);
     }
 }
 
@@ -361,6 +376,8 @@ void checker_verified(struct checker *checker, int64_t start)
             fail(checker, "offsets %" PRId64 " to %" PRId64 " are missing", attempt->base,
                  attempt->last);
         if (!inside || attempt->last < start) {
+            if (inside && checker->forgotten <= attempt->last)
+                checker->forgotten = attempt->last + 1;
             free(attempt);
             continue;
         }

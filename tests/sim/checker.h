@@ -52,6 +52,7 @@ struct checker {
     int64_t acked;       // one past the last that was acknowledged
     int64_t committed;   // the highest that was ever shown
     int64_t start;       // the highest that was ever shown or promised
+    int64_t forgotten;   // attempts below are not remembered any more
     int64_t start_asked; // the highest that a trim asked for
     bool retention;      // the start may move by itself
     bool compacted;      // records may vanish but for the last of each key

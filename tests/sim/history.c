@@ -74,6 +74,15 @@ static void choose_config(struct world_log *log)
     config->segment_ms = world_chance(world, 3) ? 2000 : -1;
     config->retention_bytes = world_chance(world, 4) ? (int64_t)world_random(world, 200000) : -1;
     config->retention_ms = world_chance(world, 4) ? 2000 : -1;
+    if (log->checker.compacted) {
+        config->compact = true;
+        config->min_dirty_ratio = (double)world_random(world, 6) / 10;
+        config->max_compaction_lag_ms = world_chance(world, 3) ? 1000 : 0;
+        config->min_compaction_lag_ms = world_chance(world, 3) ? 1000 : 0;
+        config->delete_retention_ms = (int64_t)world_random(world, 3000);
+        config->segment_bytes = 4096 + (int64_t)world_random(world, 30000);
+        config->retention_bytes = -1;
+    }
     config->reserve_bytes = world_chance(world, 8) ? 65536 : 0;
     if (config->retention_bytes >= 0 || config->retention_ms >= 0)
         log->checker.retention = true;
@@ -94,8 +103,12 @@ static void log_renew(struct world_log *log)
     checker_init(&log->checker, log->name, (struct checker_report){report, world});
     log->exists = true;
     log->config = (struct log_config){0};
+    log->producers_unsure = false;
+    log->checker.compacted = log->checker.keyed = world_chance(world, 3);
     choose_config(log);
     world_producers_begin(log);
+    world_say(world, "%s begins%s%s", log->name, log->checker.compacted ? ", compacted" : "",
+              log->checker.retention ? ", with retention" : "");
 }
 
 void world_create(struct world_log *log)
@@ -136,6 +149,11 @@ static void some_appends(struct world *world)
 static void some_time(struct world *world)
 {
     sim_advance(world->sim, world_random(world, 1500) * 1000000);
+    for (uint32_t i = 0; i < world->shard_count; i++) {
+        log_store_compact(world->shards[i].store);
+        if (world_chance(world, 3))
+            log_store_scrub(world->shards[i].store, 1 + world_random(world, 100000));
+    }
     for (uint32_t i = 0; i < world->log_count; i++) {
         struct world_log *log = &world->logs[i];
         if (!log->log)
@@ -251,8 +269,18 @@ static void one_step(struct world *world)
 
 // --- a history
 
+static void damage_sometimes(struct world *world)
+{
+    if (!world_chance(world, 8))
+        return;
+    struct world_log *log = &world->logs[world_random(world, world->log_count)];
+    if (log->exists && log->checker.damage_count == 0)
+        world_damage(log);
+}
+
 static void one_life(struct world *world)
 {
+    damage_sometimes(world);
     world->shard_count = 1 + (uint32_t)world_random(world, WORLD_SHARDS);
     bool clean = world_chance(world, 4);
     world_inspect(world);

@@ -20,13 +20,14 @@ struct options {
     uint32_t jobs;
     bool one;   // a single seed, with everything that happens
     bool inspect;
-    bool quiet; // nothing of a failure but that there is one
+    bool go_on; // behind a failure
 };
 
 // Shared with the workers.
 struct progress {
     struct {
         uint64_t seed; // being run
+        uint64_t next; // place of the next one
         uint64_t done;
         uint64_t counts[COUNT_COUNT];
     } jobs[JOBS_MAX];
@@ -47,18 +48,22 @@ static const char *const count_names[COUNT_COUNT] = {
     [COUNT_FAULTS] = "device errors",
     [COUNT_DAMAGES] = "damages",
     [COUNT_FULL] = "full disks",
-    [COUNT_JOURNALLED] = "journal commits",
+    [COUNT_COMPACTIONS] = "compactions",
 };
 
 static void usage(void)
 {
-    fputs("usage: weir-sim [--seeds N] [--seed S] [--first S] [--jobs J] [--plant NAME] [--quiet]\n"
+    fputs("usage: weir-sim [--seeds N] [--seed S] [--first S] [--jobs J] [--plant NAME]\n"
+          "                [--go-on] [--quiet]\n"
           "\n"
           "  --seeds N     run N histories (default 1000)\n"
           "  --seed S      run one, and print everything that happens\n"
           "  --first S     begin with this one (default 1)\n"
           "  --jobs J      processes (default 1)\n"
-          "  --inspect     compare each start with a reading of the disk by other code\n",
+          "  --inspect     compare each start with a reading of the disk by other code\n"
+          "  --plant NAME  with a fault built in (weir-sim-plants only)\n"
+          "  --go-on       do not end at the first failure\n"
+          "  --quiet       of a failure, only its sentence\n",
           stderr);
 }
 
@@ -108,11 +113,14 @@ static int run_one(const struct options *options)
 
 static _Noreturn void work(const struct options *options, struct progress *progress, uint32_t job)
 {
+    uint64_t first = progress->jobs[job].next;
     static struct world world;
     world.inspecting = options->inspect;
     CHECK(dup2(log_lines, STDERR_FILENO) >= 0);
-    for (uint64_t i = job; i < options->seeds; i += options->jobs) {
+    memcpy(world.counts, progress->jobs[job].counts, sizeof(world.counts));
+    for (uint64_t i = first; i < options->seeds; i += options->jobs) {
         progress->jobs[job].seed = options->first + i;
+        progress->jobs[job].next = i + options->jobs;
         forget_log_lines();
         world_history(&world, options->first + i, NULL);
         progress->jobs[job].done++;
@@ -146,37 +154,62 @@ static double now_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+struct worker {
+    pid_t pid;
+    int log; // log lines of the code under test, to be shown with a failure
+};
+
+static void worker_start(struct worker *worker, const struct options *options,
+                         struct progress *progress, uint32_t job)
+{
+    log_lines = worker->log;
+    worker->pid = fork();
+    CHECK(worker->pid >= 0);
+    if (worker->pid == 0)
+        work(options, progress, job);
+}
+
+// Waits for its end; true when it has found something.
+static bool worker_wait(const struct worker *worker, uint64_t seed)
+{
+    int status = 0;
+    CHECK(waitpid(worker->pid, &status, 0) == worker->pid);
+    if (status == 0)
+        return false;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != EXIT_FOUND) {
+        if (!quiet)
+            print_log_tail(worker->log);
+        fprintf(messages, "seed %" PRIu64 ": the program crashes (status %d)\n", seed, status);
+    }
+    return true;
+}
+
 static int run_many(const struct options *options)
 {
     struct progress *progress =
         mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(progress != MAP_FAILED);
-    pid_t pids[JOBS_MAX];
-    int logs[JOBS_MAX];
+    struct worker workers[JOBS_MAX];
     double start = now_s();
     for (uint32_t i = 0; i < options->jobs; i++) {
-        // Log lines of the code under test are kept, to be shown with a failure.
-        log_lines = logs[i] = memfd_create("log", 0);
-        CHECK(logs[i] >= 0);
-        pids[i] = fork();
-        CHECK(pids[i] >= 0);
-        if (pids[i] == 0)
-            work(options, progress, i);
+        workers[i].log = memfd_create("log", 0);
+        CHECK(workers[i].log >= 0);
+        progress->jobs[i].next = i;
+        worker_start(&workers[i], options, progress, i);
     }
-    int failed = 0;
+    uint64_t failed = 0;
     for (uint32_t i = 0; i < options->jobs; i++) {
-        int status = 0;
-        CHECK(waitpid(pids[i], &status, 0) == pids[i]);
-        if (status != 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != EXIT_FOUND)) {
-            if (!quiet)
-                print_log_tail(logs[i]);
-            fprintf(messages, "seed %" PRIu64 ": the program crashes (status %d)\n",
-                    progress->jobs[i].seed, status);
+        while (worker_wait(&workers[i], progress->jobs[i].seed)) {
+            failed++;
+            if (!options->go_on)
+                break;
+            worker_start(&workers[i], options, progress, i);
         }
-        failed |= status != 0;
     }
     print_summary(progress, options->jobs, now_s() - start);
-    return failed;
+    if (failed > 0)
+        fprintf(messages, "%" PRIu64 " failed\n", failed);
+    return failed > 0;
 }
 
 #ifdef WEIR_PLANTS
@@ -225,10 +258,15 @@ static int plant(const char *name)
 int main(int count, char **arguments)
 {
     static const struct option names[] = {
-        {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
-        {"first", required_argument, NULL, 'f'}, {"jobs", required_argument, NULL, 'j'},
-        {"plant", required_argument, NULL, 'p'}, {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},        {"inspect", no_argument, NULL, 'i'},
+        {"seeds", required_argument, NULL, 'n'},
+        {"seed", required_argument, NULL, 's'},
+        {"first", required_argument, NULL, 'f'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"plant", required_argument, NULL, 'p'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"inspect", no_argument, NULL, 'i'},
+        {"go-on", no_argument, NULL, 'g'},
+        {"help", no_argument, NULL, 'h'},
         {0},
     };
     struct options options = {.seeds = 1000, .first = 1, .jobs = 1};
@@ -243,6 +281,8 @@ int main(int count, char **arguments)
             options.inspect = true;
         else if (option == 'q')
             quiet = true;
+        else if (option == 'g')
+            options.go_on = true;
         else if (option != 'p') {
             usage();
             return option == 'h' ? 0 : 2;

@@ -38,7 +38,7 @@ enum world_count {
     COUNT_FAULTS,
     COUNT_DAMAGES,
     COUNT_FULL,
-    COUNT_JOURNALLED, // commits of the journal
+    COUNT_COMPACTIONS,
     COUNT_COUNT,
 };
 
@@ -87,6 +87,7 @@ struct world_log {
     struct log *log; // NULL while not open
     struct log_config config;
     struct checker checker;
+    bool producers_unsure; // damage may have taken what was known of them
     struct world_producer producers[WORLD_PRODUCERS];
     uint32_t users; // operations in flight
 };
@@ -204,6 +205,11 @@ bool world_read_all(struct world_log *log);
 // One of the log's idempotent producers does something.
 void world_produce(struct world_log *log);
 void world_producers_begin(struct world_log *log);
+
+// --- world_damage.c
+
+// Damages a file of the log. The machine is off.
+void world_damage(struct world_log *log);
 
 // --- history.c
 

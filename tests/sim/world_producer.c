@@ -130,14 +130,14 @@ static void send_wrong(struct world_log *log, struct world_producer *producer)
 // TODO: always, when what is known of producers is kept in segments.
 static bool is_known(const struct world_log *log, const struct world_sent *sent)
 {
-    return sent->base >= log->checker.start;
+    return sent->base >= log->checker.start && !log->checker.compacted;
 }
 
 void world_produce(struct world_log *log)
 {
     struct world *world = log->world;
     struct world_producer *producer = &log->producers[world_random(world, WORLD_PRODUCERS)];
-    if (producer->resending)
+    if (producer->resending || log->producers_unsure)
         return;
     uint32_t underway = sent_count(producer, SENT_UNDERWAY);
     uint32_t failed = sent_count(producer, SENT_FAILED);

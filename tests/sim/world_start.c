@@ -45,6 +45,10 @@ static struct log_store_options choose_options(struct world *world)
         .owns = owns,
         .journal_bytes = world_chance(world, 6) ? 0 : (2 + world_random(world, 5)) * JOURNAL_FILE,
         .journal_file_bytes = JOURNAL_FILE,
+        .read_cache_bytes = world_chance(world, 3) ? 0 : world_random(world, 256 * 1024),
+        .compaction = {.enabled = true,
+                       .map_bytes = 1 + world_random(world, 4096),
+                       .backoff_ms = 1},
         .sync = ways[world_random(world, 3)],
     };
 }
@@ -160,6 +164,7 @@ static int stores_close(struct world *world)
     for (uint32_t i = 0; i < WORLD_SHARDS; i++) {
         struct world_shard *shard = &world->shards[i];
         if (shard->store) {
+            world->counts[COUNT_COMPACTIONS] += log_store_stats(shard->store).compactions;
             int one = log_store_close(shard->store);
             error = error ? error : one;
         }

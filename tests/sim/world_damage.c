@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a decaying device does to files while the machine is off, and what may be lost by it: worked
+// out from docs/disk-format.md alone. Only such damage is done that can be told from the torn rest
+// of the last commit.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/endian.h"
+#include "tests/sim/world.h"
+
+enum {
+    BLOCK = 4096,
+    FRAME_HEADER = 64,
+    FRAME_MAGIC = 0x4657,
+    KIND_DATA = 1,
+    FRAMES_MAX = 512,
+    FILES_MAX = 256,
+    PATH_SIZE = 256,
+};
+
+struct frame {
+    uint64_t position;
+    uint32_t payload;
+    uint32_t stored;
+    int64_t base;
+    int64_t next;
+    int kind;
+};
+
+// The segments of one log, and the frames of the one that is to be damaged.
+struct survey {
+    struct world *world;
+    char directory[PATH_SIZE];
+    int64_t bases[FILES_MAX]; // in order
+    uint32_t count;
+    struct frame frames[FRAMES_MAX];
+    uint32_t frame_count;
+};
+
+static void id_text(struct kp_uuid id, char to[23])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    for (int i = 0; i < 22; i++) {
+        int number = 0;
+        for (int bit = i * 6; bit < i * 6 + 6; bit++)
+            number = number << 1 | (bit < 128 ? id.bytes[bit / 8] >> (7 - bit % 8) & 1 : 0);
+        to[i] = digits[number];
+    }
+    to[22] = '\0';
+}
+
+static int note_file(void *context, const char *name)
+{
+    struct survey *survey = context;
+    int64_t base = 0;
+    int length = 0;
+    if (sscanf(name, "%20" SCNd64 "%n", &base, &length) != 1 || length != 20 ||
+        strcmp(name + 20, ".log") != 0 || survey->count == FILES_MAX)
+        return 0;
+    uint32_t at = survey->count++;
+    for (; at > 0 && survey->bases[at - 1] > base; at--)
+        survey->bases[at] = survey->bases[at - 1];
+    survey->bases[at] = base;
+    return 0;
+}
+
+static void path_of(const struct survey *survey, uint32_t segment, const char *suffix,
+                    char to[PATH_SIZE + 32])
+{
+    snprintf(to, PATH_SIZE + 32, "%s/%020" PRId64 "%s", survey->directory, survey->bases[segment],
+             suffix);
+}
+
+static uint8_t *file_read(struct world *world, const char *path, uint64_t *size)
+{
+    struct io *io = sim_io(world->sim);
+    int fd = io_open_wait(io, path, O_RDONLY, 0);
+    if (fd < 0)
+        return NULL;
+    int64_t length = io_file_size(io, fd);
+    uint8_t *bytes = malloc((size_t)length + 1);
+    CHECK(bytes && length >= 0);
+    CHECK(io_read_wait(io, fd, bytes, (size_t)length, 0) == length);
+    io_close_wait(io, fd);
+    *size = (uint64_t)length;
+    return bytes;
+}
+
+static bool frame_at(const uint8_t *bytes, uint64_t size, uint64_t position, struct frame *out)
+{
+    if (position + FRAME_HEADER > size || load_le16(bytes + position) != FRAME_MAGIC)
+        return false;
+    const uint8_t *at = bytes + position;
+    *out = (struct frame){
+        .position = position,
+        .kind = load_le16(at + 2),
+        .payload = load_le32(at + 4),
+        .stored = load_le32(at + 8),
+        .base = (int64_t)load_le64(at + 16),
+        .next = (int64_t)load_le64(at + 24),
+    };
+    return out->stored >= FRAME_HEADER && position + out->stored <= size;
+}
+
+static void frames_find(struct survey *survey, uint32_t segment)
+{
+    char path[PATH_SIZE + 32];
+    uint64_t size = 0;
+    path_of(survey, segment, ".log", path);
+    uint8_t *bytes = file_read(survey->world, path, &size);
+    survey->frame_count = 0;
+    struct frame frame;
+    uint64_t position = BLOCK;
+    while (bytes && survey->frame_count < FRAMES_MAX) {
+        bool found = frame_at(bytes, size, position, &frame);
+        uint64_t next_block = (position + BLOCK - 1) / BLOCK * BLOCK;
+        if (!found && next_block != position)
+            found = frame_at(bytes, size, next_block, &frame);
+        uint32_t count = survey->frame_count;
+        if (!found || (count > 0 && frame.base != survey->frames[count - 1].next))
+            break;
+        survey->frames[survey->frame_count++] = frame;
+        position = frame.position + frame.stored;
+    }
+    free(bytes);
+}
+
+static void flip(struct survey *survey, uint32_t segment, const char *suffix, uint64_t byte)
+{
+    char path[PATH_SIZE + 32];
+    path_of(survey, segment, suffix, path);
+    uint64_t bit = byte * 8 + world_random(survey->world, 8);
+    int error = sim_flip(survey->world->sim, path, bit);
+    world_say(survey->world, "bit %" PRIu64 " of %s flips: %d", bit, path, error);
+}
+
+// Behind a file that a crash has left half made, or empty, the end cannot be known for sure.
+static bool is_followed(struct survey *survey, uint32_t segment)
+{
+    if (segment + 1 == survey->count)
+        return false;
+    frames_find(survey, segment + 1);
+    return survey->frame_count > 0;
+}
+
+static void damaged(struct world_log *log, int64_t from, int64_t to)
+{
+    log->world->counts[COUNT_DAMAGES]++;
+    log->producers_unsure = true;
+    checker_damage(&log->checker, from, to);
+}
+
+// A frame of records behind which others follow.
+static void damage_frame(struct world_log *log, struct survey *survey, uint32_t segment)
+{
+    struct world *world = log->world;
+    frames_find(survey, segment);
+    bool last_segment = segment + 1 == survey->count;
+    uint32_t count = survey->frame_count - (last_segment && survey->frame_count > 0);
+    if (count == 0)
+        return;
+    const struct frame chosen = survey->frames[world_random(world, count)];
+    const struct frame *frame = &chosen;
+    if (frame->kind != KIND_DATA)
+        return;
+    uint64_t bytes = FRAME_HEADER + frame->payload;
+    bool header = world_chance(world, 3);
+    flip(survey, segment, ".log",
+         frame->position + world_random(world, header ? FRAME_HEADER : bytes));
+    damaged(log, frame->base, frame->next);
+    log->checker.end_damaged |= !last_segment && !is_followed(survey, segment);
+}
+
+static void damage_header(struct world_log *log, struct survey *survey, uint32_t segment)
+{
+    bool last = segment + 1 == survey->count || !is_followed(survey, segment);
+    flip(survey, segment, ".log", world_random(log->world, BLOCK));
+    damaged(log, survey->bases[segment], last ? INT64_MAX : survey->bases[segment + 1]);
+    log->checker.end_damaged |= !is_followed(survey, segment);
+}
+
+// Nothing is lost: an index can be made again.
+static void damage_index(struct survey *survey, uint32_t segment)
+{
+    enum { INDEX_HEADER = 128 };
+    flip(survey, segment, ".index", world_random(survey->world, INDEX_HEADER));
+}
+
+static void remove_segment(struct world_log *log, struct survey *survey, uint32_t segment)
+{
+    if (segment == 0 || segment + 1 == survey->count)
+        return;
+    char path[PATH_SIZE + 32];
+    path_of(survey, segment, ".log", path);
+    struct io_op op = {0};
+    io_unlink(sim_io(log->world->sim), &op, path, false);
+    int64_t error = io_wait(sim_io(log->world->sim), &op);
+    CHECK(io_sync_directory_wait(sim_io(log->world->sim), survey->directory) == 0);
+    world_say(log->world, "%s is gone: %d", path, (int)error);
+    damaged(log, survey->bases[segment], survey->bases[segment + 1]);
+    log->checker.end_damaged |= !is_followed(survey, segment);
+}
+
+void world_damage(struct world_log *log)
+{
+    struct world *world = log->world;
+    struct survey *survey = calloc(1, sizeof(*survey));
+    CHECK(survey);
+    char id[23];
+    id_text(log->id, id);
+    survey->world = world;
+    snprintf(survey->directory, sizeof(survey->directory), "/data/topics/%s/%d-%s", log->topic,
+             (int)log->partition, id);
+    io_list_directory(sim_io(world->sim), survey->directory, note_file, survey);
+    if (survey->count > 0) {
+        uint32_t segment = (uint32_t)world_random(world, survey->count);
+        switch (world_random(world, 8)) {
+        case 0:
+            damage_header(log, survey, segment);
+            break;
+        case 1:
+        case 2:
+            damage_index(survey, segment);
+            break;
+        case 3:
+            remove_segment(log, survey, segment);
+            break;
+        default:
+            damage_frame(log, survey, segment);
+            break;
+        }
+    }
+    free(survey);
+}
