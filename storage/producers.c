@@ -448,8 +448,9 @@ bool producers_is_last(const struct producers *producers, int64_t producer_id, i
         return false;
     for (uint32_t back = 0; back < producer->count; back++) {
         int64_t offset = batch_at(producer, back)->last_offset;
-        if (offset < committed || back + 1 == producer->count)
+        if (offset < committed)
             return offset == last_offset;
     }
-    return false;
+    // What is under way has pushed out what is committed, and may yet be rolled back.
+    return true;
 }

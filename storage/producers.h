@@ -112,8 +112,8 @@ void producers_truncate(struct producers *producers, int64_t end);
 // Forgets who was quiet for `expiry_ms`.
 void producers_expire(struct producers *producers, int64_t now_ms, int64_t expiry_ms);
 
-// Whether a batch that ends at `last_offset` is the producer's newest committed one: then the
-// cleaner keeps its header, even without records.
+// Whether a batch that ends at `last_offset` is the producer's newest committed one, or may be:
+// then the cleaner keeps its header, even without records.
 bool producers_is_last(const struct producers *producers, int64_t producer_id, int64_t last_offset,
                        int64_t committed);
 

@@ -192,6 +192,19 @@ Test(storage_producers, the_cleaner_learns_which_batch_is_the_last)
     producers_free(&producers);
 }
 
+Test(storage_producers, the_cleaner_keeps_what_batches_under_way_have_pushed_out)
+{
+    struct producers producers = {0};
+    append(&producers, batch_of(5, 0, 0, 10), 0);
+    producers_commit(&producers, 10);
+    for (int i = 1; i <= PRODUCERS_BATCHES; i++)
+        append(&producers, batch_of(5, 0, i * 10, 10), i * 10);
+    cr_assert(producers_is_last(&producers, 5, 9, 10));
+    producers_rollback(&producers, 10);
+    cr_assert(producers_is_last(&producers, 5, 9, 10));
+    producers_free(&producers);
+}
+
 // --- recovery
 
 static void fold(struct producers *producers, struct batch_header header, int64_t base_offset)
