@@ -104,7 +104,7 @@ static void log_renew(struct world_log *log)
     log->exists = true;
     log->config = (struct log_config){0};
     log->producers_unsure = false;
-    log->checker.compacted = log->checker.keyed = world_chance(world, 3);
+    log->checker.compacted = log->checker.keyed = world_chance(world, 3) && !world->inspecting;
     choose_config(log);
     world_producers_begin(log);
     world_say(world, "%s begins%s%s", log->name, log->checker.compacted ? ", compacted" : "",
@@ -149,11 +149,8 @@ static void some_appends(struct world *world)
 static void some_time(struct world *world)
 {
     sim_advance(world->sim, world_random(world, 1500) * 1000000);
-    for (uint32_t i = 0; i < world->shard_count; i++) {
+    for (uint32_t i = 0; i < world->shard_count; i++)
         log_store_compact(world->shards[i].store);
-        if (world_chance(world, 3))
-            log_store_scrub(world->shards[i].store, 1 + world_random(world, 100000));
-    }
     for (uint32_t i = 0; i < world->log_count; i++) {
         struct world_log *log = &world->logs[i];
         if (!log->log)
@@ -271,7 +268,7 @@ static void one_step(struct world *world)
 
 static void damage_sometimes(struct world *world)
 {
-    if (!world_chance(world, 8))
+    if (!world_chance(world, 8) || world->inspecting)
         return;
     struct world_log *log = &world->logs[world_random(world, world->log_count)];
     if (log->exists && log->checker.damage_count == 0)
@@ -333,10 +330,28 @@ static void world_free(struct world *world)
     sim_destroy(world->sim);
 }
 
+// Not into the digest.
+static void disk_say(void *context, const struct io_op *op)
+{
+    static const char *const names[] = {"nop",   "open",     "close",    "read",   "write",
+                                        "sync",  "allocate", "truncate", "rename", "unlink",
+                                        "mkdir", "accept",   "receive",  "send",   "shutdown"};
+    const struct world *world = context;
+    if (op->kind == IO_NOP || !world->out)
+        return;
+    bool named = op->kind == IO_OPEN || op->kind == IO_RENAME || op->kind == IO_UNLINK ||
+                 op->kind == IO_MKDIR;
+    fprintf(world->out, "    %s %s %s %d, %" PRIu64 " + %" PRIu64 "%s: %" PRId64 "\n",
+            names[op->kind], named ? op->path : "", op->kind == IO_RENAME ? op->path2 : "", op->fd,
+            op->offset, op->length, op->flags && op->kind == IO_WRITE ? " durable" : "",
+            op->result);
+}
+
 void world_history(struct world *world, uint64_t seed, FILE *out)
 {
     uint64_t counts[COUNT_COUNT];
     memcpy(counts, world->counts, sizeof(counts));
+    bool show_disk = world->show_disk;
     *world = (struct world){.seed = seed,
                             .out = out,
                             .random = {.state = seed * 7919 + 1},
@@ -344,6 +359,8 @@ void world_history(struct world *world, uint64_t seed, FILE *out)
                             .inspecting = world->inspecting};
     memcpy(world->counts, counts, sizeof(counts));
     world->sim = sim_create(seed);
+    if (show_disk)
+        sim_trace(world->sim, disk_say, world);
     content_builder_init(&world->builder);
     world->shard_count = 1;
     world->log_count = 2 + (uint32_t)world_random(world, WORLD_LOGS - 1);

@@ -18,9 +18,10 @@ struct options {
     uint64_t seeds;
     uint64_t first;
     uint32_t jobs;
-    bool one;   // a single seed, with everything that happens
+    bool one; // a single seed, with everything that happens
     bool inspect;
     bool go_on; // behind a failure
+    bool disk;  // with --seed: also what the disk does
 };
 
 // Shared with the workers.
@@ -62,6 +63,7 @@ static void usage(void)
           "  --jobs J      processes (default 1)\n"
           "  --inspect     compare each start with a reading of the disk by other code\n"
           "  --plant NAME  with a fault built in (weir-sim-plants only)\n"
+          "  --disk        with --seed: print also what the disk does\n"
           "  --go-on       do not end at the first failure\n"
           "  --quiet       of a failure, only its sentence\n",
           stderr);
@@ -105,6 +107,7 @@ static void forget_log_lines(void)
 static int run_one(const struct options *options)
 {
     static struct world world;
+    world.show_disk = options->disk;
     world.inspecting = options->inspect;
     world_history(&world, options->first, stdout);
     printf("seed %" PRIu64 ": %016" PRIx64 "\n", options->first, world.digest);
@@ -265,6 +268,7 @@ int main(int count, char **arguments)
         {"plant", required_argument, NULL, 'p'},
         {"quiet", no_argument, NULL, 'q'},
         {"inspect", no_argument, NULL, 'i'},
+        {"disk", no_argument, NULL, 'd'},
         {"go-on", no_argument, NULL, 'g'},
         {"help", no_argument, NULL, 'h'},
         {0},
@@ -281,6 +285,8 @@ int main(int count, char **arguments)
             options.inspect = true;
         else if (option == 'q')
             quiet = true;
+        else if (option == 'd')
+            options.disk = true;
         else if (option == 'g')
             options.go_on = true;
         else if (option != 'p') {

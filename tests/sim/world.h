@@ -117,7 +117,8 @@ struct world {
     bool clean;      // the last life ended in order
     bool unordered;  // the wall clock has jumped
     uint64_t digest; // of everything that happened
-    FILE *out;       // of everything that happens, as text; may be NULL
+    bool show_disk;
+    FILE *out; // of everything that happens, as text; may be NULL
     char events[WORLD_EVENTS][WORLD_EVENT_SIZE];
     uint64_t event_count;
     uint64_t counts[COUNT_COUNT];

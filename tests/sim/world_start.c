@@ -45,7 +45,6 @@ static struct log_store_options choose_options(struct world *world)
         .owns = owns,
         .journal_bytes = world_chance(world, 6) ? 0 : (2 + world_random(world, 5)) * JOURNAL_FILE,
         .journal_file_bytes = JOURNAL_FILE,
-        .read_cache_bytes = world_chance(world, 3) ? 0 : world_random(world, 256 * 1024),
         .compaction = {.enabled = true,
                        .map_bytes = 1 + world_random(world, 4096),
                        .backoff_ms = 1},
