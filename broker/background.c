@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two timers. Every shard: once a second the store may verify as many bytes as the setting says.
+// Timers. Every shard: once a second the store may verify as many bytes as the setting says, and
+// when it asks for it, it compacts.
 // Shard 0: asks all shards for the counters of their stores, one message there and back each, adds
 // them up and prints what has changed since the last line; nothing when nothing has.
 //
@@ -25,6 +26,7 @@ enum { SCRUB_INTERVAL_MS = 1000 };
 struct background {
     struct shard *shard;
     struct timer scrub_timer;
+    struct timer compact_timer;
     struct message ask;
     struct log_store_stats stats;
     // Shard 0's.
@@ -66,12 +68,14 @@ static void print(const struct log_store_stats *now, double seconds, uint64_t ru
         "storage, %.0f s: %" PRIu64 " commits of %.1f MB (%.1f MB written); reads from memory "
         "%" PRIu64 " (%.1f MB), cache %" PRIu64 " (%.1f MB), disk %" PRIu64
         " (%.1f MB); device reads %" PRIu64 " (%.1f MB), %" PRIu64
-        " ahead; scrubbed %.1f MB; damage %" PRIu64 ", read errors %" PRIu64
-        ", write errors %" PRIu64 "; operations moved to kernel threads %" PRIu64,
+        " ahead; scrubbed %.1f MB; compacted %.1f MB (%.1f MB written); damage %" PRIu64
+        ", read errors %" PRIu64 ", write errors %" PRIu64
+        "; operations moved to kernel threads %" PRIu64,
         seconds, now->commits, mb(now->committed_bytes), mb(now->written_bytes), now->memory_reads,
         mb(now->memory_read_bytes), now->cache_reads, mb(now->cache_read_bytes), now->disk_reads,
         mb(now->disk_read_bytes), now->device_reads, mb(now->device_read_bytes), now->read_ahead,
-        mb(now->scrubbed_bytes), now->damaged_frames, now->read_errors, now->write_errors, runs);
+        mb(now->scrubbed_bytes), mb(now->compacted_bytes_read), mb(now->compacted_bytes_written),
+        now->damaged_frames, now->read_errors, now->write_errors, runs);
 }
 
 // All shards have left their counters.
@@ -167,6 +171,23 @@ static void scrub_due(struct timer *timer)
         log_line(LOG_ERROR, "the scrub stops until the next start: out of memory");
 }
 
+// --- compaction -------------------------------------------------------------------------------
+
+static int set_compact_timer(struct background *background, uint64_t due_ns)
+{
+    struct shard *shard = background->shard;
+    uint64_t earliest_ns = shard->io->now_ns + ns_per_ms;
+    return timer_set(&shard->timers, &background->compact_timer,
+                     due_ns > earliest_ns ? due_ns : earliest_ns);
+}
+
+static void compact_due(struct timer *timer)
+{
+    struct background *background = list_entry(timer, struct background, compact_timer);
+    if (set_compact_timer(background, log_store_compact(background->shard->store)))
+        log_line(LOG_ERROR, "compaction stops until the next start: out of memory");
+}
+
 // --- life -------------------------------------------------------------------------------------
 
 int background_create(struct shard *shard)
@@ -176,6 +197,7 @@ int background_create(struct shard *shard)
         return -1;
     background->shard = shard;
     background->scrub_timer.expired = scrub_due;
+    background->compact_timer.expired = compact_due;
     background->stats_timer.expired = stats_due;
     shard->background = background;
     return 0;
@@ -191,6 +213,8 @@ int background_start(struct shard *shard)
 {
     struct background *background = shard->background;
     int error = scrub_bytes(shard) > 0 ? set_scrub_timer(background) : 0;
+    if (!error && config_number(shard->config, SETTING_LOG_CLEANER_ENABLE))
+        error = set_compact_timer(background, 0);
     if (shard->index > 0 || error)
         return error;
     background->told_ns = shard->io->now_ns;
@@ -204,6 +228,7 @@ void background_stop(struct shard *shard)
 {
     struct background *background = shard->background;
     timer_cancel(&shard->timers, &background->scrub_timer);
+    timer_cancel(&shard->timers, &background->compact_timer);
     timer_cancel(&shard->timers, &background->stats_timer);
     if (shard->store)
         background->stats = log_store_stats(shard->store);

@@ -53,3 +53,12 @@ void catalog_id_text(struct kp_uuid id, char out[24])
     out[at++] = digits[bits << (6 - held) & 63];
     out[at] = '\0';
 }
+
+void catalog_keep_state(struct log_config *config)
+{
+    config->retention_bytes = -1;
+    config->retention_ms = -1;
+    config->compact = true;
+    config->delete_retention_ms = 0;
+    config->reserve_bytes = CATALOG_RESERVE_BYTES;
+}

@@ -49,6 +49,14 @@ struct catalog {
 // topics still work when the disk is full.
 enum { CATALOG_RESERVE_BYTES = 256 * 1024 };
 
+// The size of their segments.
+#define CATALOG_SEGMENT_BYTES "1048576"
+
+// What must hold for a log that is state, whatever its settings say: it is compacted and never
+// shortened otherwise, and has space when others have none. A tombstone is not needed any more when
+// what it deletes is gone.
+void catalog_keep_state(struct log_config *config);
+
 // NULL when there is none.
 const struct catalog_topic *catalog_find(const struct catalog *catalog, struct span name);
 const struct catalog_topic *catalog_find_id(const struct catalog *catalog, struct kp_uuid id);

@@ -119,7 +119,7 @@ static struct catalog_topic *make_topic(const struct config *config,
     qsort(topic->settings, count, sizeof(*topic->settings), compare_settings);
     topic_settings_resolve(config, topic->settings, count, &topic->effective);
     if (topic->internal)
-        topic->effective.log.reserve_bytes = CATALOG_RESERVE_BYTES;
+        catalog_keep_state(&topic->effective.log);
     return topic;
 }
 

@@ -376,14 +376,19 @@ void controller_submit(struct shard *home, struct controller_op *op)
 
 static void add_first_records(struct controller *controller)
 {
-    struct catalog_setting policy = {"cleanup.policy", "compact"};
+    // Small segments: what is compacted early is read quickly at the next start.
+    struct catalog_setting settings[] = {
+        {"cleanup.policy", "compact"},
+        {"delete.retention.ms", "0"},
+        {"segment.bytes", CATALOG_SEGMENT_BYTES},
+    };
     struct catalog_topic offsets = {
         .name = CATALOG_OFFSETS_TOPIC,
         .internal = true,
         .partition_count =
             (int32_t)config_number(controller->shard->config, SETTING_OFFSETS_TOPIC_NUM_PARTITIONS),
-        .settings = &policy,
-        .setting_count = 1,
+        .settings = settings,
+        .setting_count = sizeof(settings) / sizeof(settings[0]),
     };
     struct kp_uuid cluster;
     int64_t now_ms = controller->shard->io->wall_ms;
@@ -430,12 +435,10 @@ static int write_first_records(struct controller *controller)
 
 static int load(struct controller *controller, char *why, size_t why_size)
 {
-    // What was deleted is told by tombstones; the partition itself is never shortened.
-    struct log_config limits = {.segment_bytes = INT64_C(1) << 26,
+    struct log_config limits = {.segment_bytes = strtoll(CATALOG_SEGMENT_BYTES, NULL, 10),
                                 .segment_ms = INT64_MAX,
-                                .retention_bytes = -1,
-                                .retention_ms = -1,
-                                .reserve_bytes = CATALOG_RESERVE_BYTES};
+                                .min_dirty_ratio = 0.5};
+    catalog_keep_state(&limits);
     struct log_name name = {.topic = span_text(CATALOG_METADATA_TOPIC), .topic_id = metadata_id};
     struct log_recovery recovery;
     int64_t offset = 0;

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -92,6 +93,19 @@ static void turn(struct shard *shard)
 
 // --- start ------------------------------------------------------------------------------------
 
+// Each shard has its share of the memory and of the device.
+static struct log_compaction compaction_options(const struct config *config, size_t shards)
+{
+    double rate = strtod(config_text(config, SETTING_LOG_CLEANER_IO_MAX_BYTES_PER_SECOND), NULL);
+    rate /= (double)shards;
+    return (struct log_compaction){
+        .enabled = config_number(config, SETTING_LOG_CLEANER_ENABLE) != 0,
+        .map_bytes = (size_t)config_number(config, SETTING_LOG_CLEANER_DEDUPE_BUFFER_SIZE) / shards,
+        .bytes_per_second = rate < 1e18 ? (uint64_t)rate : 0,
+        .backoff_ms = (uint64_t)config_number(config, SETTING_LOG_CLEANER_BACKOFF_MS),
+    };
+}
+
 static int open_store(struct shard *shard, char *why, size_t why_size)
 {
     const char *reason = NULL;
@@ -117,6 +131,7 @@ static int open_store(struct shard *shard, char *why, size_t why_size)
         .read_cache_bytes = (size_t)config_number(config, SETTING_READ_CACHE_BYTES) / shards,
         .direct = config_number(config, SETTING_DIRECT_IO) != 0,
         .producer_expiry_ms = config_number(config, SETTING_PRODUCER_ID_EXPIRATION_MS),
+        .compaction = compaction_options(config, shards),
     };
     error = log_store_open(&options, &shard->store);
     if (error)

@@ -2,6 +2,7 @@
 // What is in force for a topic: its own value where it has a valid one, else the broker's.
 #include "broker/topic_settings.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char *find(const struct catalog_setting *settings, uint32_t count, const char *name)
@@ -48,6 +49,7 @@ void topic_settings_resolve(const struct config *config, const struct catalog_se
     struct resolver from = {config, settings, count};
     const char *policy = value_of(&from, SETTING_T_CLEANUP_POLICY).text;
     bool deletes = topic_settings_list_has(policy, "delete");
+    bool compacted = topic_settings_list_has(policy, "compact");
     *out = (struct topic_settings){
         .log =
             {
@@ -55,6 +57,12 @@ void topic_settings_resolve(const struct config *config, const struct catalog_se
                 .segment_ms = value_of(&from, SETTING_T_SEGMENT_MS).number,
                 .retention_bytes = deletes ? value_of(&from, SETTING_T_RETENTION_BYTES).number : -1,
                 .retention_ms = deletes ? value_of(&from, SETTING_T_RETENTION_MS).number : -1,
+                .compact = compacted,
+                .min_dirty_ratio =
+                    strtod(value_of(&from, SETTING_T_MIN_CLEANABLE_DIRTY_RATIO).text, NULL),
+                .min_compaction_lag_ms = value_of(&from, SETTING_T_MIN_COMPACTION_LAG_MS).number,
+                .max_compaction_lag_ms = value_of(&from, SETTING_T_MAX_COMPACTION_LAG_MS).number,
+                .delete_retention_ms = value_of(&from, SETTING_T_DELETE_RETENTION_MS).number,
             },
         .max_message_bytes = value_of(&from, SETTING_T_MAX_MESSAGE_BYTES).number,
         .timestamp_before_max_ms =
@@ -62,7 +70,7 @@ void topic_settings_resolve(const struct config *config, const struct catalog_se
         .timestamp_after_max_ms = value_of(&from, SETTING_T_MESSAGE_TIMESTAMP_AFTER_MAX_MS).number,
         .log_append_time =
             strcmp(value_of(&from, SETTING_T_MESSAGE_TIMESTAMP_TYPE).text, "LogAppendTime") == 0,
-        .compacted = topic_settings_list_has(policy, "compact"),
+        .compacted = compacted,
     };
 }
 
