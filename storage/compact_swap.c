@@ -57,6 +57,8 @@ static void replace(struct compaction *compaction)
     for (uint32_t i = 0; i < count; i++)
         compaction->group[i]->removed = true;
     made->compacting = true; // until the other files are gone
+    if (log->compacted < made->next_offset)
+        log->compacted = made->next_offset;
     compaction->writer.segment = NULL;
     compact_writer_drop(&compaction->writer);
     segment_hold(made);

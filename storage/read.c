@@ -349,6 +349,13 @@ static void read_wait(struct log_read *op, struct segment *segment, struct windo
     window_hurry(window);
 }
 
+// What compaction has gone over is read from disk: in memory there may still be what it took out.
+static const struct tail_frame *find_in_tail(const struct log *log, int64_t offset,
+                                             const struct chunk **chunk)
+{
+    return offset < log->compacted ? NULL : tail_find(&log->tail, offset, chunk);
+}
+
 // `window`: what has just been read for it, or NULL; it need not be in the cache.
 static void read_go_on(struct log_read *op, struct window *window)
 {
@@ -360,7 +367,7 @@ static void read_go_on(struct log_read *op, struct window *window)
             read_from_disk_end(op, 0, behind);
             return;
         }
-        const struct tail_frame *frame = tail_find(&log->tail, op->next, &chunk);
+        const struct tail_frame *frame = find_in_tail(log, op->next, &chunk);
         if (frame) {
             read_memory(op, frame, chunk);
             return;
@@ -451,7 +458,7 @@ void log_read(struct log *log, struct log_read *op)
         return;
     }
     const struct chunk *chunk = NULL;
-    const struct tail_frame *frame = tail_find(&log->tail, op->offset, &chunk);
+    const struct tail_frame *frame = find_in_tail(log, op->offset, &chunk);
     if (frame || op->offset >= log->committed) {
         read_memory(op, op->offset < log->committed ? frame : NULL, chunk);
         return;

@@ -100,6 +100,7 @@ struct log {
     int64_t end;
     uint64_t sequence; // of the next frame
     struct tail tail;
+    int64_t compacted; // everything below was compacted at least once since the start
     struct segment **segments; // oldest first; the last one is active
     uint32_t segment_count;
     uint32_t segment_capacity;
