@@ -2,6 +2,7 @@
 """`weir log verify` names every way in which files were spoilt, with file, bytes and offsets; what a
 crash may leave is no finding."""
 import os
+import re
 import shutil
 import tempfile
 import unittest
@@ -270,6 +271,17 @@ class Verify(unittest.TestCase):
             done = self.killed.weir("verify", *arguments)
             self.assertEqual(done[0], code, done)
             self.assertEqual(done[2].count("\n"), 1, done)
+
+    def test_the_documentation_lists_every_kind(self):
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        with open(f"{root}/docs/operating.md", encoding="utf-8") as file:
+            table = re.search(r"<!-- kinds of findings -->(.*?)<!-- end -->", file.read(), re.S).group(1)
+        listed = re.findall(r"^\| `(note: )?([a-z-]+)`", table, re.M)
+        with open(f"{root}/storage/inspect_findings.c", encoding="utf-8") as file:
+            rules = re.findall(r'\[INSPECT_\w+\] =\s*\{"([a-z-]+)",\s*(true|false)', file.read())
+        self.assertGreater(len(rules), 15)
+        self.assertEqual(sorted((kind, "true" if note else "false") for note, kind in listed),
+                         sorted(rules))
 
     def test_beside_a_running_broker(self):
         with Broker() as broker:
