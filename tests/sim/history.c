@@ -103,9 +103,9 @@ static void log_renew(struct world_log *log)
     checker_init(&log->checker, log->name, (struct checker_report){report, world});
     log->exists = true;
     log->config = (struct log_config){0};
-    log->producers_unsure = false;
     log->checker.compacted = log->checker.keyed = world_chance(world, 3) && !world->inspecting;
     choose_config(log);
+    log->producers_unsure = log->checker.compacted;
     world_producers_begin(log);
     world_say(world, "%s begins%s%s", log->name, log->checker.compacted ? ", compacted" : "",
               log->checker.retention ? ", with retention" : "");

@@ -156,8 +156,8 @@ static void damaged(struct world_log *log, int64_t from, int64_t to)
 static void damage_frame(struct world_log *log, struct survey *survey, uint32_t segment)
 {
     struct world *world = log->world;
+    bool last_segment = !is_followed(survey, segment);
     frames_find(survey, segment);
-    bool last_segment = segment + 1 == survey->count;
     uint32_t count = survey->frame_count - (last_segment && survey->frame_count > 0);
     if (count == 0)
         return;
@@ -170,7 +170,6 @@ static void damage_frame(struct world_log *log, struct survey *survey, uint32_t 
     flip(survey, segment, ".log",
          frame->position + world_random(world, header ? FRAME_HEADER : bytes));
     damaged(log, frame->base, frame->next);
-    log->checker.end_damaged |= !last_segment && !is_followed(survey, segment);
 }
 
 static void damage_header(struct world_log *log, struct survey *survey, uint32_t segment)
