@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "broker/handlers/data_path.h"
 #include "broker/handlers/handlers.h"
+#include "broker/handlers/produce_times.h"
 #include "broker/shard.h"
 #include "gen/kp_produce.h"
 #include "protocol/error.h"
@@ -146,19 +147,15 @@ static bool check_header(struct produce_part *part, int16_t version)
 }
 
 static bool check_timestamps(struct produce_part *part, const struct topic_settings *settings,
-                             int64_t now_ms)
+                             struct span batch, int64_t now_ms)
 {
-    const struct batch_header *header = &part->header;
-    // -1: the producer gave none.
-    bool late = header->max_timestamp > now_ms &&
-                header->max_timestamp - now_ms > settings->timestamp_after_max_ms;
-    bool early = header->base_timestamp >= 0 && header->base_timestamp < now_ms &&
-                 now_ms - header->base_timestamp > settings->timestamp_before_max_ms;
-    if (!late && !early)
+    struct produce_times times =
+        produce_times_check(batch, &part->header, settings, now_ms, &part->produce->request->arena);
+    if (!times.error)
         return true;
-    refuse(part, KP_ERROR_INVALID_TIMESTAMP,
-           late ? "a timestamp is further in the future than message.timestamp.after.max.ms allows"
-                : "a timestamp is further back than message.timestamp.before.max.ms allows");
+    refuse(part, times.error, times.why);
+    part->out->record_errors = times.records;
+    part->out->record_errors_count = times.record_count;
     return false;
 }
 
@@ -201,7 +198,7 @@ static bool prepare(struct produce_part *part, const struct topic_settings *sett
     int64_t now_ms = request->shard->io->wall_ms;
     if (!check_header(part, request->version))
         return false;
-    if (!settings->log_append_time && !check_timestamps(part, settings, now_ms))
+    if (!settings->log_append_time && !check_timestamps(part, settings, batch, now_ms))
         return false;
     if (settings->compacted && !check_keys(part, batch))
         return false;

@@ -98,6 +98,47 @@ Test(broker, produce_checks_timestamps)
     topics_close(t);
 }
 
+static void send_times(struct topics *t, const int64_t *timestamps, int count,
+                       enum batch_codec codec)
+{
+    struct batch_builder builder;
+    batch_builder_init(&builder, 1 << 20);
+    for (int i = 0; i < count; i++)
+        batch_builder_add(&builder, timestamps[i], (struct span){0}, span_text("v"), NULL, 0);
+    struct batch_scratch scratch = {0};
+    struct span batch;
+    struct batch_producer nobody = {.id = -1, .epoch = -1, .base_sequence = -1};
+    cr_assert_eq(batch_builder_finish(&builder, codec, 0, nobody, &scratch, &batch), BATCH_OK);
+    topics_send_batch(t, 1, batch, -1);
+    free(scratch.data);
+    batch_builder_free(&builder);
+}
+
+Test(broker, produce_names_the_records_whose_timestamps_are_refused)
+{
+    struct topics *t = topics_open();
+    int64_t now = t->shards->shard[0].io->wall_ms;
+    t->topic.effective.timestamp_before_max_ms = 60000;
+    int64_t mixed[] = {now, now - 3600000, now + 10, now + 86400000, now - 120000};
+    for (enum batch_codec codec = CODEC_NONE; codec <= CODEC_ZSTD; codec++) {
+        send_times(t, mixed, 5, codec);
+        struct kp_produce_response_partition out = topics_produced(t);
+        cr_assert_eq(out.error_code, KP_ERROR_INVALID_TIMESTAMP);
+        cr_assert_eq(out.record_errors_count, 3);
+        cr_assert_eq(out.record_errors[0].batch_index, 1);
+        cr_assert_eq(out.record_errors[1].batch_index, 3);
+        cr_assert_eq(out.record_errors[2].batch_index, 4);
+        cr_assert_gt(out.record_errors[0].batch_index_error_message.size, 20);
+    }
+    int64_t early_inside[] = {now, now - 3600000, now};
+    send_times(t, early_inside, 3, CODEC_NONE);
+    cr_assert_eq(topics_produced(t).error_code, KP_ERROR_INVALID_TIMESTAMP);
+    int64_t fine[] = {now, now - 50000, now + 1000};
+    send_times(t, fine, 3, CODEC_LZ4);
+    cr_assert_eq(topics_produced(t).error_code, 0);
+    topics_close(t);
+}
+
 static void nothing_more(struct log_read *read)
 {
     (void)read;
