@@ -42,6 +42,8 @@ struct compaction {
     uint64_t resume_ns; // paused: until then
     struct io_op op;
     struct steps steps;
+    int directory_fd; // SWAPPING: the log's
+    int swap_error;
     struct segment *made; // SWAPPING: by the writer, in the log's list
     char *path;
     char *paths[6];

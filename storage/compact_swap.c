@@ -127,53 +127,86 @@ static void stop_log(struct log *log, int error)
     log_changed(log);
 }
 
-static void rename_synced(struct steps *steps)
+// --- the directory is open from before the rename, so that nothing but a failing sync stands
+// between it and its durability
+
+static void directory_closed(struct io_op *op)
 {
-    struct compaction *compaction = list_entry(steps, struct compaction, steps);
+    struct compaction *compaction = list_entry(op, struct compaction, op);
     struct log_store *store = compaction->store;
+    store_enter(store);
+    if (!compaction->made) {
+        paths_free(compaction);
+        compaction->phase = COMPACT_COPYING;
+        compact_fail(compaction, compaction->swap_error);
+    } else if (compaction->swap_error || compaction->group_count == 1) {
+        swap_end(compaction);
+    } else {
+        remove_some(compaction);
+    }
+    store_leave(store);
+}
+
+static void directory_close(struct compaction *compaction, int error)
+{
+    compaction->swap_error = error;
+    compaction->op.done = directory_closed;
+    io_close(compaction->store->io, &compaction->op, compaction->directory_fd);
+}
+
+static void rename_synced(struct io_op *op)
+{
+    struct compaction *compaction = list_entry(op, struct compaction, op);
+    struct log_store *store = compaction->store;
+    int error = op->result < 0 ? (int)op->result : 0;
     store_enter(store);
     compaction->made = compaction->writer.segment;
     replace(compaction);
     compaction->group_at = 1;
-    if (steps->error)
-        stop_log(compaction->log, steps->error);
-    if (steps->error || compaction->group_count == 1)
-        swap_end(compaction);
-    else
-        remove_some(compaction);
+    if (error)
+        stop_log(compaction->log, error);
+    directory_close(compaction, error);
     store_leave(store);
 }
 
 static void renamed(struct io_op *op)
 {
     struct compaction *compaction = list_entry(op, struct compaction, op);
-    struct log_store *store = compaction->store;
-    store_enter(store);
     if (op->result < 0) {
-        paths_free(compaction);
-        compaction->phase = COMPACT_COPYING;
-        compact_fail(compaction, (int)op->result);
-    } else {
-        steps_init(&compaction->steps, store->io, rename_synced);
-        steps_add(&compaction->steps, STEP_SYNC_DIRECTORY, compaction->log->directory, NULL);
-        steps_run(&compaction->steps);
+        directory_close(compaction, (int)op->result);
+        return;
     }
-    store_leave(store);
+    op->done = rename_synced;
+    io_sync(compaction->store->io, op, compaction->directory_fd, false);
 }
 
-static void directory_synced(struct steps *steps)
+static void directory_synced(struct io_op *op)
 {
-    struct compaction *compaction = list_entry(steps, struct compaction, steps);
-    struct log_store *store = compaction->store;
-    store_enter(store);
-    if (steps->error || compaction->log->deleting || store->closing) {
-        paths_free(compaction);
-        compaction->phase = COMPACT_COPYING;
-        compact_fail(compaction, steps->error ? steps->error : -ESHUTDOWN);
+    struct compaction *compaction = list_entry(op, struct compaction, op);
+    if (op->result < 0) {
+        directory_close(compaction, (int)op->result);
+    } else if (compaction->log->deleting || compaction->store->closing) {
+        directory_close(compaction, -ESHUTDOWN);
     } else {
-        compaction->op.done = renamed;
-        io_rename(store->io, &compaction->op, compaction->writer.path, compaction->path);
+        op->done = renamed;
+        io_rename(compaction->store->io, op, compaction->writer.path, compaction->path);
     }
+}
+
+static void directory_opened(struct io_op *op)
+{
+    struct compaction *compaction = list_entry(op, struct compaction, op);
+    struct log_store *store = compaction->store;
+    if (op->result >= 0) {
+        compaction->directory_fd = (int)op->result;
+        op->done = directory_synced;
+        io_sync(store->io, op, compaction->directory_fd, false);
+        return;
+    }
+    store_enter(store);
+    paths_free(compaction);
+    compaction->phase = COMPACT_COPYING;
+    compact_fail(compaction, (int)op->result);
     store_leave(store);
 }
 
@@ -181,13 +214,13 @@ enum compact_progress compact_swap(struct compaction *compaction)
 {
     const struct log *log = compaction->log;
     CHECK(compaction->group[0]->fd >= 0);
+    compaction->made = NULL;
     compaction->path = segment_path(log, compaction->header.base_offset, ".log");
     if (!compaction->path) {
         compaction->phase = COMPACT_COPYING;
         return compact_fail(compaction, -ENOMEM);
     }
-    steps_init(&compaction->steps, compaction->store->io, directory_synced);
-    steps_add(&compaction->steps, STEP_SYNC_DIRECTORY, log->directory, NULL);
-    steps_run(&compaction->steps);
+    compaction->op.done = directory_opened;
+    io_open(compaction->store->io, &compaction->op, log->directory, O_RDONLY | O_DIRECTORY, 0);
     return COMPACT_WAITS;
 }
