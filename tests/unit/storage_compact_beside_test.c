@@ -297,10 +297,10 @@ static struct log_append send_one(struct keyed *keyed, int64_t producer, int32_t
 
 Test(compact_beside, the_last_batch_of_each_producer_is_remembered)
 {
-    enum { PRODUCERS = 30 };
+    enum { PRODUCERS = 60 };
     struct keyed keyed;
     keyed_begin(&keyed, 30);
-    keyed.world.config.segment_bytes = 10 * KIB;
+    keyed.world.config.segment_bytes = 60 * KIB;
     keyed_open(&keyed);
     int64_t offsets[PRODUCERS];
     for (int i = 0; i < PRODUCERS; i++) {
