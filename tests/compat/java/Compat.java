@@ -127,7 +127,6 @@ public class Compat {
     static KafkaProducer<byte[], byte[]> producer(Object... settings) {
         Map<String, Object> configs = new HashMap<>();
         configs.put("bootstrap.servers", bootstrap);
-        configs.put("enable.idempotence", false);
         configs.put("max.block.ms", 20000);
         configs.put("delivery.timeout.ms", 60000);
         configs.put("request.timeout.ms", 10000);
@@ -233,6 +232,7 @@ public class Compat {
         cases.put("bad-topic", Compat::badTopic);
         cases.put("out-of-range", Compat::outOfRange);
         cases.put("restart", Compat::restart);
+        cases.put("once", Compat::once);
         cases.put("idempotent", Compat::idempotent);
         cases.put("transaction", Compat::transaction);
         cases.put("group", Compat::group);
@@ -538,17 +538,16 @@ public class Compat {
         }
     }
 
-    static void restart() throws Exception {
-        String topic = create("restart", 2);
+    /** Produces while the broker is killed; the value of each record acknowledged, by partition and offset. */
+    static Map<String, Integer> produceInterrupted(String topic, int count, List<Integer> kills, Object... settings)
+            throws Exception {
         Map<String, Integer> acknowledged = new HashMap<>();
-        int count = 2000;
-        try (KafkaProducer<byte[], byte[]> producer = producer("acks", "all", "delivery.timeout.ms", 60000,
-                "reconnect.backoff.max.ms", 200)) {
+        try (KafkaProducer<byte[], byte[]> producer = producer(settings)) {
             List<Future<RecordMetadata>> sent = new ArrayList<>();
             for (int i = 0; i < count; i++) {
                 sent.add(producer.send(new ProducerRecord<>(topic, i % 2, null, value(i))));
-                if (i == count / 4) {
-                    sent.get(i).get();
+                if (kills.contains(i)) {
+                    sent.get(i - i / 8).get();
                     System.out.println("restart-now");
                     System.out.flush();
                 }
@@ -562,6 +561,14 @@ public class Compat {
             }
         }
         equal(acknowledged.size(), count, "different offsets acknowledged");
+        return acknowledged;
+    }
+
+    static void restart() throws Exception {
+        String topic = create("restart", 2);
+        int count = 2000;
+        Map<String, Integer> acknowledged = produceInterrupted(topic, count, List.of(count / 4), "acks", "all",
+            "enable.idempotence", false, "reconnect.backoff.max.ms", 200);
         Set<String> missing = new HashSet<>(acknowledged.keySet());
         List<TopicPartition> both = List.of(new TopicPartition(topic, 0), new TopicPartition(topic, 1));
         try (KafkaConsumer<byte[], byte[]> consumer = consumer()) {
@@ -583,6 +590,27 @@ public class Compat {
             }
         }
         check(missing.isEmpty(), missing.size() + " acknowledged records are missing");
+    }
+
+    /** The client's own settings: idempotent. */
+    static void once() throws Exception {
+        String topic = create("once", 2);
+        int count = 2000;
+        Map<String, Integer> acknowledged = produceInterrupted(topic, count,
+            List.of(count / 4, count / 2, count * 3 / 4), "reconnect.backoff.max.ms", 200);
+        List<TopicPartition> both = List.of(new TopicPartition(topic, 0), new TopicPartition(topic, 1));
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer()) {
+            for (long end : consumer.endOffsets(both).values()) {
+                equal(end, (long) count / 2, "records in a partition");
+            }
+            consumer.assign(both);
+            consumer.seekToBeginning(both);
+            for (ConsumerRecord<byte[], byte[]> record : poll(consumer, count)) {
+                int i = (int) record.offset() * 2 + record.partition();
+                check(Arrays.equals(record.value(), value(i)), "not record " + i);
+                equal(acknowledged.get(record.partition() + "/" + record.offset()), i, "what was acknowledged there");
+            }
+        }
     }
 
     static void idempotent() throws Exception {

@@ -35,7 +35,7 @@ class Tools:
 
     def produce(self, topic, count=COUNT, *properties):
         lines = "".join(f"line {i}\n" for i in range(count))
-        arguments = ["--command-property", "enable.idempotence=false"]
+        arguments = []
         for text in properties:
             arguments += ["--command-property", text]
         tool("tools.ConsoleProducer", "--topic", topic, *arguments, data=lines)

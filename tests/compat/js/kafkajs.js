@@ -123,6 +123,34 @@ async function config(type, name) {
   return Object.fromEntries(found.resources[0].configEntries.map(e => [e.configName, e.configValue]))
 }
 
+// Produces while the broker is killed; which message was acknowledged at which place.
+async function produceInterrupted(topic, kills, settings) {
+  const producer = kafka.producer({ createPartitioner: () => ({ message }) => message.partition, ...settings })
+  const acknowledged = new Map()
+  await producer.connect()
+  for (let i = 0; i < RESTART_COUNT; i += 20) {
+    const messages = [...Array(20).keys()].map(j => ({ value: value(i + j), partition: (i / 20) % 2 }))
+    if (kills.includes(i)) console.log('restart-now')
+    const [sent] = await producer.send({ topic, messages, acks: -1 })
+    for (let j = 0; j < 20; j++) acknowledged.set(`${sent.partition}/${Number(sent.baseOffset) + j}`, i + j)
+    await pause(2)
+  }
+  await producer.disconnect()
+  assert.strictEqual(acknowledged.size, RESTART_COUNT)
+  return acknowledged
+}
+
+// Everything in both partitions: texts by place.
+async function readBoth(topic) {
+  const found = new Map()
+  for (const { partition, high } of await admin.fetchTopicOffsets(topic)) {
+    for (const message of await read(topic, Number(high), '0', partition)) {
+      found.set(`${partition}/${message.offset}`, String(message.value))
+    }
+  }
+  return found
+}
+
 const cases = {
   async metadata() {
     const topic = await create('metadata', 3)
@@ -263,26 +291,25 @@ const cases = {
   },
   async restart() {
     const topic = await create('restart', 2)
-    const producer = kafka.producer({ createPartitioner: () => ({ message }) => message.partition })
-    const acknowledged = new Map()
-    await producer.connect()
-    for (let i = 0; i < RESTART_COUNT; i += 20) {
-      const messages = [...Array(20).keys()].map(j => ({ value: value(i + j), partition: (i / 20) % 2 }))
-      if (i === RESTART_COUNT / 4) console.log('restart-now')
-      const [sent] = await producer.send({ topic, messages, acks: -1 })
-      for (let j = 0; j < 20; j++) acknowledged.set(`${sent.partition}/${Number(sent.baseOffset) + j}`, i + j)
-      await pause(2)
-    }
-    await producer.disconnect()
-    assert.strictEqual(acknowledged.size, RESTART_COUNT)
-    for (const { partition, high } of await admin.fetchTopicOffsets(topic)) {
-      for (const message of await read(topic, Number(high), '0', partition)) {
-        const where = `${partition}/${message.offset}`
-        if (acknowledged.has(where)) assert.strictEqual(String(message.value), value(acknowledged.get(where)))
-        acknowledged.delete(where)
-      }
+    const acknowledged = await produceInterrupted(topic, [RESTART_COUNT / 4], {})
+    for (const [where, text] of await readBoth(topic)) {
+      if (acknowledged.has(where)) assert.strictEqual(text, value(acknowledged.get(where)))
+      acknowledged.delete(where)
     }
     assert.strictEqual(acknowledged.size, 0, 'acknowledged and not there')
+  },
+  async once() {
+    const topic = await create('once', 2)
+    const kills = [RESTART_COUNT / 4, RESTART_COUNT / 2, RESTART_COUNT * 3 / 4]
+    const acknowledged = await produceInterrupted(topic, kills, { idempotent: true, maxInFlightRequests: 1 })
+    const found = await readBoth(topic)
+    assert.strictEqual(found.size, RESTART_COUNT, 'records in the topic')
+    for (const [where, text] of found) {
+      const [partition, offset] = where.split('/').map(Number)
+      const i = Math.floor(offset / 20) * 40 + partition * 20 + offset % 20
+      assert.strictEqual(text, value(i), `at ${where}`)
+      assert.strictEqual(acknowledged.get(where), i, 'what was acknowledged there')
+    }
   },
   async idempotent() {
     await send(await create('idempotent'), [{ value: 'v' }], {}, impatient, { idempotent: true, maxInFlightRequests: 1 })

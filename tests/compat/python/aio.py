@@ -27,7 +27,6 @@ class Aio:
 
     async def send(self, topic, *messages, **config):
         """Messages are keyword arguments of send; returns their metadata."""
-        config.setdefault("enable_idempotence", False)
         async with AIOKafkaProducer(bootstrap_servers=BOOTSTRAP, **config) as producer:
             sent = [await producer.send(topic, **message) for message in messages]
             return [await asyncio.wait_for(one, 20) for one in sent]
@@ -217,15 +216,15 @@ class Aio:
         with refused(OffsetOutOfRangeError):
             await self.read(topic, 1, 500)
 
-    async def case_restart(self):
-        topic = await self.create("restart", 2)
+    async def produce_interrupted(self, topic, kills, **config):
+        """Produces while the broker is killed; who was acknowledged at which partition and offset."""
         acknowledged, waiting = {}, []
-        async with AIOKafkaProducer(bootstrap_servers=BOOTSTRAP, enable_idempotence=False, acks="all",
-                                    request_timeout_ms=40000) as producer:
+        async with AIOKafkaProducer(bootstrap_servers=BOOTSTRAP, acks="all", request_timeout_ms=40000,
+                                    **config) as producer:
             for i in range(RESTART_COUNT):
                 waiting.append(await producer.send(topic, value(i), partition=i % 2))
-                if i == RESTART_COUNT // 4:
-                    await waiting[i]
+                if i in kills:
+                    await waiting[i - i // 8]
                     cases.restart_now()
                 if i % 10 == 0:
                     await asyncio.sleep(0.002)
@@ -233,12 +232,29 @@ class Aio:
                 sent = await one
                 acknowledged[sent.partition, sent.offset] = i
         equal(len(acknowledged), RESTART_COUNT, "different offsets acknowledged")
+        return acknowledged
+
+    async def case_restart(self):
+        topic = await self.create("restart", 2)
+        acknowledged = await self.produce_interrupted(topic, cases.KILLS[:1], enable_idempotence=False)
         found = {}
         for p in (0, 1):
             count = 1 + max(offset for partition, offset in acknowledged if partition == p)
             found.update({(p, r.offset): r.value for r in await self.read(topic, count, 0, p)})
         wrong = [where for where, i in acknowledged.items() if found.get(where) != value(i)]
         equal(wrong, [], "acknowledged and not there")
+
+    async def case_once(self):
+        topic = await self.create("once", 2)
+        acknowledged = await self.produce_interrupted(topic, cases.KILLS, enable_idempotence=True)
+        both = [TopicPartition(topic, p) for p in (0, 1)]
+        async with AIOKafkaConsumer(bootstrap_servers=BOOTSTRAP) as consumer:
+            ends = await consumer.end_offsets(both)
+        found = {}
+        for p in both:
+            for record in await self.read(topic, ends[p], 0, p.partition):
+                found[p.partition, record.offset] = record.value
+        cases.each_once(acknowledged, found)
 
     async def case_idempotent(self):
         topic = await self.create("idempotent")

@@ -8,6 +8,7 @@ import traceback
 
 COUNT = 500
 RESTART_COUNT = 2000
+KILLS = (RESTART_COUNT // 4, RESTART_COUNT // 2, RESTART_COUNT * 3 // 4)
 
 
 class Absent(Exception):
@@ -37,6 +38,14 @@ class refused:
         if error is None:
             raise AssertionError("not refused")
         return isinstance(error, self.errors) and self.holds(error)
+
+
+def each_once(acknowledged, found):
+    """Both {(partition, offset): ...}: every record is there once, in order, where it was said to be."""
+    places = {(i % 2, i // 2): i for i in range(RESTART_COUNT)}
+    equal(len(found), RESTART_COUNT, "records in the topic")
+    equal([where for where, i in places.items() if found.get(where) != value(i)], [], "not in order")
+    equal([where for where, i in places.items() if acknowledged.get(where) != i], [], "not as told")
 
 
 def restart_now():

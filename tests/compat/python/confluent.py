@@ -309,9 +309,9 @@ class Confluent:
             self.poll(consumer, 1)
         consumer.close()
 
-    def case_restart(self):
-        topic = self.create("restart", 2)
-        producer = self.producer(acks="all", reconnect_backoff_max_ms=200)
+    def produce_interrupted(self, topic, kills, **config):
+        """Produces while the broker is killed; who was acknowledged at which partition and offset."""
+        producer = self.producer(acks="all", reconnect_backoff_max_ms=200, **config)
         acknowledged, errors = {}, []
 
         def done(i, error, message):
@@ -323,8 +323,8 @@ class Confluent:
         for i in range(RESTART_COUNT):
             producer.produce(topic, partition=i % 2, value=value(i),
                              on_delivery=functools.partial(done, i))
-            if i == RESTART_COUNT // 4:
-                while not acknowledged:
+            if i in kills:
+                while len(acknowledged) < i // 2:
                     producer.poll(0.1)
                 cases.restart_now()
             if i % 10 == 0:
@@ -332,13 +332,27 @@ class Confluent:
         equal(producer.flush(60), 0, "what is left in the producer")
         equal(errors, [], "errors")
         equal(len(acknowledged), RESTART_COUNT, "different offsets acknowledged")
+        return acknowledged
+
+    def read_both(self, topic):
         consumer = self.consumer()
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in (0, 1)])
         total = sum(consumer.get_watermark_offsets(TopicPartition(topic, p), 20)[1] for p in (0, 1))
         found = {(m.partition(), m.offset()): m.value() for m in self.poll(consumer, total)}
         consumer.close()
+        return found
+
+    def case_restart(self):
+        topic = self.create("restart", 2)
+        acknowledged = self.produce_interrupted(topic, cases.KILLS[:1])
+        found = self.read_both(topic)
         wrong = [where for where, i in acknowledged.items() if found.get(where) != value(i)]
         equal(wrong, [], "acknowledged and not there")
+
+    def case_once(self):
+        topic = self.create("once", 2)
+        acknowledged = self.produce_interrupted(topic, cases.KILLS, enable_idempotence=True)
+        cases.each_once(acknowledged, self.read_both(topic))
 
     def case_idempotent(self):
         self.round_trip("idempotent", enable_idempotence=True, message_timeout_ms=8000, linger_ms=0)

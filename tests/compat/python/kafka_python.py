@@ -30,7 +30,6 @@ class KafkaPython:
         return topic
 
     def send(self, topic, *messages, **config):
-        config.setdefault("enable_idempotence", False)
         producer = KafkaProducer(bootstrap_servers=BOOTSTRAP, **config)
         try:
             sent = [producer.send(topic, **message) for message in messages]
@@ -255,15 +254,15 @@ class KafkaPython:
         with refused(OffsetOutOfRangeError):
             self.read(topic, 1, 500)
 
-    def case_restart(self):
-        topic = self.create("restart", 2)
+    def produce_interrupted(self, topic, kills, **config):
+        """Produces while the broker is killed; who was acknowledged at which partition and offset."""
         acknowledged, waiting = {}, []
-        producer = KafkaProducer(bootstrap_servers=BOOTSTRAP, enable_idempotence=False, acks="all",
-                                 delivery_timeout_ms=60000, request_timeout_ms=10000, retries=1000)
+        producer = KafkaProducer(bootstrap_servers=BOOTSTRAP, delivery_timeout_ms=60000,
+                                 request_timeout_ms=10000, **config)
         for i in range(RESTART_COUNT):
             waiting.append(producer.send(topic, value(i), partition=i % 2))
-            if i == RESTART_COUNT // 4:
-                waiting[i].get(20)
+            if i in kills:
+                waiting[i - i // 8].get(20)
                 cases.restart_now()
             if i % 10 == 0:
                 time.sleep(0.002)
@@ -272,12 +271,30 @@ class KafkaPython:
             acknowledged[sent.partition, sent.offset] = i
         producer.close(5)
         equal(len(acknowledged), RESTART_COUNT, "different offsets acknowledged")
+        return acknowledged
+
+    def case_restart(self):
+        topic = self.create("restart", 2)
+        acknowledged = self.produce_interrupted(topic, cases.KILLS[:1], enable_idempotence=False,
+                                                acks="all", retries=1000)
         found = {}
         for p in (0, 1):
             count = 1 + max(offset for partition, offset in acknowledged if partition == p)
             found.update({(p, r.offset): r.value for r in self.read(topic, count, 0, p)})
         wrong = [where for where, i in acknowledged.items() if found.get(where) != value(i)]
         equal(wrong, [], "acknowledged and not there")
+
+    def case_once(self):
+        """With the client's own settings: idempotent."""
+        topic = self.create("once", 2)
+        acknowledged = self.produce_interrupted(topic, cases.KILLS)
+        both = [TopicPartition(topic, p) for p in (0, 1)]
+        consumer = KafkaConsumer(bootstrap_servers=BOOTSTRAP)
+        ends = consumer.end_offsets(both)
+        consumer.close()
+        found = {(p.partition, r.offset): r.value for p in both
+                 for r in self.read(topic, ends[p], 0, p.partition)}
+        cases.each_once(acknowledged, found)
 
     def case_idempotent(self):
         topic = self.create("idempotent")

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,7 @@ var (
 )
 
 func client(options ...kgo.Opt) *kgo.Client {
-	base := []kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.DisableIdempotentWrite(),
-		kgo.RecordPartitioner(kgo.ManualPartitioner())}
+	base := []kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner())}
 	return cases.Get(kgo.NewClient(append(base, options...)...))
 }
 
@@ -109,7 +109,11 @@ func codec(name string, codec kgo.CompressionCodec) cases.Case {
 
 func acks(name string, acks kgo.Acks) cases.Case {
 	return cases.Case{Name: "acks-" + name, Run: func() error {
-		return roundTrip("acks-"+name, name != "0", kgo.RequiredAcks(acks))
+		options := []kgo.Opt{kgo.RequiredAcks(acks)}
+		if name != "all" {
+			options = append(options, kgo.DisableIdempotentWrite())
+		}
+		return roundTrip("acks-"+name, name != "0", options...)
 	}}
 }
 
@@ -420,9 +424,8 @@ type place struct {
 	offset    int64
 }
 
-func restart() error {
-	topic := create("restart", 2)
-	producer := client(kgo.RecordRetries(1000), kgo.RetryTimeout(60*time.Second))
+// Produces while the broker is killed; which record was acknowledged at which place.
+func produceInterrupted(topic string, producer *kgo.Client, kills ...int) map[place]int {
 	defer producer.Close()
 	type result struct {
 		i      int
@@ -433,8 +436,10 @@ func restart() error {
 	for i := range cases.RestartCount {
 		record := &kgo.Record{Topic: topic, Partition: int32(i % 2), Value: cases.Value(i)}
 		producer.Produce(context.Background(), record, func(r *kgo.Record, err error) { results <- result{i, r, err} })
-		if i == cases.RestartCount/4 {
-			cases.Must(producer.Flush(soon()))
+		if slices.Contains(kills, i) {
+			for len(results) < i/2 {
+				time.Sleep(time.Millisecond)
+			}
 			cases.RestartNow()
 		}
 		if i%10 == 0 {
@@ -449,13 +454,25 @@ func restart() error {
 		acknowledged[place{done.record.Partition, done.record.Offset}] = done.i
 	}
 	cases.Equal(len(acknowledged), cases.RestartCount, "different offsets acknowledged")
+	return acknowledged
+}
+
+// Everything in both partitions.
+func readBoth(topic string) []*kgo.Record {
 	from := consumer(topic, 2, 0)
 	defer from.Close()
 	total := 0
 	for _, end := range cases.Get(admin.ListEndOffsets(soon(), topic))[topic] {
 		total += int(end.Offset)
 	}
-	for _, record := range poll(from, total) {
+	return poll(from, total)
+}
+
+func restart() error {
+	topic := create("restart", 2)
+	producer := client(kgo.RecordRetries(1000), kgo.RetryTimeout(60*time.Second), kgo.DisableIdempotentWrite())
+	acknowledged := produceInterrupted(topic, producer, cases.RestartCount/4)
+	for _, record := range readBoth(topic) {
 		where := place{record.Partition, record.Offset}
 		if i, there := acknowledged[where]; there {
 			check(bytes.Equal(record.Value, cases.Value(i)), "another record at %v", where)
@@ -463,6 +480,21 @@ func restart() error {
 		}
 	}
 	cases.Equal(len(acknowledged), 0, "acknowledged and not there")
+	return nil
+}
+
+// The client's own settings: idempotent.
+func once() error {
+	topic := create("once", 2)
+	count := cases.RestartCount
+	acknowledged := produceInterrupted(topic, client(), count/4, count/2, count*3/4)
+	found := readBoth(topic)
+	cases.Equal(len(found), count, "records in the topic")
+	for _, record := range found {
+		i := int(record.Offset)*2 + int(record.Partition)
+		check(bytes.Equal(record.Value, cases.Value(i)), "not record %d", i)
+		cases.Equal(acknowledged[place{record.Partition, record.Offset}], i, "what was acknowledged there")
+	}
 	return nil
 }
 
@@ -515,6 +547,6 @@ func main() {
 		{Name: "assign", Run: assign}, {Name: "read-committed", Run: readCommitted}, {Name: "offsets", Run: offsets},
 		{Name: "offsets-by-time", Run: offsetsByTime}, {Name: "delete-records", Run: deleteRecords},
 		{Name: "commit", Run: commit}, {Name: "unknown-topic", Run: unknownTopic}, {Name: "auto-create", Run: autoCreate},
-		{Name: "bad-topic", Run: badTopic}, {Name: "out-of-range", Run: outOfRange}, {Name: "restart", Run: restart},
+		{Name: "bad-topic", Run: badTopic}, {Name: "out-of-range", Run: outOfRange}, {Name: "restart", Run: restart}, {Name: "once", Run: once},
 		{Name: "idempotent", Run: idempotent}, {Name: "transaction", Run: transaction}, {Name: "group", Run: group}})
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -405,13 +406,9 @@ func outOfRange() error {
 	return nil
 }
 
-func restart() error {
-	topic := create("restart", 2)
-	producer := cases.Get(sarama.NewAsyncProducer(brokers, config(func(c *sarama.Config) {
-		c.Producer.Return.Errors = true
-		c.Producer.Retry.Max = 100
-		c.Metadata.Retry.Max = 100
-	})))
+// Produces while the broker is killed; which message was acknowledged at which place.
+func produceInterrupted(topic string, c *sarama.Config, kills ...int) map[string]int {
+	producer := cases.Get(sarama.NewAsyncProducer(brokers, c))
 	acknowledged := map[string]int{}
 	done := make(chan error, 1)
 	started := make(chan bool, cases.RestartCount)
@@ -431,7 +428,7 @@ func restart() error {
 	for i := range cases.RestartCount {
 		producer.Input() <- &sarama.ProducerMessage{Topic: topic, Partition: int32(i % 2), Metadata: i,
 			Value: sarama.ByteEncoder(cases.Value(i))}
-		if i == cases.RestartCount/4 {
+		if slices.Contains(kills, i) {
 			<-started
 			cases.RestartNow()
 		}
@@ -442,19 +439,53 @@ func restart() error {
 	cases.Must(<-done)
 	producer.AsyncClose()
 	cases.Equal(len(acknowledged), cases.RestartCount, "different offsets acknowledged")
+	return acknowledged
+}
+
+// Everything in both partitions.
+func readBoth(topic string) []*sarama.ConsumerMessage {
 	connected := client()
 	defer connected.Close()
+	found := []*sarama.ConsumerMessage{}
 	for p := range int32(2) {
 		count := cases.Get(connected.GetOffset(topic, p, sarama.OffsetNewest))
-		for _, message := range readFrom(topic, p, 0, int(count)) {
-			where := fmt.Sprint(p, "/", message.Offset)
-			if i, there := acknowledged[where]; there {
-				check(bytes.Equal(message.Value, cases.Value(i)), "another record at %s", where)
-				delete(acknowledged, where)
-			}
+		found = append(found, readFrom(topic, p, 0, int(count))...)
+	}
+	return found
+}
+
+func patient(c *sarama.Config) {
+	c.Producer.Return.Errors = true
+	c.Producer.Retry.Max = 100
+	c.Metadata.Retry.Max = 100
+}
+
+func restart() error {
+	topic := create("restart", 2)
+	acknowledged := produceInterrupted(topic, config(patient), cases.RestartCount/4)
+	for _, message := range readBoth(topic) {
+		where := fmt.Sprint(message.Partition, "/", message.Offset)
+		if i, there := acknowledged[where]; there {
+			check(bytes.Equal(message.Value, cases.Value(i)), "another record at %s", where)
+			delete(acknowledged, where)
 		}
 	}
 	cases.Equal(len(acknowledged), 0, "acknowledged and not there")
+	return nil
+}
+
+func once() error {
+	topic := create("once", 2)
+	count := cases.RestartCount
+	acknowledged := produceInterrupted(topic, config(patient, idempotently), count/4, count/2, count*3/4)
+	found := readBoth(topic)
+	cases.Equal(len(found), count, "records in the topic")
+	for _, message := range found {
+		i := int(message.Offset)*2 + int(message.Partition)
+		check(bytes.Equal(message.Value, cases.Value(i)), "not record %d", i)
+		where := fmt.Sprint(message.Partition, "/", message.Offset)
+		cases.Equal(acknowledged[where], i, "what was acknowledged there")
+	}
 	return nil
 }
 
@@ -535,5 +566,6 @@ func main() {
 		{Name: "offsets-by-time", Run: offsetsByTime}, {Name: "delete-records", Run: deleteRecords},
 		{Name: "commit", Run: commit}, {Name: "unknown-topic", Run: unknownTopic}, {Name: "auto-create", Run: autoCreate},
 		{Name: "bad-topic", Run: badTopic}, {Name: "out-of-range", Run: outOfRange}, {Name: "restart", Run: restart},
+		{Name: "once", Run: once},
 		{Name: "idempotent", Run: idempotent}, {Name: "transaction", Run: transaction}, {Name: "group", Run: group}})
 }
