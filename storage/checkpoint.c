@@ -145,6 +145,8 @@ static uint8_t *image_make(const struct segment *segment, size_t *size)
     };
     uint8_t *producers;
     size_t producers_size;
+    if (segment->log->producers_gap)
+        return NULL;
     if (producers_snapshot_image(&segment->log->producers, PRODUCERS_COMMITTED, &producers,
                                  &producers_size) != 0)
         return NULL;

@@ -6,6 +6,8 @@
 //    If the snapshot is damaged the section of the segment before says the same.
 // 2. Where frames are neither read nor summed up, nobody is known afterwards: of an unknown
 //    producer every batch is taken, of one that is wrongly known good ones would be refused.
+//    No index is written then, or the next start would believe it, though it may be able to read
+//    what this one could not.
 // 3. A section may be ahead of what its index covers, never of what was committed: folding the
 //    same batches again changes nothing.
 #include "storage/producers_recover.h"
@@ -17,14 +19,17 @@
 #include "storage/producers_snapshot.h"
 #include "storage/store.h"
 
-static void forget_all(struct log *log)
+void producers_recover_gap(struct log *log)
 {
     producers_free(&log->producers);
+    log->producers_gap = true;
 }
 
 static int snapshot_load(struct log *log, struct span part)
 {
     int error = producers_snapshot_load(&log->producers, part, log_producers_ms(log));
+    if (!error && !log->producers.incoming)
+        log->producers_gap = false;
     if (error != -EBADMSG)
         return error;
     log_line(LOG_ERROR,
@@ -36,7 +41,8 @@ static int snapshot_load(struct log *log, struct span part)
 
 int producers_recover_section(struct log *log, struct span section)
 {
-    forget_all(log);
+    producers_free(&log->producers);
+    log->producers_gap = false;
     if (section.size == 0 || planted(PLANT_DROP_PRODUCERS))
         return 0;
     return snapshot_load(log, section);

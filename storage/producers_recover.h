@@ -17,5 +17,8 @@ int producers_recover_section(struct log *log, struct span section);
 // it replaces what is known, batches are counted. 0 or -ENOMEM.
 int producers_recover_frame(struct log *log, enum frame_kind kind, struct span payload);
 
+// Frames that come next cannot be read: nobody is known behind them, until a snapshot says who is.
+void producers_recover_gap(struct log *log);
+
 // The log ends at log->end.
 void producers_recover_end(struct log *log);

@@ -40,6 +40,7 @@ static int give_up_segment(struct recovery *recovery, struct segment *segment, i
     recover_name_of(segment, name);
     recovery->result->damaged_ranges++;
     segment->damaged = true;
+    producers_recover_gap(log);
     if (limit < INT64_MAX) {
         log_line(LOG_ERROR,
                  "%s/%s is damaged from byte %" PRIu64 " on: offsets %" PRId64 " up to %" PRId64

@@ -164,6 +164,7 @@ static int damage_note(struct scan *scan, uint64_t position, int64_t offset)
              log->directory, (long long)segment->header.base_offset,
              (unsigned long long)segment->end, (unsigned long long)position,
              (long long)segment->next_offset, (long long)offset - 1);
+    producers_recover_gap(log);
     return log_note_damage(log, segment->next_offset, offset);
 }
 

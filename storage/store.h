@@ -108,6 +108,7 @@ struct log {
     uint32_t damage_count;
     struct list appends; // not yet durable, by offset
     struct producers producers;
+    bool producers_gap; // frames could not be read, so some of the producers may be missing
     struct list trims;
     struct list trims_writing; // those that the control frame in flight makes durable
     struct list watches;
