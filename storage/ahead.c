@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The space ahead of an active segment's end. A write into allocated space stays on the thread that
-// submits it, and a durable write into space that was written before needs no change of metadata.
-// So the file is allocated ahead of its end, and while commits are small, a zone of it is also
-// filled with zeros.
+// The space ahead of an active segment's end, allocated with the file's size set: a write into it
+// stays on the thread that submits it.
 //
 // 1. One operation at a time. It only touches bytes behind the end.
-// 2. A commit whose range meets zeros that are on their way waits for them: they could otherwise
-//    overwrite it.
-// 3. No commit starts before its range is allocated, so a full disk is found out before the first
+// 2. No commit starts before its frame has its space, so a full disk is found out before the first
 //    byte is written (rule 8 of the storage design: a full disk fails the append, nothing else).
-// 4. A quiet log has 64 KiB. Growth follows what the log really takes. A log that must go on when
+// 3. A quiet log has little. Growth follows what the log really takes. A log that must go on when
 //    the disk is full (config.reserve_bytes) always has that much more (rule 8 again: space for
 //    committing offsets is reserved).
 //
@@ -22,10 +18,7 @@
 
 enum {
     ALLOCATE_STEP_MAX = 32 * 1024 * 1024,
-    ALLOCATE_MARGIN_MAX = 1024 * 1024,
-    SMALL_COMMIT = 64 * 1024, // larger ones gain less from zeros than these cost
-    ZONE_MIN = 64 * 1024,
-    ZONE_MAX = AHEAD_VECTORS * STORE_ZEROS,
+    ALLOCATE_MARGIN_MAX = 4 * 1024 * 1024,
 };
 
 static uint64_t at_least(uint64_t a, uint64_t b)
@@ -38,52 +31,28 @@ static uint64_t at_most(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static uint64_t block_up(uint64_t size)
-{
-    return (size + FORMAT_BLOCK - 1) & ~(uint64_t)(FORMAT_BLOCK - 1);
-}
-
-static void ahead_done(struct io_op *op);
-
-static void ahead_start(struct segment *segment, uint64_t from, uint64_t to)
-{
-    segment_hold(segment);
-    log_busy(segment->log);
-    segment->ahead.from = from;
-    segment->ahead.to = to;
-    segment->ahead.op.done = ahead_done;
-}
+static void allocated(struct io_op *op);
 
 static void allocate_start(struct segment *segment, uint64_t to)
 {
     struct ahead *ahead = &segment->ahead;
-    ahead->state = AHEAD_ALLOCATING;
-    ahead_start(segment, segment->file_size, to);
-    io_allocate(segment->log->store->io, &ahead->op, segment->fd, ahead->from,
-                ahead->to - ahead->from);
+    uint64_t from = segment->file_size;
+    CHECK(segment->fd >= 0 && to > from);
+    segment_hold(segment);
+    log_busy(segment->log);
+    ahead->running = true;
+    ahead->to = to;
+    ahead->op.done = allocated;
+    io_allocate(segment->log->store->io, &ahead->op, segment->fd, from, to - from);
 }
 
-// How far the file should reach when the commits are of that size.
-static uint64_t allocate_target(const struct segment *segment, uint64_t size)
+// How far the file should reach when writes end at `to`.
+static uint64_t allocate_target(const struct segment *segment, uint64_t to)
 {
-    uint64_t wanted = at_least(segment->file_size * 2, segment->end + 8 * size);
-    wanted = at_most(wanted, segment->file_size + ALLOCATE_STEP_MAX);
-    wanted = at_most(wanted, block_up((uint64_t)segment->log->config.segment_bytes));
-    wanted = at_least(wanted, segment->end + (uint64_t)segment->log->config.reserve_bytes);
-    return block_up(at_least(wanted, segment->end + size));
-}
-
-static void zero_start(struct segment *segment, uint64_t from, uint64_t to)
-{
-    struct log_store *store = segment->log->store;
-    struct ahead *ahead = &segment->ahead;
-    ahead->state = AHEAD_ZEROING;
-    ahead_start(segment, from, to);
-    uint32_t count = 0;
-    for (uint64_t at = from; at < to; at += STORE_ZEROS)
-        ahead->vectors[count++] = (struct iovec){.iov_base = store->zeros->data,
-                                                 .iov_len = at_most(STORE_ZEROS, to - at)};
-    io_writev(store->io, &ahead->op, segment->fd, ahead->vectors, count, from, true);
+    const struct log_config *config = &segment->log->config;
+    uint64_t wanted = segment->file_size + at_most(segment->file_size, ALLOCATE_STEP_MAX);
+    wanted = at_most(wanted, (uint64_t)config->segment_bytes);
+    return format_next_block(at_least(wanted, to + (uint64_t)config->reserve_bytes));
 }
 
 // The allocation for a commit that waits has failed: it may still fit when nothing extra is asked.
@@ -96,40 +65,41 @@ static bool allocate_less(struct segment *segment)
     return true;
 }
 
-static void allocated(struct segment *segment, int64_t result)
+static bool somebody_waits(const struct segment *segment)
+{
+    const struct log *log = segment->log;
+    return log->way == WAY_PARKED && !log->creating && log_active(log) == segment &&
+           segment->ahead.needed > 0;
+}
+
+static void allocation_judge(struct segment *segment, int64_t result)
 {
     struct log *log = segment->log;
-    bool waiting = log->commit == COMMIT_PARKED && !log->creating && log_active(log) == segment;
     if (result == -EOPNOTSUPP || result == -ENOSYS)
         log->store->can_allocate = false;
     else if (result >= 0)
         segment->file_size = segment->ahead.to;
-    else if (waiting && allocate_less(segment))
+    else if (somebody_waits(segment) && allocate_less(segment))
         return;
-    else if (waiting)
+    else if (somebody_waits(segment))
         commit_fail(log, (int)result, "allocating space for a segment");
 }
 
-static void ahead_done(struct io_op *op)
+static void allocated(struct io_op *op)
 {
     struct segment *segment = list_entry(op, struct segment, ahead.op);
     struct ahead *ahead = &segment->ahead;
     struct log *log = segment->log;
     struct log_store *store = log->store;
     store_enter(store);
-    bool zeroing = ahead->state == AHEAD_ZEROING;
-    ahead->state = AHEAD_IDLE;
-    if (zeroing && op->result >= 0) {
-        segment->zeroed = ahead->to;
-        segment->file_size = at_least(segment->file_size, ahead->to);
-    } else if (!zeroing) {
-        allocated(segment, op->result);
-    }
-    if (ahead->state == AHEAD_IDLE) {
+    ahead->running = false;
+    allocation_judge(segment, op->result);
+    if (!ahead->running) {
+        bool wake = somebody_waits(segment);
         ahead->needed = 0;
         if (segment->sealed && !segment->removed && !log->deleting)
             segment_seal(segment);
-        else if (log->commit == COMMIT_PARKED && !log->creating && log_active(log) == segment)
+        else if (wake)
             commit_unpark(log);
     }
     segment_drop(segment);
@@ -137,41 +107,25 @@ static void ahead_done(struct io_op *op)
     store_leave(store);
 }
 
-bool ahead_ready(struct segment *segment, uint64_t size)
+bool ahead_ready(struct segment *segment, uint64_t to)
 {
     struct ahead *ahead = &segment->ahead;
-    uint64_t to = segment->end + size;
-    if (ahead->state == AHEAD_ZEROING && ahead->from < to)
-        return false;
     if (!segment->log->store->can_allocate || to <= segment->file_size)
         return true;
     ahead->needed = at_least(ahead->needed, to);
-    if (ahead->state == AHEAD_IDLE)
-        allocate_start(segment, allocate_target(segment, size));
+    if (!ahead->running)
+        allocate_start(segment, allocate_target(segment, to));
     return false;
 }
 
-void ahead_keep(struct segment *segment, uint64_t size)
+void ahead_keep(struct segment *segment, uint64_t to)
 {
-    struct log_store *store = segment->log->store;
-    if (segment->ahead.state != AHEAD_IDLE || segment->sealed)
+    const struct log *log = segment->log;
+    if (segment->ahead.running || segment->sealed || segment->fd < 0 || !log->store->can_allocate)
         return;
-    uint64_t margin = at_most(segment->file_size / 2, ALLOCATE_MARGIN_MAX);
-    margin = at_least(margin, 4 * size);
-    margin = at_least(margin, (uint64_t)segment->log->config.reserve_bytes / 4 * 3);
-    uint64_t target = allocate_target(segment, size);
-    if (store->can_allocate && segment->end + margin > segment->file_size &&
-        target > segment->file_size) {
+    uint64_t margin = at_most(segment->file_size / 4, ALLOCATE_MARGIN_MAX);
+    margin = at_least(margin, (uint64_t)log->config.reserve_bytes / 4 * 3);
+    uint64_t target = allocate_target(segment, to);
+    if (to + margin > segment->file_size && target > segment->file_size)
         allocate_start(segment, target);
-        return;
-    }
-    if (size > SMALL_COMMIT)
-        return;
-    uint64_t zone = at_most(at_least(block_up(segment->end / 2), ZONE_MIN), ZONE_MAX);
-    uint64_t from = at_least(segment->zeroed, segment->end);
-    uint64_t to = from + zone;
-    if (store->can_allocate)
-        to = at_most(to, segment->file_size);
-    if (from - segment->end < zone / 2 && from < to)
-        zero_start(segment, from, to);
 }

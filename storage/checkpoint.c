@@ -10,7 +10,7 @@
 //    (start.c).
 // 4. One at a time for a segment; a segment that is sealed meanwhile gets another one after it.
 //
-//   sealing:    truncate ->
+//   sealing:    open it, truncate ->
 //   checkpoint:             open beside -> write -> close -> rename
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +28,7 @@ enum {
 
 struct checkpoint {
     struct io_op op;
+    struct segment_open open; // of the segment
     struct segment *segment;
     char *path;
     char *beside;
@@ -130,6 +131,22 @@ static void truncated(struct io_op *op)
     open_beside(checkpoint);
 }
 
+static void truncate_start(struct checkpoint *checkpoint)
+{
+    struct segment *segment = checkpoint->segment;
+    checkpoint->op.done = truncated;
+    io_truncate(segment->log->store->io, &checkpoint->op, segment->fd, segment->end);
+}
+
+static void segment_opened(struct segment_open *open)
+{
+    struct checkpoint *checkpoint = list_entry(open, struct checkpoint, open);
+    if (open->error)
+        open_beside(checkpoint);
+    else
+        truncate_start(checkpoint);
+}
+
 // An index without the producers would say that there are none.
 static uint8_t *image_make(const struct segment *segment, size_t *size)
 {
@@ -180,7 +197,7 @@ void segment_seal(struct segment *segment)
 {
     struct log *log = segment->log;
     segment->sealed = true;
-    if (segment->ahead.state != AHEAD_IDLE || segment->sealing)
+    if (segment->ahead.running || segment->sealing)
         return; // who is at it calls again; ahead.c must not write behind the cut
     struct checkpoint *checkpoint = checkpoint_new(segment);
     if (!checkpoint)
@@ -188,8 +205,11 @@ void segment_seal(struct segment *segment)
     segment->sealing = true;
     segment_hold(segment);
     log_busy(log);
-    checkpoint->op.done = truncated;
-    io_truncate(log->store->io, &checkpoint->op, segment->fd, segment->end);
+    checkpoint->open.done = segment_opened;
+    if (segment->fd >= 0)
+        truncate_start(checkpoint);
+    else
+        segment_open(segment, &checkpoint->open);
 }
 
 static bool is_due(struct segment *segment, bool quiet)

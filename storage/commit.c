@@ -3,32 +3,65 @@
 // are kept here:
 //
 // Rule 1. Appended >= committed; consumers see only committed records; the high watermark is the
-//    committed offset. `committed` moves in write_finish only, when a frame is durable.
+//    committed offset. `committed` moves in commit_reach only, when bytes are durable.
 // Rule 2. An acknowledgement follows the commit of its bytes, never precedes it. Appends are
-//    completed in write_finish only (or failed).
-// Rule 3. Bytes of an acknowledged record are never rewritten. A frame is written at the end of the
-//    durable ones, starts on a block of its own, and the end only moves forward.
+//    completed in commit_reach only (or failed).
 // Rule 5. A failing write or sync is never retried as if nothing had happened: the log stops
 //    accepting, the error is named, and what is on disk is established anew when it is opened next.
+//    A failed journal commit: see d.
+// Rule 8. No commit of either way starts before the log's segment exists and has the space for it,
+//    so a full disk is found out before the first byte is written, and what is in the journal
+//    always has its home.
+//
+// There are two ways to durability, and the data takes one or both:
+//
+//   journal way   small dirty bytes of all logs together, in one write of the store's journal.
+//   Their
+//                 frames stay in memory, go on growing, and reach their segments later (flush.c).
+//   segment way   the log's first unflushed frame is written to its segment, with everything in it
+//                 that only the journal had. For dirty bytes of COMMIT_DIRECT_BYTES or more, and
+//                 when there is no journal, or no room in it. A flush is the same write, with
+//                 nobody waiting for it.
+//
+// One journal write per store and one segment write per log are under way at a time. There is no
+// timer: what arrives meanwhile makes the next commit. A log's state has two parts. Between log and
+// segment (log->way):
+//
+//            segment, space or descriptor missing                 frame complete, space there
+//   PARKED <---------------------------------------- IDLE ------------------------------> WRITING
+//      |      there now: IDLE, looked at again         ^                                     |
+//      +--- not possible: what is neither durable -----+-------- durable, or failed ---------+
+//           nor on its way fails
+//
+// and between log and journal (log->queue, log->in_journal):
+//
+//           append, trim               small: way 1               room, none under way
+//   NONE ---------------> DIRTY --------------------> JOURNAL ------------------------> in_journal
+//                         DIRTY: commit_advance looks at it in this turn; large: segment way
 //
 // Further invariants, on which recovery depends:
-// a. A log has at most one frame on its way to the device. Sequence numbers grow by one with every
-//    frame, so a frame found behind a bad one proves that the bad one was durable once.
-// b. A frame is written only into a segment file that is itself durable (create.c).
+// a. A log has at most one frame on its way to its segment, in order. Sequence numbers grow by one
+//    with every frame, so a frame found behind a bad one proves that the bad one was durable once.
+// b. Frames are written, and bytes journalled, only when their segment file is itself durable
+//    (create.c). So before a segment is begun everything before it is flushed.
+// c. A frame is not written to its segment while bytes of it are in the journal write under way,
+//    and bytes of a log are not journalled while a frame with dirty bytes is being written: what a
+//    crash leaves in both places is the same.
+// d. Bytes that were handed to the journal are never forgotten (tail_drop keeps them): should the
+//    write fail, they may be on the device all the same, and replay would bring them back. So the
+//    same bytes take the segment way, at the same offsets, and are acknowledged or failed by that.
+//    The journal is off from then on. When the segment write fails, too, the log accepts nothing,
+//    so no other bytes get these offsets.
+// e. After a segment write that failed although the log goes on (no space), it is not known what
+//    lies behind the last frame. What is appended next gets the same offsets, so nothing goes to
+//    the journal until a frame has been written there (log->rewrite): replay must not meet a
+//    segment that ends with the failed frame.
 //
-// A round takes every log that has something to commit, writes one frame of each, all submitted
-// together, and ends when all of them are complete; what arrives meanwhile makes the next round.
-// There is no timer: the linger is the device's own latency.
-//
-//              append, trim                 file or space missing
-//      IDLE ----------------> DIRTY -round-> PARKED
-//        ^                      |               | there now: DIRTY again
-//        |                      v               | not possible: everything uncommitted fails
-//        +------ complete -- WRITING            v
-//
-// A log without space (or memory, or descriptors) fails what is uncommitted and stays usable:
-// offsets given to the failed appends are given again. After any other error it accepts nothing.
+// A log without space (or memory, or descriptors) fails what is neither durable nor on its way and
+// stays usable: offsets given to the failed appends are given again. After any other error it
+// accepts nothing.
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -36,28 +69,44 @@
 #include "base/log_line.h"
 #include "storage/store.h"
 
-static bool has_work(const struct log *log)
+enum {
+    // From here on writing twice (journal and segment) costs more than a write of its own.
+    COMMIT_DIRECT_BYTES = 64 * 1024,
+    // What a log may have in the journal only. The more, the fewer and larger the frames of logs
+    // with small records; the less, the less memory and the shorter the replay.
+    COMMIT_UNFLUSHED_BYTES = 1024 * 1024,
+};
+
+// --- queues
+
+static void queue_leave(struct log *log)
 {
-    struct chunk *chunk;
-    if (!list_empty(&log->trims))
-        return true;
-    // tail_first does not change the tail; only what it returns lets others do so.
-    return tail_first((struct tail *)(uintptr_t)&log->tail, &chunk) || log->roll_wanted;
+    list_remove(&log->queue_node);
+    log->queue = QUEUE_NONE;
+}
+
+static void queue_enter(struct log *log, enum queue queue, struct list *list)
+{
+    queue_leave(log);
+    log->queue = queue;
+    list_append(list, &log->queue_node);
 }
 
 void commit_wake(struct log *log)
 {
-    if (log->commit != COMMIT_IDLE || log->deleting)
+    if (log->deleting || log->way == WAY_PARKED || log->queue == QUEUE_DIRTY ||
+        log->queue == QUEUE_BLOCK)
         return;
-    log->commit = COMMIT_DIRTY;
-    list_append(&log->store->dirty, &log->dirty_node);
+    if (log->queue == QUEUE_JOURNAL && log->tail.waiting_bytes < COMMIT_DIRECT_BYTES)
+        return;
+    queue_enter(log, QUEUE_DIRTY, &log->store->dirty);
     store_kick(log->store);
 }
 
 void commit_unpark(struct log *log)
 {
-    CHECK(log->commit == COMMIT_PARKED);
-    log->commit = COMMIT_IDLE;
+    CHECK(log->way == WAY_PARKED);
+    log->way = WAY_IDLE;
     commit_wake(log);
 }
 
@@ -77,7 +126,7 @@ static int error_kind(int error)
     return -EIO;
 }
 
-static void fail_trims(struct log *log, struct list *trims, int error)
+static void end_trims(struct log *log, struct list *trims, int error)
 {
     for (struct list *node; (node = list_pop(trims));) {
         struct log_trim *trim = list_entry(node, struct log_trim, node);
@@ -85,27 +134,30 @@ static void fail_trims(struct log *log, struct list *trims, int error)
         trim->start = log->start;
         list_append(&log->store->ready.trims, &trim->node);
     }
+    store_kick(log->store);
 }
 
-static void fail_operations(struct log *log, int error)
+// Appends of offsets from `from` on.
+static void fail_appends(struct log *log, int64_t from, int error)
 {
-    for (struct list *node; (node = list_pop(&log->appends));) {
+    list_each(node, &log->appends) {
         struct log_append *append = list_entry(node, struct log_append, node);
+        if (append->last_offset < from)
+            continue;
+        list_remove(&append->node);
         append->error = error;
         list_append(&log->store->ready.appends, &append->node);
     }
-    fail_trims(log, &log->trims, error);
-    fail_trims(log, &log->trims_writing, error);
     store_kick(log->store);
 }
 
 void commit_abandon(struct log *log)
 {
-    if (log->commit == COMMIT_DIRTY) {
-        list_remove(&log->dirty_node);
-        log->commit = COMMIT_IDLE;
-    }
-    fail_operations(log, -ESHUTDOWN);
+    queue_leave(log);
+    fail_appends(log, 0, -ESHUTDOWN);
+    end_trims(log, &log->trims, -ESHUTDOWN);
+    end_trims(log, &log->trims_writing, -ESHUTDOWN);
+    flush_check(log);
 }
 
 // A full device fails the appends of many logs, again and again: one line a minute says so.
@@ -121,30 +173,43 @@ static void tell_for_now(struct log *log, int error, const char *what)
              what, strerror(-error));
 }
 
-void commit_fail(struct log *log, int error, const char *what)
+static void stop(struct log *log, int kind, int error, const char *what)
 {
-    CHECK(log->commit != COMMIT_WRITING && log->commit != COMMIT_DIRTY);
-    log->commit = COMMIT_IDLE;
-    int kind = log->deleting ? -ESHUTDOWN : error_kind(error);
-    if (!log->deleting)
-        tail_drop(&log->tail);
-    producers_rollback(&log->producers, log->committed);
-    log->end = log->committed;
-    log->roll_wanted = false;
-    fail_operations(log, kind);
-    if (log->deleting)
-        return;
-    if (may_pass(kind)) {
-        tell_for_now(log, error, what);
-        return;
-    }
+    log->write_failed = true;
     log_line(LOG_ERROR, "%s-%d accepts nothing any more: %s: %s", log->topic, (int)log->partition,
              what, strerror(-error));
-    log->error = kind;
+    if (!log->error)
+        log->error = kind;
     log_changed(log);
 }
 
-// --- a frame is durable
+void commit_fail(struct log *log, int error, const char *what)
+{
+    CHECK(log->way != WAY_WRITING);
+    log->way = WAY_IDLE;
+    if (log->deleting)
+        return;
+    int kind = error_kind(error);
+    bool stops = !may_pass(kind);
+    log->end = tail_drop(&log->tail, log->committed);
+    producers_rollback(&log->producers, log->end);
+    // What is in the journal write under way is answered by that; what a failed one may have left
+    // on the device is answered by the segment write that it waits for, unless there is none now.
+    int64_t kept = log->in_journal || !stops ? log->end : log->committed;
+    fail_appends(log, kept, kind);
+    end_trims(log, &log->trims, kind);
+    if (log->trim_frame >= log->tail.sequence || (stops && !log->in_journal))
+        end_trims(log, &log->trims_writing, kind);
+    if (stops)
+        stop(log, kind, error, what);
+    else
+        tell_for_now(log, error, what);
+    if (!stops && log->tail.uncommitted_bytes > 0)
+        commit_wake(log);
+    flush_check(log);
+}
+
+// --- bytes are durable
 
 static void finish_appends(struct log *log)
 {
@@ -160,188 +225,373 @@ static void finish_appends(struct log *log)
 
 static void finish_trims(struct log *log)
 {
-    if (log->start < log->write.start)
-        log->start = log->write.start;
-    fail_trims(log, &log->trims_writing, 0);
+    if (log->start < log->trim_start)
+        log->start = log->trim_start;
+    end_trims(log, &log->trims_writing, 0);
     retain_wake(log);
 }
 
-static void write_finish(struct log *log)
+// Everything before `offset`, and the control frames up to number `frame`, is durable.
+static void commit_reach(struct log *log, int64_t offset, uint64_t frame)
 {
-    struct log_store *store = log->store;
-    struct commit_write *write = &log->write;
-    store->stats.commits++;
-    store->stats.written_bytes += write->frame.stored_size;
-    segment_extend(write->segment, &write->frame, false);
-    log->sequence++;
-    if (write->frame.kind == FRAME_DATA) {
-        store->stats.committed_bytes += write->frame.payload_size;
-        tail_commit(&log->tail);
-        tail_cache_evict(&store->cache, store->cache.limit_bytes);
-        log->committed = write->frame.next_offset;
-        producers_commit(&log->producers, log->committed);
-        finish_appends(log);
-    } else {
+    if (log->committed < offset)
+        log->committed = offset;
+    producers_commit(&log->producers, log->committed);
+    finish_appends(log);
+    if (!list_empty(&log->trims_writing) && log->trim_frame <= frame)
         finish_trims(log);
-    }
-    ahead_keep(write->segment, write->frame.stored_size);
-    checkpoint_look(log, false);
     log_changed(log);
 }
 
-static void write_done(struct io_op *op)
+static bool has_work(const struct log *log)
 {
-    struct log *log = list_entry(op, struct log, write.op);
+    return log->tail.uncommitted_bytes > 0 || !list_empty(&log->trims) || log->tail.roll ||
+           log->flush_turn;
+}
+
+// --- segment way
+
+void commit_written(struct log *log, int error)
+{
     struct log_store *store = log->store;
     struct commit_write *write = &log->write;
-    store_enter(store);
-    store->commits_running--;
-    log->commit = COMMIT_IDLE;
-    if (log->deleting) {
-        commit_fail(log, -ESHUTDOWN, "deleting");
-    } else if (op->result != (int64_t)write->frame.stored_size) {
+    log->way = WAY_IDLE;
+    if (log->deleting)
+        return;
+    if (error) {
         store->stats.write_errors++;
-        commit_fail(log, op->result < 0 ? (int)op->result : -EIO, "writing a segment");
-    } else {
-        write_finish(log);
+        log->rewrite = true;
+        if (tail_keep_block(&log->tail) != 0)
+            error = -EIO;
+        if (write->commits || !may_pass(error_kind(error)))
+            commit_fail(log, error, "writing a segment");
+        else
+            tell_for_now(log, error, "writing a segment"); // it still is in the journal
+        log->flush_failed = true;
+        flush_check(log);
+        return;
     }
-    if (write->control)
-        buffer_unref(write->control);
-    write->control = NULL;
-    segment_drop(write->segment);
+    struct segment *segment = write->segment;
+    store->stats.written_bytes += write->size;
+    if (write->commits)
+        store->stats.commits++;
+    if (write->frame.kind == FRAME_DATA && write->commits)
+        store->stats.committed_bytes += write->frame.payload_size;
+    segment->end = write->position;
+    segment_extend(segment, &write->frame, false);
+    if (segment->file_size < write->position - write->position % FORMAT_BLOCK + write->size)
+        segment->file_size = write->position - write->position % FORMAT_BLOCK + write->size;
+    tail_flush(&log->tail);
+    tail_cache_evict(&store->cache, store->cache.limit_bytes);
+    log->rewrite = false;
+    log->direct_once = false;
+    log->flush_failed = false;
+    if (store->journal)
+        journal_flushed(store->journal, &log->journal, write->frame.sequence);
+    commit_reach(log, write->frame.next_offset, write->frame.sequence);
+    ahead_keep(segment, segment->end);
+    checkpoint_look(log, false);
+    flush_check(log);
     if (has_work(log))
         commit_wake(log);
+}
+
+// A descriptor for the active segment.
+
+struct reopening {
+    struct segment_open open;
+    struct log *log;
+};
+
+static void commit_advance(struct log *log);
+
+static void reopened(struct segment_open *open)
+{
+    struct reopening *reopening = list_entry(open, struct reopening, open);
+    struct log *log = reopening->log;
+    struct log_store *store = log->store;
+    struct segment *segment = open->segment;
+    store_enter(store);
+    int error = open->error;
+    free(reopening);
+    log->way = WAY_IDLE;
+    if (error)
+        commit_fail(log, error, "opening a segment file");
+    else if (!log->deleting)
+        commit_advance(log); // at once: later others may need the descriptor
+    segment_drop(segment);
     log_unbusy(log);
     store_leave(store);
 }
 
-// --- writing a frame
-
-static int64_t highest_trim(const struct log *log)
+static void reopen(struct log *log, struct segment *segment)
 {
+    struct reopening *reopening = calloc(1, sizeof(*reopening));
+    if (!reopening) {
+        commit_fail(log, -ENOMEM, "opening a segment file");
+        return;
+    }
+    log->way = WAY_PARKED;
+    reopening->log = log;
+    reopening->open.done = reopened;
+    segment_hold(segment);
+    log_busy(log);
+    segment_open(segment, &reopening->open);
+}
+
+// Whether the log's active segment has space up to `to`; if not, it is being arranged.
+static bool space_ready(struct log *log, uint64_t to)
+{
+    struct segment *segment = log_active(log);
+    if (!log->store->can_allocate || to <= segment->file_size)
+        return true;
+    if (segment->fd < 0) {
+        reopen(log, segment);
+        return false;
+    }
+    log->way = WAY_PARKED;
+    if (!ahead_ready(segment, to))
+        return false;
+    log->way = WAY_IDLE;
+    return true;
+}
+
+static void go_segment_way(struct log *log, const struct tail_frame *first)
+{
+    if (log->in_journal && first->committed_size < first->payload_size)
+        return; // c
+    uint64_t end = first->position + format_stored_size(first->payload_size, FORMAT_ALIGNMENT);
+    if (!space_ready(log, format_next_block(end)))
+        return;
+    if (log_active(log)->fd < 0)
+        reopen(log, log_active(log));
+    else if (!write_start(log))
+        queue_enter(log, QUEUE_BLOCK, &log->store->block_waiting);
+}
+
+// --- journal way
+
+static enum journal_state state_of_journal(const struct log_store *store)
+{
+    return store->journal ? journal_state(store->journal) : JOURNAL_OFF;
+}
+
+// Frames are waiting whose segment does not exist yet.
+static bool roll_is_due(const struct log *log)
+{
+    const struct tail *tail = &log->tail;
+    return tail->flushed.position == 0 || tail->next.segment_base != tail->flushed.segment_base;
+}
+
+static bool takes_journal(const struct log *log)
+{
+    enum journal_state state = state_of_journal(log->store);
+    if (state == JOURNAL_OFF || state == JOURNAL_FULL || log->rewrite || log->direct_once)
+        return false;
+    bool failed_before = !log->in_journal && log->tail.uncommitted_bytes > log->tail.waiting_bytes;
+    return log->tail.waiting_bytes < COMMIT_DIRECT_BYTES && !roll_is_due(log) && !failed_before;
+}
+
+static bool has_space(const struct log *log)
+{
+    return !log->store->can_allocate ||
+           format_next_block(log->tail.next.position) <= log_active(log)->file_size;
+}
+
+static void go_journal_way(struct log *log)
+{
+    if (has_space(log))
+        queue_enter(log, QUEUE_JOURNAL, &log->store->journal_waiting);
+    else if (log->way == WAY_IDLE && space_ready(log, format_next_block(log->tail.next.position)))
+        queue_enter(log, QUEUE_JOURNAL, &log->store->journal_waiting);
+}
+
+static int64_t base_offset_at(const struct tail_frame *frame, const uint8_t *payload)
+{
+    return frame->kind == FRAME_DATA ? (int64_t)load_be64(payload) : frame->base_offset;
+}
+
+// Hands what waits to the journal, as much as it takes. Whether it took anything.
+static bool journal_take(struct log *log)
+{
+    struct log_store *store = log->store;
+    struct chunk *chunk = NULL;
+    bool took = false;
+    for (struct tail_frame *frame = tail_waiting(&log->tail, &chunk); frame;
+         frame = tail_after(&log->tail, frame, &chunk)) {
+        const uint8_t *bytes =
+            chunk->buffer->data + frame->at + FRAME_HEADER_SIZE + frame->held_size;
+        struct span payload = span_of(bytes, frame->payload_size - frame->held_size);
+        if (!journal_add(store->journal, &log->journal, frame->sequence, frame->kind,
+                         base_offset_at(frame, bytes), payload))
+            break;
+        took = true;
+        store->journal_bytes += payload.size;
+        log->journal_offset = frame->next_offset;
+        log->journal_frame = frame->sequence;
+        tail_hold(&log->tail, frame);
+    }
+    return took;
+}
+
+static void journal_done(void *context, int error);
+
+// Forms the next journal commit when the one before is durable.
+static void journal_form(struct log_store *store)
+{
+    enum journal_state state = state_of_journal(store);
+    if (list_empty(&store->journal_waiting) || state == JOURNAL_BUSY)
+        return;
+    struct list waiting;
+    list_init(&waiting);
+    list_splice(&waiting, &store->journal_waiting);
+    bool full = false;
+    for (struct list *node; (node = list_pop(&waiting));) {
+        struct log *log = list_entry(node, struct log, queue_node);
+        log->queue = QUEUE_NONE;
+        bool fits = takes_journal(log) && has_space(log) &&
+                    !(log->way == WAY_WRITING && log->write.commits);
+        if (!fits || full) {
+            commit_wake(log);
+            continue;
+        }
+        if (!journal_take(log)) {
+            full = true;
+            log->direct_once = list_empty(&store->journal_running); // it does not go in at all
+            commit_wake(log);
+            continue;
+        }
+        log->in_journal = true;
+        log_busy(log);
+        list_append(&store->journal_running, &log->journal_node);
+    }
+    if (!list_empty(&store->journal_running))
+        journal_write(store->journal, journal_done, store);
+}
+
+static void journal_done_for(struct log *log, int error)
+{
+    log->in_journal = false;
+    if (log->deleting)
+        return;
+    if (!error) {
+        tail_commit(&log->tail);
+        commit_reach(log, log->journal_offset, log->journal_frame);
+        if (log->way != WAY_PARKED && log_active(log)->fd >= 0 && !roll_is_due(log))
+            ahead_keep(log_active(log), log->tail.next.position);
+        if (log->tail.unflushed_bytes >= COMMIT_UNFLUSHED_BYTES)
+            flush_want(log);
+    } else if (log->write_failed) {
+        fail_appends(log, log->committed, -EIO);
+        end_trims(log, &log->trims_writing, -EIO);
+    }
+    if (has_work(log))
+        commit_wake(log);
+}
+
+static void journal_done(void *context, int error)
+{
+    struct log_store *store = context;
+    store_enter(store);
+    if (error) {
+        store->stats.write_errors++;
+    } else {
+        store->stats.commits++;
+        store->stats.committed_bytes += store->journal_bytes;
+    }
+    store->journal_bytes = 0;
+    for (struct list *node; (node = list_pop(&store->journal_running));) {
+        struct log *log = list_entry(node, struct log, journal_node);
+        journal_done_for(log, error);
+        log_unbusy(log);
+    }
+    flush_relieve(store);
+    store_leave(store);
+}
+
+// --- a turn
+
+// The frame that moves the log start. One at a time: further trims wait for the next.
+static void trim_append(struct log *log)
+{
+    if (list_empty(&log->trims) || !list_empty(&log->trims_writing))
+        return;
     int64_t start = log->start;
     list_each(node, &log->trims) {
         const struct log_trim *trim = list_entry(node, struct log_trim, node);
         if (start < trim->offset)
             start = trim->offset;
     }
-    return start;
-}
-
-// The bytes of the frame that moves the log start; NULL without memory.
-static uint8_t *seal_control(struct log *log, struct frame_header *frame)
-{
-    struct commit_write *write = &log->write;
-    write->control = pool_get(log->store->pool, FORMAT_BLOCK);
-    if (!write->control)
-        return NULL;
-    uint8_t *bytes = write->control->data;
-    memset(bytes, 0, FORMAT_BLOCK);
-    write->start = highest_trim(log);
-    store_le64(bytes + FRAME_HEADER_SIZE, (uint64_t)write->start);
+    uint8_t payload[8];
+    store_le64(payload, (uint64_t)start);
+    uint64_t frame =
+        tail_control(&log->tail, FRAME_LOG_START, span_of(payload, sizeof(payload)), log->end);
+    if (frame == 0) {
+        end_trims(log, &log->trims, -ENOMEM);
+        return;
+    }
+    log->trim_start = start;
+    log->trim_frame = frame;
     list_splice(&log->trims_writing, &log->trims);
-    *frame = (struct frame_header){
-        .kind = FRAME_LOG_START,
-        .payload_size = 8,
-        .base_offset = log->committed,
-        .next_offset = log->committed,
-        .max_timestamp = log_active(log)->max_timestamp,
-    };
-    return bytes;
 }
 
-static uint8_t *seal_data(struct log *log, struct frame_header *frame)
-{
-    struct chunk *chunk = NULL;
-    const struct tail_frame *first = tail_first(&log->tail, &chunk);
-    int64_t max_timestamp = log_active(log)->max_timestamp;
-    *frame = (struct frame_header){
-        .kind = FRAME_DATA,
-        .payload_size = first->payload_size,
-        .batch_count = first->batch_count,
-        .base_offset = first->base_offset,
-        .next_offset = first->next_offset,
-        .max_timestamp =
-            max_timestamp > first->max_timestamp ? max_timestamp : first->max_timestamp,
-    };
-    return tail_seal(&log->tail);
-}
-
-// The one place where a frame takes its way to durability. All of them go straight to the segment;
-// a journal that gathers the small frames of many logs into one write would be chosen here.
-static void write_start(struct log *log, uint8_t *bytes, struct frame_header *frame)
-{
-    struct log_store *store = log->store;
-    struct segment *segment = log_active(log);
-    frame->stored_size =
-        (uint32_t)format_stored_size(frame->payload_size, segment->header.alignment);
-    frame->sequence = log->sequence;
-    frame->payload_checksum =
-        format_checksum(bytes + FRAME_HEADER_SIZE, frame->payload_size, segment->header.salt);
-    format_frame_write(frame, segment->header.salt, segment->end, bytes);
-    log->write.frame = *frame;
-    log->write.segment = segment;
-    log->write.op.done = write_done;
-    log->commit = COMMIT_WRITING;
-    store->commits_running++;
-    segment_hold(segment);
-    log_busy(log);
-    io_write(store->io, &log->write.op, segment->fd, bytes, frame->stored_size, segment->end, true);
-}
-
-static bool must_roll(const struct log *log, uint64_t stored)
+// Nothing waits; a segment may still be wanted: space for a log that has it reserved, or the next
+// one for a log whose records are all too old.
+static void advance_empty(struct log *log)
 {
     const struct segment *active = log_active(log);
-    if (!active)
-        return true;
-    if (!segment_has_records(active) || log->roll_put_off)
-        return false; // without records, the next one would have the same name
-    return log->roll_wanted || active->end + stored > (uint64_t)log->config.segment_bytes;
+    bool wanted = log->tail.roll && !log->tail.roll_put_off;
+    if (active ? !wanted || log->end <= active->header.base_offset
+               : !wanted || log->config.reserve_bytes == 0) {
+        return;
+    }
+    log->way = WAY_PARKED;
+    create_start(log, log->end, log->tail.sequence, 0);
 }
 
-// Writes the log's next frame, or parks the log until it can.
+// Starts what is to be done next for the log, if it can be.
 static void commit_advance(struct log *log)
 {
     struct chunk *chunk = NULL;
+    if (log->write_failed || log->way == WAY_PARKED)
+        return;
+    trim_append(log);
     const struct tail_frame *first = tail_first(&log->tail, &chunk);
-    bool control = !list_empty(&log->trims);
-    uint64_t stored = format_stored_size(control ? 8
-                                         : first ? first->payload_size
-                                                 : 0,
-                                         FORMAT_BLOCK);
-    bool segment = log->roll_wanted && (log_active(log) || log->config.reserve_bytes > 0);
-    if (!control && !first && !segment)
-        return;
-    if (must_roll(log, stored)) {
-        log->commit = COMMIT_PARKED;
-        create_start(log, stored);
+    bool waits = log->tail.waiting_bytes > 0;
+    bool journal = waits && takes_journal(log);
+    if (log->way == WAY_WRITING) {
+        if (journal && !log->write.commits)
+            go_journal_way(log);
         return;
     }
-    log->roll_wanted = false;
-    if (!control && !first)
-        return;
-    if (!ahead_ready(log_active(log), stored)) {
-        log->commit = COMMIT_PARKED;
+    if (!first) {
+        advance_empty(log);
         return;
     }
-    struct frame_header frame;
-    uint8_t *bytes = control ? seal_control(log, &frame) : seal_data(log, &frame);
-    if (bytes)
-        write_start(log, bytes, &frame);
-    else
-        commit_fail(log, -ENOMEM, "moving the log start");
+    if (first->begins_segment) {
+        log->way = WAY_PARKED;
+        create_start(log, first->base_offset, first->sequence,
+                     format_stored_size(first->payload_size, FORMAT_ALIGNMENT));
+        return;
+    }
+    if (journal)
+        go_journal_way(log);
+    bool lost = !log->in_journal && log->tail.uncommitted_bytes > log->tail.waiting_bytes; // d
+    if (log->way == WAY_IDLE &&
+        ((waits && !journal) || lost || roll_is_due(log) || flush_has_turn(log, first)))
+        go_segment_way(log, first);
 }
 
 void commit_run(struct log_store *store)
 {
-    if (store->commits_running > 0)
-        return;
-    struct list round;
-    list_init(&round);
-    list_splice(&round, &store->dirty);
-    for (struct list *node; (node = list_pop(&round));) {
-        struct log *log = list_entry(node, struct log, dirty_node);
-        log->commit = COMMIT_IDLE;
+    struct list now;
+    list_init(&now);
+    flush_run(store);
+    list_splice(&now, &store->dirty);
+    for (struct list *node; (node = list_pop(&now));) {
+        struct log *log = list_entry(node, struct log, queue_node);
+        log->queue = QUEUE_NONE;
         commit_advance(log);
     }
+    journal_form(store);
 }

@@ -226,7 +226,7 @@ static bool may_join(const struct compaction *compaction, const struct segment *
 // Its index is being written, or its space given back.
 static bool is_settling(const struct segment *segment)
 {
-    return segment->sealing || segment->ahead.state != AHEAD_IDLE;
+    return segment->sealing || segment->ahead.running;
 }
 
 // Takes the next segments that can become one file. False when the first of them must be waited
@@ -559,7 +559,8 @@ static void roll_old(struct log *log)
         return;
     if (store_time_ms(log->store) - active->header.created_ms < log->config.max_compaction_lag_ms)
         return;
-    log->roll_wanted = true;
+    log->tail.roll = true;
+    flush_want(log);
     commit_wake(log);
 }
 

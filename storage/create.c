@@ -27,12 +27,11 @@ struct creation {
     struct segment *segment;
     struct steps steps;
     struct io_op op;
+    struct durable_op write;
     char *topic_directory;
     char *path;
     struct buffer *header;
-    struct iovec vectors[2];
     uint64_t allocate; // size of the file
-    uint64_t write;    // of that, header and zeros
     int error;
     int attempts; // to make the directories
 };
@@ -46,26 +45,41 @@ static void creation_free(struct creation *creation)
     free(creation);
 }
 
+// There is no new segment.
+static void creation_failed(struct creation *creation)
+{
+    struct log *log = creation->log;
+    struct chunk *chunk = NULL;
+    const struct tail_frame *first = tail_first(&log->tail, &chunk);
+    segment_free(creation->segment);
+    if (log->deleting)
+        return;
+    log->tail.roll_put_off = creation->error == -ENOSPC && log_active(log);
+    if (!log->tail.roll_put_off) {
+        commit_fail(log, creation->error, "creating a segment file");
+        return;
+    }
+    if (first)
+        tail_join(&log->tail); // the segment goes on in the space that it has
+    commit_unpark(log);
+}
+
 // The log goes on, with the segment or without.
 static void creation_end(struct creation *creation)
 {
     struct log *log = creation->log;
     struct log_store *store = log->store;
     struct segment *previous = log_active(log);
-    int error = creation->error;
     store_enter(store);
     log->creating = false;
-    if (error) {
-        segment_free(creation->segment);
-        log->roll_put_off = error == -ENOSPC && previous;
-        if (log->roll_put_off && !log->deleting)
-            commit_unpark(log); // the segment goes on in the space that it has
-        else if (!log->deleting)
-            commit_fail(log, error, "creating a segment file");
+    if (creation->error) {
+        creation_failed(creation);
     } else {
         log_add_segment(log, creation->segment);
-        log->roll_wanted = false;
+        segment_hold(creation->segment);
+        segment_drop(creation->segment); // its descriptor counts as one that nobody uses
         if (!log->deleting) {
+            tail_begin(&log->tail, creation->segment->header.base_offset);
             if (previous)
                 segment_seal(previous);
             commit_unpark(log);
@@ -104,18 +118,16 @@ static void directory_synced(struct steps *steps)
         creation_end(creation);
 }
 
-static void header_written(struct io_op *op)
+static void header_written(struct durable_op *op)
 {
-    struct creation *creation = list_entry(op, struct creation, op);
+    struct creation *creation = list_entry(op, struct creation, write);
     struct log *log = creation->log;
-    if (op->result != (int64_t)creation->write) {
+    if (op->result != FORMAT_BLOCK) {
         creation_undo(creation, op->result < 0 ? op->result : -EIO);
         return;
     }
-    struct segment *segment = creation->segment;
-    segment->zeroed = creation->write;
-    if (segment->file_size < creation->write)
-        segment->file_size = creation->write;
+    if (creation->segment->file_size < FORMAT_BLOCK)
+        creation->segment->file_size = FORMAT_BLOCK;
     if (planted(PLANT_SKIP_DIRECTORY_SYNC)) {
         creation_end(creation);
         return;
@@ -130,13 +142,9 @@ static void header_write(struct creation *creation)
     struct log_store *store = creation->log->store;
     struct segment *segment = creation->segment;
     format_segment_write(&segment->header, creation->header->data);
-    creation->vectors[0] =
-        (struct iovec){.iov_base = creation->header->data, .iov_len = FORMAT_BLOCK};
-    creation->vectors[1] =
-        (struct iovec){.iov_base = store->zeros->data, .iov_len = creation->write - FORMAT_BLOCK};
-    creation->op.done = header_written;
-    io_writev(store->io, &creation->op, segment->fd, creation->vectors,
-              creation->write > FORMAT_BLOCK ? 2 : 1, 0, true);
+    creation->write.done = header_written;
+    durable_write(&creation->write, store->io, store->way, segment->fd, creation->header->data,
+                  FORMAT_BLOCK, 0);
 }
 
 static void space_allocated(struct io_op *op)
@@ -213,10 +221,9 @@ static void directories_make(struct creation *creation)
 static void creation_size(struct creation *creation, uint64_t frame_size)
 {
     const struct segment *previous = log_active(creation->log);
-    creation->write = frame_size < SEGMENT_FIRST_BYTES ? SEGMENT_FIRST_BYTES : FORMAT_BLOCK;
     creation->allocate = SEGMENT_FIRST_BYTES;
     if (creation->allocate < FORMAT_BLOCK + frame_size)
-        creation->allocate = FORMAT_BLOCK + frame_size;
+        creation->allocate = format_next_block(FORMAT_BLOCK + frame_size);
     creation->allocate += (uint64_t)creation->log->config.reserve_bytes;
     if (previous) {
         uint64_t more = previous->end / 4 & ~(uint64_t)(FORMAT_BLOCK - 1);
@@ -227,7 +234,7 @@ static void creation_size(struct creation *creation, uint64_t frame_size)
     }
 }
 
-static struct creation *creation_new(struct log *log)
+static struct creation *creation_new(struct log *log, int64_t base_offset, uint64_t sequence)
 {
     struct creation *creation = calloc(1, sizeof(*creation));
     if (!creation)
@@ -235,11 +242,11 @@ static struct creation *creation_new(struct log *log)
     struct segment_header header = {
         .topic_id = log->topic_id,
         .partition = log->partition,
-        .base_offset = log->committed,
+        .base_offset = base_offset,
         .log_start = log->start,
         .created_ms = log->store->io->wall_ms,
-        .alignment = FORMAT_BLOCK,
-        .first_sequence = log->sequence,
+        .alignment = FORMAT_ALIGNMENT,
+        .first_sequence = sequence,
     };
     random_system(&header.salt, sizeof(header.salt));
     creation->log = log;
@@ -257,10 +264,10 @@ static struct creation *creation_new(struct log *log)
     return NULL;
 }
 
-void create_start(struct log *log, uint64_t frame_size)
+void create_start(struct log *log, int64_t base_offset, uint64_t sequence, uint64_t frame_size)
 {
-    CHECK(log->commit == COMMIT_PARKED && !log->creating);
-    struct creation *creation = creation_new(log);
+    CHECK(log->way == WAY_PARKED && !log->creating);
+    struct creation *creation = creation_new(log, base_offset, sequence);
     if (!creation) {
         commit_fail(log, -ENOMEM, "creating a segment file");
         return;

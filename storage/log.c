@@ -43,9 +43,8 @@ static bool name_is_safe(struct span topic)
 static void log_init(struct log *log, struct log_store *store, const struct log_config *config)
 {
     log->store = store;
-    log->sequence = 1;
-    log_configure(log, config);
     tail_init(&log->tail, &store->cache);
+    log_configure(log, config);
     list_init(&log->appends);
     list_init(&log->trims);
     list_init(&log->trims_writing);
@@ -53,7 +52,11 @@ static void log_init(struct log *log, struct log_store *store, const struct log_
     list_init(&log->reads_parked);
     for (int i = 0; i < LOG_READ_ENDS; i++)
         log->read_ends[i] = -1;
-    list_init(&log->dirty_node);
+    list_init(&log->queue_node);
+    list_init(&log->journal_node);
+    list_init(&log->flush_node);
+    log->journal.topic_id = log->topic_id;
+    log->journal.partition = log->partition;
     list_append(&store->logs, &log->node);
 }
 
@@ -94,16 +97,18 @@ void log_reserve(struct log *log)
 {
     if (log->config.reserve_bytes <= 0 || log_active(log))
         return;
-    log->roll_wanted = true;
+    log->tail.roll = true;
     commit_wake(log);
 }
 
 void log_free(struct log *log)
 {
-    CHECK(log->busy == 0);
+    CHECK(log->busy == 0 && log->flush_to == 0);
     scrub_forget(log);
+    if (log->store->journal && log->deleting)
+        journal_flushed(log->store->journal, &log->journal, UINT64_MAX);
     list_remove(&log->node);
-    list_remove(&log->dirty_node);
+    list_remove(&log->queue_node);
     tail_free(&log->tail);
     producers_free(&log->producers);
     for (uint32_t i = 0; i < log->segment_count; i++)
@@ -124,6 +129,7 @@ void log_configure(struct log *log, const struct log_config *config)
     if (log->config.reserve_bytes < 0)
         log->config.reserve_bytes = 0;
     log->config.reserve_bytes &= ~(int64_t)(FORMAT_BLOCK - 1);
+    log->tail.segment_bytes = (uint64_t)log->config.segment_bytes;
 }
 
 struct segment *log_active(const struct log *log)
@@ -173,6 +179,7 @@ struct log_offsets log_offsets(const struct log *log)
     };
     for (uint32_t i = 0; i < log->segment_count; i++)
         offsets.size_bytes += (int64_t)log->segments[i]->end;
+    offsets.size_bytes += (int64_t)(log->tail.unflushed_bytes - log->tail.uncommitted_bytes);
     return offsets;
 }
 
@@ -280,6 +287,7 @@ void log_append(struct log *log, struct span batch, const struct batch_header *h
     uint8_t *copy = tail_append(&log->tail, batch, base, last + 1, header->max_timestamp);
     if (!copy) {
         producers_refused(&log->producers, header, now_ms);
+        flush_relieve(log->store);
         append_refuse(log, op, -ENOMEM);
         return;
     }
@@ -292,6 +300,54 @@ void log_append(struct log *log, struct span batch, const struct batch_header *h
     list_append(planted(PLANT_ACK_BEFORE_COMMIT) ? &log->store->ready.appends : &log->appends,
                 &op->node);
     commit_wake(log);
+}
+
+// --- recovery
+
+int log_recovered(struct log *log, uint64_t next_sequence, const uint8_t *block)
+{
+    struct segment *active = log_active(log);
+    log->tail.sequence = next_sequence;
+    if (!active)
+        return 0;
+    segment_hold(active);
+    segment_drop(active); // its descriptor counts as one that nobody uses
+    struct tail_place place = {.position = active->end, .segment_base = active->header.base_offset};
+    return tail_start_at(&log->tail, place, block);
+}
+
+static int restore_data(struct log *log, struct span payload)
+{
+    struct batch_header header;
+    while (payload.size > 0) {
+        if (batch_header_read(payload, &header) != BATCH_OK ||
+            batch_total_size(&header) > payload.size)
+            return -EIO;
+        size_t size = batch_total_size(&header);
+        int64_t next = batch_last_offset(&header) + 1;
+        if (!tail_append(&log->tail, span_of(payload.data, size), header.base_offset, next,
+                         header.max_timestamp))
+            return -ENOMEM;
+        log->end = next;
+        payload = span_of(payload.data + size, payload.size - size);
+    }
+    return 0;
+}
+
+int log_restore(struct log *log, enum frame_kind kind, int64_t base_offset, struct span payload)
+{
+    int error = 0;
+    if (kind == FRAME_DATA)
+        error = restore_data(log, payload);
+    else if (tail_control(&log->tail, kind, payload, base_offset) == 0)
+        error = -ENOMEM;
+    struct chunk *chunk = NULL;
+    for (struct tail_frame *frame = tail_waiting(&log->tail, &chunk); frame;
+         frame = tail_after(&log->tail, frame, &chunk))
+        tail_hold(&log->tail, frame);
+    tail_commit(&log->tail);
+    log->committed = log->end;
+    return error;
 }
 
 // --- watch

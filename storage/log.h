@@ -60,6 +60,7 @@ struct log_store_options {
         uint64_t bytes_per_second; // read and written; 0 = without limit
         uint64_t backoff_ms;       // how often to look for something to do; 0 = 15 s
     } compaction;
+    uint32_t open_files; // segment files kept open that nobody uses; 0 = 128
 };
 
 struct log_store_stats {
@@ -79,8 +80,8 @@ struct log_store_stats {
     uint64_t read_ahead;        // windows read before anybody asked for them
     uint64_t read_errors;       // the device failed
     uint64_t scrubbed_bytes;
-    uint64_t compactions;            // passes over a log that were completed
-    uint64_t compacted_bytes_read;   // by them, by now
+    uint64_t compactions;          // passes over a log that were completed
+    uint64_t compacted_bytes_read; // by them, by now
     uint64_t compacted_bytes_written;
 };
 

@@ -118,17 +118,25 @@ static void read_finish(struct log_read *op, int error, bool from_disk)
 
 // --- from memory
 
-static void read_memory(struct log_read *op, const struct tail_frame *frame,
-                        const struct chunk *chunk)
+// The last frame may be committed in part.
+static void read_memory(struct log_read *op, const struct tail_frame *frame, struct chunk *chunk)
 {
     struct log *log = op->log;
     bool from_disk = op->size > 0;
-    while (frame && frame->next_offset <= log->committed && !is_full(op)) {
+    while (frame && frame->committed_size > 0 && !is_full(op)) {
+        if (frame->kind != FRAME_DATA) {
+            frame = tail_after(&log->tail, frame, &chunk);
+            continue;
+        }
         struct span payload =
-            span_of(chunk->buffer->data + frame->at + FRAME_HEADER_SIZE, frame->payload_size);
+            span_of(chunk->buffer->data + frame->at + FRAME_HEADER_SIZE, frame->committed_size);
         size_t from = frame->base_offset >= op->next ? 0 : skip_batches(payload, 0, op->next);
         if (collect(op, payload, from, chunk->buffer) < payload.size)
             break;
+        if (frame->committed_size < frame->payload_size) {
+            op->next = log->committed;
+            break;
+        }
         op->next = frame->next_offset;
         frame = tail_after(&log->tail, frame, &chunk);
     }
@@ -351,7 +359,7 @@ static void read_wait(struct log_read *op, struct segment *segment, struct windo
 
 // What compaction has gone over is read from disk: in memory there may still be what it took out.
 static const struct tail_frame *find_in_tail(const struct log *log, int64_t offset,
-                                             const struct chunk **chunk)
+                                             struct chunk **chunk)
 {
     return offset < log->compacted ? NULL : tail_find(&log->tail, offset, chunk);
 }
@@ -362,7 +370,7 @@ static void read_go_on(struct log_read *op, struct window *window)
     struct log *log = op->log;
     struct window *behind = window;
     for (;;) {
-        const struct chunk *chunk = NULL;
+        struct chunk *chunk = NULL;
         if (op->next >= log->committed || is_full(op)) {
             read_from_disk_end(op, 0, behind);
             return;
@@ -457,7 +465,7 @@ void log_read(struct log *log, struct log_read *op)
         read_finish(op, -ERANGE, false);
         return;
     }
-    const struct chunk *chunk = NULL;
+    struct chunk *chunk = NULL;
     const struct tail_frame *frame = find_in_tail(log, op->offset, &chunk);
     if (frame || op->offset >= log->committed) {
         read_memory(op, op->offset < log->committed ? frame : NULL, chunk);

@@ -221,13 +221,41 @@ static void offsets_set(struct recovery *recovery)
         return;
     log->committed = active->next_offset;
     log->end = log->committed;
-    log->sequence = active->next_sequence;
     log->start = log->segments[0]->header.base_offset;
     if (log->start < recovery->log_start)
         log->start = recovery->log_start;
     if (log->start > log->committed)
         log->start = log->committed;
     forget_old_damage(log);
+}
+
+// The tail begins behind the last frame. Where something else than zeros follows that in its block,
+// the rest of a torn write, the next frame has to overwrite it.
+static int tail_set(struct log *log)
+{
+    struct segment *active = log_active(log);
+    if (!active || active->bad || active->end % FORMAT_BLOCK == 0 || active->end == active->covered)
+        return log_recovered(log, active ? active->next_sequence : 1, NULL);
+    int error = recover_open(active);
+    if (error)
+        return error;
+    struct buffer *block = pool_get(log->store->pool, FORMAT_BLOCK);
+    if (!block) {
+        segment_drop(active);
+        return -ENOMEM;
+    }
+    memset(block->data, 0, FORMAT_BLOCK);
+    uint64_t used = active->end % FORMAT_BLOCK;
+    int64_t got =
+        io_read_wait(log->store->io, active->fd, block->data, FORMAT_BLOCK, active->end - used);
+    bool clean = true;
+    for (uint64_t at = used; at < FORMAT_BLOCK && clean; at++)
+        clean = block->data[at] == 0;
+    error =
+        got < 0 ? (int)got : log_recovered(log, active->next_sequence, clean ? NULL : block->data);
+    buffer_unref(block);
+    segment_drop(active);
+    return error;
 }
 
 // All but the last are sealed; one whose index is missing gets a new one.
@@ -313,6 +341,9 @@ static int recover(struct recovery *recovery)
         return error;
     durable_note(log);
     offsets_set(recovery);
+    error = tail_set(log);
+    if (error)
+        return error;
     segments_seal(log);
     producers_recover_end(log);
     recovery->result->segments = log->segment_count;

@@ -61,8 +61,7 @@ static bool oldest_is_due(const struct log *log)
     if (log->segment_count < 2)
         return false;
     const struct segment *oldest = log->segments[0];
-    if (!oldest->sealed || oldest->sealing || oldest->compacting ||
-        oldest->ahead.state != AHEAD_IDLE)
+    if (!oldest->sealed || oldest->sealing || oldest->compacting || oldest->ahead.running)
         return false;
     return log->segments[1]->header.base_offset <= log->start || is_expired(log, oldest) ||
            is_surplus(log, oldest);
@@ -142,17 +141,19 @@ void retain_wake(struct log *log)
 void log_retain(struct log *log)
 {
     const struct segment *active = log_active(log);
-    log->roll_put_off = false;
+    log->tail.roll_put_off = false;
+    log->flush_failed = false;
     if (!active || log->error || log->store->closing)
         return;
     producers_expire(&log->producers, log_producers_ms(log), log->store->producer_expiry_ms);
     if (segment_has_records(active)) {
         int64_t age = store_time_ms(log->store) - active->header.created_ms;
         if (log->config.segment_ms >= 0 && age >= log->config.segment_ms)
-            log->roll_wanted = true; // with the next append
+            log->tail.roll = true; // with the next append
         bool idle = list_empty(&log->appends) && log->segment_count == 1;
         if (idle && is_expired(log, active)) {
-            log->roll_wanted = true;
+            log->tail.roll = log->tail.unflushed_bytes == 0;
+            flush_want(log); // what is only in the journal may be younger
             commit_wake(log);
         }
     }

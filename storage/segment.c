@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Segment files: their life in memory, opening for readers. Sealing is in checkpoint.c.
 //
-// A segment is active (the last of its log, written by commits) and then sealed for ever. Sealed
-// ones are opened when somebody reads them and stay open for a while after.
+// A segment is active (the last of its log, written by commits) and then sealed for ever. Both are
+// opened when somebody needs them and stay open for a while after: nobody but the store's limit of
+// open files ends that.
 //
 // 1. `fd` is not closed and the structure not freed while `users` is not 0: a reader may go on
 //    with a file whose name is already gone.
@@ -103,7 +104,7 @@ static void enter_idle(struct segment *segment)
     struct log_store *store = segment->log->store;
     list_append(&store->idle_files, &segment->idle_node);
     store->idle_file_count++;
-    if (store->idle_file_count > STORE_IDLE_FILES)
+    if (store->idle_file_count > store->idle_file_limit)
         close_file(list_entry(store->idle_files.next, struct segment, idle_node));
 }
 
@@ -114,7 +115,7 @@ void segment_drop(struct segment *segment)
         return;
     if (segment->removed)
         segment_free(segment);
-    else if (segment->sealed && segment->fd >= 0)
+    else if (segment->fd >= 0)
         enter_idle(segment);
 }
 
@@ -169,9 +170,10 @@ void segment_open(struct segment *segment, struct segment_open *opening)
     opening->segment = segment;
     opening->path = segment_path(segment->log, segment->header.base_offset, ".log");
     opening->op.done = opening->path ? open_done : open_no_memory;
+    bool written = !segment->sealed || segment->sealing;
+    int flags = (written ? O_RDWR : O_RDONLY) | (store->direct ? O_DIRECT : 0);
     if (opening->path)
-        io_open(store->io, &opening->op, opening->path, O_RDONLY | (store->direct ? O_DIRECT : 0),
-                0);
+        io_open(store->io, &opening->op, opening->path, flags, 0);
     else
         io_nop(store->io, &opening->op);
 }

@@ -13,18 +13,15 @@ struct log_store;
 struct window;
 
 enum {
-    SEGMENT_FIRST_BYTES = 64 * 1024, // allocated and zeroed when the file is made
-    AHEAD_VECTORS = 16,
+    SEGMENT_FIRST_BYTES = 16 * 1024, // allocated when the file is made
 };
 
 // The space between a segment's end and its file's end.
 struct ahead {
     struct io_op op;
-    enum { AHEAD_IDLE, AHEAD_ALLOCATING, AHEAD_ZEROING } state;
-    uint64_t from; // what the operation in flight covers
-    uint64_t to;
-    uint64_t needed; // allocating: how much must be there for the commit that waits
-    struct iovec vectors[AHEAD_VECTORS];
+    bool running;
+    uint64_t to;     // what the operation in flight allocates up to
+    uint64_t needed; // how much of it must be there for the commit that waits
 };
 
 struct segment {
@@ -44,7 +41,6 @@ struct segment {
     uint64_t end;        // of the last durable frame
     uint64_t last_frame; // its position; 0 = none
     uint64_t file_size;  // what is allocated
-    uint64_t zeroed;     // the file is prewritten with zeros from the end to here
     uint64_t covered;    // by the index file; 0 = there is none
     uint64_t quiet_end;  // `end` when checkpoint_look saw it last
     uint32_t image_size; // of the index file written last
@@ -53,7 +49,7 @@ struct segment {
     uint32_t window_count;
     uint32_t window_capacity;
     struct ahead ahead;
-    struct list idle_node; // the store's, while sealed, open and without users
+    struct list idle_node; // the store's, while open and without users
 };
 
 // "<directory>/<20 digits><suffix>", from malloc; NULL without memory.
@@ -87,7 +83,7 @@ void segment_open(struct segment *segment, struct segment_open *op);
 
 // --- checkpoint.c
 
-// The segment, whose file is open, is never written again: cuts what was allocated too much and
+// The segment is never written again: cuts what was allocated too much and
 // writes the index file. In the background; failures cost only the time to scan the segment at the
 // next start.
 void segment_seal(struct segment *segment);
@@ -96,13 +92,14 @@ void segment_seal(struct segment *segment);
 // last one. `quiet`: also when it has not grown since the last call with `quiet`.
 void checkpoint_look(struct log *log, bool quiet);
 
-// Starts making the log's next segment file. The log's commit is parked; it goes on when the
-// segment is durable and active, or fails.
-void create_start(struct log *log, uint64_t frame_size);
+// Starts making the log's next segment file, whose first frame has that offset and number.
+// Everything before is flushed. The log is parked; it goes on when the segment is durable and
+// active, or fails.
+void create_start(struct log *log, int64_t base_offset, uint64_t sequence, uint64_t frame_size);
 
-// True when [end, end + size) of the active segment can be written now. Otherwise that is being
-// arranged and commit_unpark or commit_fail follows.
-bool ahead_ready(struct segment *segment, uint64_t size);
+// True when the active segment, which is open, has space allocated up to `to`. Otherwise that is
+// being arranged, for a commit that waits, and commit_unpark or commit_fail follows.
+bool ahead_ready(struct segment *segment, uint64_t to);
 
-// Keeps some allocated, and for small commits prewritten, space ahead of the end.
-void ahead_keep(struct segment *segment, uint64_t size);
+// Keeps some space allocated behind `to`, where the log's writes end at present. In the background.
+void ahead_keep(struct segment *segment, uint64_t to);

@@ -53,8 +53,7 @@ void store_leave(struct log_store *store)
     if (store->depth == 1)
         store_turn(store);
     store->depth--;
-    bool dirty = store->commits_running == 0 && !list_empty(&store->dirty);
-    if (store->depth == 0 && (dirty || !ready_is_empty(&store->ready)))
+    if (store->depth == 0 && (!list_empty(&store->dirty) || !ready_is_empty(&store->ready)))
         store_kick(store);
 }
 
@@ -206,8 +205,8 @@ static int make_directories(struct log_store *store, const char *directory)
 static void store_free(struct log_store *store)
 {
     cache_free(&store->reads);
-    if (store->zeros)
-        buffer_unref(store->zeros);
+    if (store->spare_block)
+        buffer_unref(store->spare_block);
     free(store->topics);
     free(store);
 }
@@ -228,18 +227,22 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     list_init(&store->logs);
     list_init(&store->deletes_waiting);
     list_init(&store->dirty);
+    list_init(&store->journal_waiting);
+    list_init(&store->journal_running);
+    list_init(&store->block_waiting);
+    list_init(&store->flushes);
     list_init(&store->idle_files);
+    store->idle_file_limit = options->open_files ? options->open_files : STORE_OPEN_FILES;
+    store->way = options->sync == LOG_SYNC_FSYNC ? DURABLE_FSYNC : DURABLE_DSYNC;
     ready_init(&store->ready);
     tail_cache_init(&store->cache, options->pool, options->tail_cache_bytes);
     cache_init(&store->reads, store, options->read_cache_bytes);
-    store->zeros = pool_get(options->pool, STORE_ZEROS);
+    store->spare_block = pool_get(options->pool, FORMAT_BLOCK);
     if (asprintf(&store->topics, "%s/topics", options->directory) < 0)
         store->topics = NULL;
-    int error = store->zeros && store->topics ? 0 : -ENOMEM;
-    if (!error) {
-        memset(store->zeros->data, 0, STORE_ZEROS);
+    int error = store->spare_block && store->topics ? 0 : -ENOMEM;
+    if (!error)
         error = make_directories(store, options->directory);
-    }
     if (!error)
         error = delete_sweep(store);
     if (error) {
@@ -259,8 +262,9 @@ struct log_store_stats log_store_stats(const struct log_store *store)
 
 static bool is_busy(const struct log_store *store)
 {
-    if (store->kicked || store->commits_running > 0 || store->closes_running > 0 ||
-        store->deletes_running > 0 || !list_empty(&store->dirty) || !ready_is_empty(&store->ready))
+    if (store->kicked || store->closes_running > 0 || store->deletes_running > 0 ||
+        !list_empty(&store->dirty) || !list_empty(&store->journal_waiting) ||
+        !list_empty(&store->flushes) || !ready_is_empty(&store->ready))
         return true;
     list_each(node, &store->logs) {
         if (list_entry(node, struct log, node)->busy > 0)
@@ -281,9 +285,14 @@ static int close_log(struct log *log)
 {
     struct io *io = log->store->io;
     struct segment *active = log_active(log);
-    if (!active || active->fd < 0 || log->error ||
+    if (!active || log->error ||
         (active->covered == active->end && active->file_size == active->end))
         return 0;
+    if (active->fd < 0) {
+        if (active->last_frame > 0)
+            segment_seal(active);
+        return 0;
+    }
     struct io_op op = {0};
     io_truncate(io, &op, active->fd, active->end);
     int64_t result = io_wait(io, &op);
@@ -299,6 +308,8 @@ int log_store_close(struct log_store *store)
     compact_stop(store);
     list_each(node, &store->logs)
         log_fire(list_entry(node, struct log, node));
+    run_until_quiet(store);
+    flush_all_wait(store); // a log that cannot be flushed has said so; the journal keeps it
     run_until_quiet(store);
     list_each(node, &store->logs) {
         int one = close_log(list_entry(node, struct log, node));

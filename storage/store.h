@@ -5,6 +5,7 @@
 
 #include "storage/cache.h"
 #include "storage/compact.h"
+#include "storage/journal.h"
 #include "storage/log.h"
 #include "storage/producers.h"
 #include "storage/scrub.h"
@@ -12,8 +13,7 @@
 #include "storage/tail.h"
 
 enum {
-    STORE_ZEROS = 64 * 1024,
-    STORE_IDLE_FILES = 128, // sealed segments kept open without a reader
+    STORE_OPEN_FILES = 128, // segments kept open that nobody uses, unless the options say otherwise
     STORE_DELETIONS = 8,    // of logs, at a time: each has files open
 };
 
@@ -38,14 +38,22 @@ struct log_store {
     bool settled;                 // start.c: it has
     uint32_t checkpoints_running; // index files of active segments being written
     struct list logs;
-    struct list dirty;        // logs that have something to commit
-    uint32_t commits_running; // writes of the present commit round
+    struct journal *journal;     // NULL = there is none
+    enum durable_way way;        // how writes of segments become durable
+    struct list dirty;           // logs that commit.c has to look at
+    struct list journal_waiting; // logs whose bytes go into the next journal commit
+    struct list journal_running; // logs with bytes in the one under way
+    uint64_t journal_bytes;      // of payload, in that one
+    struct list flushes;         // logs whose turn to be flushed has not come
+    uint32_t flushes_running;
     struct tail_cache cache;
     struct read_cache reads;
     struct scrub scrub;
-    struct buffer *zeros;
-    struct list idle_files; // open sealed segments without users, least recently used first
+    struct buffer *spare_block; // for the last block of a write when memory is short
+    struct list block_waiting;  // logs that wait for it
+    struct list idle_files;     // open segments without users, least recently used first
     uint32_t idle_file_count;
+    uint32_t idle_file_limit;
     uint32_t closes_running;
     uint32_t deletes_running; // those waiting included
     uint32_t deletes_active;
@@ -65,19 +73,31 @@ struct log_store {
 
 enum { LOG_READ_ENDS = 8 };
 
-enum commit_state {
-    COMMIT_IDLE,
-    COMMIT_DIRTY,   // in store->dirty
-    COMMIT_PARKED,  // a file or space for it is being arranged
-    COMMIT_WRITING, // a frame is on its way to the device
+// What is under way between a log and its active segment.
+enum way {
+    WAY_IDLE,
+    WAY_PARKED,  // a file, space in it or its descriptor is being arranged
+    WAY_WRITING, // a frame is on its way to the device
+};
+
+// Where a log waits; in one list at most.
+enum queue {
+    QUEUE_NONE,
+    QUEUE_DIRTY,   // store->dirty
+    QUEUE_JOURNAL, // store->journal_waiting
+    QUEUE_BLOCK,   // store->block_waiting
 };
 
 struct commit_write {
-    struct io_op op;
+    struct durable_op op;
+    struct iovec vectors[2];
     struct segment *segment;
+    struct buffer *buffer; // of the chunk
+    struct buffer *block;  // the last, partial one
     struct frame_header frame;
-    struct buffer *control; // of a frame that is not in the tail
-    int64_t start;          // FRAME_LOG_START: the value written
+    uint64_t position; // of the frame
+    uint64_t size;     // bytes written, whole blocks
+    bool commits;      // there are bytes in it that were not durable before
 };
 
 // Bytes that fail their checksum; found at start-up.
@@ -98,7 +118,6 @@ struct log {
     int64_t start;
     int64_t committed;
     int64_t end;
-    uint64_t sequence; // of the next frame
     struct tail tail;
     int64_t compacted; // everything below was compacted at least once since the start
     struct segment **segments; // oldest first; the last one is active
@@ -109,19 +128,33 @@ struct log {
     struct list appends; // not yet durable, by offset
     struct producers producers;
     bool producers_gap; // frames could not be read, so some of the producers may be missing
-    struct list trims;
-    struct list trims_writing; // those that the control frame in flight makes durable
+    struct list trims;         // those that have no frame yet
+    struct list trims_writing; // those that the frame of number trim_frame makes durable
+    int64_t trim_start;
+    uint64_t trim_frame;
     struct list watches;
     struct list reads_parked;         // until a segment is gone; see read.c
     int64_t read_ends[LOG_READ_ENDS]; // where the latest readers from disk stopped
     uint32_t next_read_end;
-    enum commit_state commit;
-    struct list dirty_node;
+    enum way way;
+    enum queue queue;
+    struct list queue_node;
     struct list delete_node; // store->deletes_waiting
     struct commit_write write;
-    bool roll_wanted;  // the next commit goes to a new segment
-    bool roll_put_off; // there was no space for it; until the next log_retain
-    bool creating;     // that segment is being made
+    struct journal_log journal;
+    struct list journal_node; // store->journal_running
+    int64_t journal_offset;   // behind what is in that commit
+    uint64_t journal_frame;   // the last frame that has bytes in it
+    bool in_journal;          // a journal commit with bytes of it is under way
+    bool direct_once;         // the next commit does not go to the journal
+    bool rewrite;             // what a failed write left behind the last frame is not known: only
+                              // a frame written there may follow
+    bool write_failed;        // nothing is written any more
+    struct list flush_node;   // store->flushes
+    uint64_t flush_to;        // frames up to this one are to be flushed; 0 = none
+    bool flush_turn;          // one of store->flushes_running
+    bool flush_failed;        // there was no space; until the next log_retain
+    bool creating;            // a segment is being made
     bool deleting;
     bool removing;                // a segment is being removed
     struct log_delete *delete_op; // while deleting
@@ -177,6 +210,15 @@ void log_fire(struct log *log);
 int log_make(struct log_store *store, struct log_name name, const struct log_config *config,
              struct log **out);
 
+// Puts into the tail what the journal held: whole batches, or the payload of another frame, that
+// follow the log's end. They are committed then, and not flushed. Start-up only. 0 or -ENOMEM;
+// -EIO when these are no batches.
+int log_restore(struct log *log, enum frame_kind kind, int64_t base_offset, struct span payload);
+
+// Recovery has set the segments and the offsets: the tail begins behind them. `block`: see
+// tail_start_at. 0 or -ENOMEM.
+int log_recovered(struct log *log, uint64_t next_sequence, const uint8_t *block);
+
 // --- commit.c
 
 // There may be something to commit.
@@ -185,15 +227,45 @@ void commit_wake(struct log *log);
 // What the log waited for is there.
 void commit_unpark(struct log *log);
 
-// Fails everything that is appended and not durable. The log itself goes on when the error may
-// pass (no space, no memory, too many files), else it stops accepting.
+// Fails everything that is appended and neither durable nor on its way. The log itself goes on when
+// the error may pass (no space, no memory, too many files), else it stops accepting.
 void commit_fail(struct log *log, int error, const char *what);
 
 // Fails everything that is in flight because the log is being deleted.
 void commit_abandon(struct log *log);
 
-// Starts the next round if none is running.
+// Starts what can be started.
 void commit_run(struct log_store *store);
+
+// --- write.c
+
+// Seals the log's first unflushed frame and writes it to the active segment, which is open and has
+// the space; commit_written follows. False: no memory at present.
+bool write_start(struct log *log);
+
+// Called by write.c when it is over. error 0: the frame is durable.
+void commit_written(struct log *log, int error);
+
+// --- flush.c
+
+// The log's frames up to the last one are to be written to its segment, when there is a turn.
+void flush_want(struct log *log);
+
+// Whether the frame may be written for that reason now.
+bool flush_has_turn(const struct log *log, const struct tail_frame *first);
+
+// The log has changed: ends its turn when nothing is left to do.
+void flush_check(struct log *log);
+
+// Wants flushes when the journal or memory is short.
+void flush_relieve(struct log_store *store);
+
+// Gives turns.
+void flush_run(struct log_store *store);
+
+// Everything of all logs is to be flushed. Runs io_run until it is; for start-up and the end. 0 or
+// the first error of a log that cannot be.
+int flush_all_wait(struct log_store *store);
 
 // --- read.c
 

@@ -160,7 +160,7 @@ static uint32_t segment_at(const struct log *log, int64_t offset)
 // The first frame in memory, from `offset` on, that may have the timestamp; NULL when none has.
 static const struct tail_frame *frame_at(const struct log *log, int64_t offset, int64_t timestamp)
 {
-    const struct chunk *chunk = NULL;
+    struct chunk *chunk = NULL;
     const struct tail_frame *frame = tail_find(&log->tail, offset, &chunk);
     while (frame && frame->max_timestamp < timestamp)
         frame = tail_after(&log->tail, frame, &chunk);
@@ -279,7 +279,7 @@ static void bound_begin(struct lookup *lookup)
 {
     const struct log *log = lookup->log;
     uint32_t first = segment_at(log, lookup->start);
-    const struct chunk *chunk = NULL;
+    struct chunk *chunk = NULL;
     const struct tail_frame *frame =
         tail_find(&log->tail, segments_end(log, lookup->start), &chunk);
     for (; frame; frame = tail_after(&log->tail, frame, &chunk))

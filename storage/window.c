@@ -291,8 +291,8 @@ static enum look take_end(struct window *window, uint64_t at)
         window->to = at;
         return LOOK_READY;
     }
-    // Nothing yet: the bad bytes go on.
-    if (window->bad_from == 0)
+    // Nothing yet: the bad bytes go on, unless this was the end of a block that was left free.
+    if (window->bad_from == 0 && block_up(at) < window->to)
         window->bad_from = at;
     window->position = window->to;
     plan(window, WINDOW_SIZE);

@@ -280,7 +280,7 @@ static void retention_by_size_keeps_the_newest(struct world *world)
     log_retain(world->log);
     world_turn(world);
     cr_assert_eq(log_offsets(world->log).start, 0);
-    world->config.retention_bytes = 4096 * 5 * 2;
+    world->config.retention_bytes = 2 * (4096 + 4 * 3584); // two segments
     log_configure(world->log, &world->config);
     retain_until(world, 12);
     verify_all(world);

@@ -5,7 +5,7 @@
 
 enum {
     FRAMES = 3,
-    FRAME_BYTES = 9000, // of value: three blocks with headers
+    FRAME_BYTES = 12000, // of value: three blocks with headers
     STORED = 3 * FORMAT_BLOCK,
 };
 
