@@ -127,7 +127,7 @@ static void send_wrong(struct world_log *log, struct world_producer *producer)
                    log->name, producer->id);
 }
 
-// TODO: always, when what is known of producers is kept in segments.
+// What only segments that are gone have told is not known: until each begins with a snapshot.
 static bool is_known(const struct world_log *log, const struct world_sent *sent)
 {
     return sent->base >= log->checker.start && !log->checker.compacted;
