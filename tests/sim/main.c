@@ -21,7 +21,8 @@ struct options {
     bool one; // a single seed, with everything that happens
     bool inspect;
     bool go_on; // behind a failure
-    bool disk;  // with --seed: also what the disk does
+    bool plants;
+    bool disk; // with --seed: also what the disk does
 };
 
 // Shared with the workers.
@@ -63,6 +64,7 @@ static void usage(void)
           "  --jobs J      processes (default 1)\n"
           "  --inspect     compare each start with a reading of the disk by other code\n"
           "  --plant NAME  with a fault built in (weir-sim-plants only)\n"
+          "  --plants      each of these faults in turn; fails if one is not found\n"
           "  --disk        with --seed: print also what the disk does\n"
           "  --go-on       do not end at the first failure\n"
           "  --quiet       of a failure, only its sentence\n",
@@ -70,7 +72,8 @@ static void usage(void)
 }
 
 static FILE *messages; // where failures go; standard error belongs to the log lines
-static bool quiet;
+static bool quiet;     // nothing of a failure but its sentence
+static bool brief;     // and nothing when there is none
 static int log_lines = -1;
 
 static void print_log_tail(int fd)
@@ -209,8 +212,9 @@ static int run_many(const struct options *options)
             worker_start(&workers[i], options, progress, i);
         }
     }
-    print_summary(progress, options->jobs, now_s() - start);
-    if (failed > 0)
+    if (!brief)
+        print_summary(progress, options->jobs, now_s() - start);
+    if (failed > 0 && !brief)
         fprintf(messages, "%" PRIu64 " failed\n", failed);
     return failed > 0;
 }
@@ -249,7 +253,36 @@ static int plant(const char *name)
     fputs("\n", stderr);
     return 2;
 }
+
+// Each fault in turn must be found within so many seeds.
+static int run_plants(const struct options *options)
+{
+    int missed = 0;
+    quiet = true;
+    brief = true;
+    for (int i = 1; i < PLANT_COUNT; i++) {
+        plant_active = (enum plant)i;
+        fprintf(messages, "%-20s ", plant_names[i]);
+        fflush(messages);
+        if (run_many(options) == 0) {
+            fprintf(messages, "NOT FOUND within %" PRIu64 " seeds\n", options->seeds);
+            missed++;
+        }
+    }
+    plant_active = PLANT_NONE;
+    fprintf(messages, "%-20s ", "none");
+    missed += run_many(options);
+    fprintf(messages, "%d of %d missed\n", missed, PLANT_COUNT - 1);
+    return missed > 0;
+}
 #else
+static int run_plants(const struct options *options)
+{
+    (void)options;
+    fputs("this program is built without planted faults\n", stderr);
+    return 2;
+}
+
 static int plant(const char *name)
 {
     (void)name;
@@ -261,17 +294,12 @@ static int plant(const char *name)
 int main(int count, char **arguments)
 {
     static const struct option names[] = {
-        {"seeds", required_argument, NULL, 'n'},
-        {"seed", required_argument, NULL, 's'},
-        {"first", required_argument, NULL, 'f'},
-        {"jobs", required_argument, NULL, 'j'},
-        {"plant", required_argument, NULL, 'p'},
-        {"quiet", no_argument, NULL, 'q'},
-        {"inspect", no_argument, NULL, 'i'},
-        {"disk", no_argument, NULL, 'd'},
-        {"go-on", no_argument, NULL, 'g'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
+        {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
+        {"first", required_argument, NULL, 'f'}, {"jobs", required_argument, NULL, 'j'},
+        {"plant", required_argument, NULL, 'p'}, {"quiet", no_argument, NULL, 'q'},
+        {"inspect", no_argument, NULL, 'i'},     {"plants", no_argument, NULL, 'P'},
+        {"disk", no_argument, NULL, 'd'},        {"go-on", no_argument, NULL, 'g'},
+        {"help", no_argument, NULL, 'h'},        {0},
     };
     struct options options = {.seeds = 1000, .first = 1, .jobs = 1};
     for (int option; (option = getopt_long(count, arguments, "", names, NULL)) != -1;) {
@@ -287,6 +315,8 @@ int main(int count, char **arguments)
             quiet = true;
         else if (option == 'd')
             options.disk = true;
+        else if (option == 'P')
+            options.plants = true;
         else if (option == 'g')
             options.go_on = true;
         else if (option != 'p') {
@@ -303,5 +333,7 @@ int main(int count, char **arguments)
     }
     messages = fdopen(dup(STDERR_FILENO), "w");
     CHECK(messages);
+    if (options.plants)
+        return run_plants(&options);
     return options.one ? run_one(&options) : run_many(&options);
 }
