@@ -72,16 +72,16 @@ static bool fits(const struct sim *sim, const struct sim_node *node, uint64_t of
     return more == 0 || sim_used_bytes(sim) + more <= sim->capacity;
 }
 
-static int new_fd(struct sim *sim, struct sim_node *node, int flags)
+int sim_new_fd(struct sim *sim, struct sim_node *node, struct sim_socket *socket, int flags)
 {
     size_t i = 0;
-    while (i < sim->file_count && sim->files[i].node)
+    while (i < sim->file_count && (sim->files[i].node || sim->files[i].socket))
         i++;
     if (i == sim->file_count) {
         sim->files = realloc(sim->files, ++sim->file_count * sizeof(sim->files[0]));
         CHECK(sim->files);
     }
-    sim->files[i] = (struct sim_file){sim_node_ref(node), flags};
+    sim->files[i] = (struct sim_file){sim_node_ref(node), socket, flags};
     return (int)i + SIM_FIRST_FD;
 }
 
@@ -93,7 +93,7 @@ static int64_t do_create(struct sim *sim, const char *path, int flags)
         return -ENOENT;
     struct sim_node *node = sim_node_create(&sim->pool, false);
     sim_node_name(parent, name, node);
-    int fd = new_fd(sim, node, flags);
+    int fd = sim_new_fd(sim, node, NULL, flags);
     sim_node_unref(node);
     return fd;
 }
@@ -113,11 +113,17 @@ static int64_t do_open(struct sim *sim, const struct io_op *op)
         return -ENOTDIR;
     if (writes && (flags & O_TRUNC))
         sim_node_truncate(node, 0);
-    return new_fd(sim, node, flags);
+    return sim_new_fd(sim, node, NULL, flags);
 }
 
 int64_t sim_do_close(struct sim *sim, const struct io_op *op)
 {
+    size_t index = (size_t)op->fd - SIM_FIRST_FD;
+    if (op->fd >= SIM_FIRST_FD && index < sim->file_count && sim->files[index].socket) {
+        sim_socket_dropped(sim->files[index].socket);
+        sim->files[index].socket = NULL;
+        return 0;
+    }
     struct sim_file *file = sim_file_of(sim, op->fd);
     if (!file)
         return -EBADF;
@@ -325,7 +331,7 @@ int64_t sim_perform(struct sim *sim, const struct io_op *op)
     case IO_RECEIVE:
     case IO_SEND:
     case IO_SHUTDOWN:
-        break;
+        return sim_socket_perform(sim, op);
     }
     return -ENOTSUP;
 }

@@ -10,10 +10,14 @@
 enum {
     SIM_FIRST_FD = 1 << 20, // beyond any real one, so that mixing them up is an error
     SIM_KINDS = IO_SHUTDOWN + 1,
+    SIM_BACKLOG = 16,
 };
 
+#define SIM_NEVER UINT64_MAX // when an operation is due that waits for a peer
+
 struct sim_file {
-    struct sim_node *node; // NULL = closed
+    struct sim_node *node; // both NULL = closed
+    struct sim_socket *socket;
     int flags;
 };
 
@@ -69,6 +73,24 @@ struct sim_file *sim_file_of(const struct sim *sim, int fd);
 struct sim_node *sim_node_at(const struct sim *sim, const char *path);
 int64_t sim_perform(struct sim *sim, const struct io_op *op);
 int64_t sim_do_close(struct sim *sim, const struct io_op *op);
+
+// Takes the caller's reference of a node; or a socket.
+int sim_new_fd(struct sim *sim, struct sim_node *node, struct sim_socket *socket, int flags);
+
+// --- sim_net.c
+
+// Whether a socket operation can be completed now.
+bool sim_socket_ready(const struct sim *sim, const struct io_op *op);
+int64_t sim_socket_perform(struct sim *sim, const struct io_op *op);
+void sim_socket_unref(struct sim_socket *socket);
+void sim_socket_dropped(struct sim_socket *socket);
+
+// --- sim_io.c
+
+// Operations that waited for a peer may be ready.
+void sim_socket_wake(struct sim *sim);
+
+// --- sim_disk.c
 
 // Any sectors of a write reach the device.
 void sim_tear_write(struct sim *sim, const struct io_op *op);

@@ -56,6 +56,9 @@ static void cut_power(struct sim *sim)
         sim->pending[other] = sim->pending[i];
         sim->pending[i] = chosen;
         struct io_op *op = chosen.op;
+        sim->pending[i].due_ns = sim->now_ns;
+        if (op->kind >= IO_ACCEPT)
+            continue;
         bool happens = random_below(&sim->random, 2);
         if (happens && op->kind != IO_READ && op->kind != IO_CLOSE)
             sim_perform(sim, op);
@@ -66,6 +69,8 @@ static void cut_power(struct sim *sim)
 
 static int64_t outcome(struct sim *sim, const struct io_op *op)
 {
+    if (op->kind >= IO_ACCEPT && !sim->off)
+        return op->cancelled && !sim_socket_ready(sim, op) ? -ECANCELED : sim_perform(sim, op);
     if (sim->off)
         return op->kind == IO_NOP || op->kind == IO_CLOSE ? 0 : -EIO;
     if (op->cancelled && random_below(&sim->random, 2))
@@ -112,18 +117,32 @@ static void sim_start(struct io *io, struct io_op *op)
         sim->pending = realloc(sim->pending, sim->pending_room * sizeof(sim->pending[0]));
         CHECK(sim->pending);
     }
+    bool ready = op->kind < IO_ACCEPT || sim_socket_ready(sim, op);
     sim->pending[sim->pending_count++] = (struct sim_pending){
         .op = op,
         .port = port,
-        .due_ns = sim->now_ns + latency(sim, op->kind),
+        .due_ns = ready ? sim->now_ns + latency(sim, op->kind) : SIM_NEVER,
         .digest = write_digest(op),
     };
 }
 
+void sim_socket_wake(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->pending_count; i++) {
+        struct sim_pending *pending = &sim->pending[i];
+        if (pending->due_ns == SIM_NEVER && sim_socket_ready(sim, pending->op))
+            pending->due_ns = sim->now_ns + latency(sim, pending->op->kind);
+    }
+}
+
 static void sim_cancel(struct io *io, struct io_op *op)
 {
-    (void)io;
+    struct sim *sim = port_of(io)->sim;
     op->cancelled = true;
+    for (size_t i = 0; i < sim->pending_count && op->kind >= IO_ACCEPT; i++) {
+        if (sim->pending[i].op == op && sim->pending[i].due_ns == SIM_NEVER)
+            sim->pending[i].due_ns = sim->now_ns;
+    }
 }
 
 static void complete(struct sim *sim, size_t at)
@@ -149,6 +168,8 @@ static size_t first_due(const struct sim *sim, const struct sim_port *port)
 {
     size_t first = sim->pending_count;
     for (size_t i = 0; i < sim->pending_count; i++) {
+        if (sim->pending[i].due_ns == SIM_NEVER)
+            continue;
         if (port && sim->pending[i].port != port)
             continue;
         if (first == sim->pending_count || sim->pending[i].due_ns < sim->pending[first].due_ns)
@@ -220,13 +241,12 @@ static void sim_wake(struct io *from, struct io *to)
     port_of(to)->woken = true;
 }
 
-static int sim_listen(struct io *io, const char *host, uint16_t port, uint16_t *bound_port)
+static int sim_io_listen(struct io *io, const char *host, uint16_t port, uint16_t *bound_port)
 {
-    (void)io;
     (void)host;
-    (void)port;
-    (void)bound_port;
-    return -ENOTSUP;
+    if (bound_port)
+        *bound_port = port;
+    return sim_listen(port_of(io)->sim);
 }
 
 static int sim_list_directory(struct io *io, const char *path,
@@ -314,7 +334,7 @@ static const struct io_ops sim_ops = {
     .cancel = sim_cancel,
     .run = sim_run,
     .wake = sim_wake,
-    .listen = sim_listen,
+    .listen = sim_io_listen,
     .list_directory = sim_list_directory,
     .file_size = sim_file_size,
     .next_data = sim_next_data,
@@ -344,8 +364,11 @@ struct sim *sim_create(uint64_t seed)
 
 static void close_all(struct sim *sim)
 {
-    for (size_t i = 0; i < sim->file_count; i++)
+    for (size_t i = 0; i < sim->file_count; i++) {
         sim_node_unref(sim->files[i].node);
+        if (sim->files[i].socket)
+            sim_socket_dropped(sim->files[i].socket);
+    }
     free(sim->files);
     sim->files = NULL;
     sim->file_count = 0;

@@ -18,9 +18,9 @@
 //
 // Several ios may share the machine: disk, clock and fate.
 //
-// O_DIRECT requires offset, size and memory to be multiples of 4096. Not supported: sockets
-// (-ENOTSUP), "..", renaming to another directory (-EXDEV). The space of a removed file counts as
-// free at once, also while it is open. Descriptors are numbers that no real file has.
+// O_DIRECT requires offset, size and memory to be multiples of 4096. Not supported: "..", renaming
+// to another directory (-EXDEV). The space of a removed file counts as free at once, also while it
+// is open. Descriptors are numbers that no real file has.
 #pragma once
 
 #include <stdbool.h>
@@ -91,6 +91,24 @@ void sim_restart_process(struct sim *sim);
 
 // Time passes until the next operation of any io has had its effect. False when none is pending.
 bool sim_pass(struct sim *sim);
+
+// --- connections: the test is the other end of each
+
+struct sim_socket;
+
+// What io_listen gives, for programs that listen before they have an io.
+int sim_listen(struct sim *sim);
+
+// NULL when nobody listens there (any more), or too many wait to be accepted. The caller's until
+// sim_socket_close.
+struct sim_socket *sim_connect(struct sim *sim, int listen_fd);
+void sim_socket_send(struct sim *sim, struct sim_socket *socket, const void *bytes, size_t size);
+
+// Bytes that came and were not taken.
+size_t sim_socket_received(const struct sim_socket *socket, const uint8_t **bytes);
+void sim_socket_take(struct sim_socket *socket, size_t size);
+bool sim_socket_is_closed(const struct sim_socket *socket); // by the program, or a crash
+void sim_socket_close(struct sim *sim, struct sim_socket *socket);
 
 // Descriptors that are open.
 uint32_t sim_open_files(const struct sim *sim);

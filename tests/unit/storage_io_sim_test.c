@@ -426,10 +426,51 @@ Test(storage, io_sim_time_moves_only_when_told)
     cr_expect_eq(io->wall_ms, ms + 3);
     io_run(io, ns + 3600000000000);
     cr_expect_eq(io->now_ns, ns + 3600000000000, "an hour is waited in no time");
-    cr_expect_eq(io_listen(io, "127.0.0.1", 0, NULL), -ENOTSUP);
-    struct io_op op = {0};
-    io_accept(io, &op, 1);
-    cr_expect_eq(io_wait(io, &op), -ENOTSUP);
     io_destroy(io);
+    sim_destroy(sim);
+}
+
+Test(storage, io_sim_connections)
+{
+    struct sim *sim = sim_create(10);
+    struct io *io = sim_io(sim);
+    int listening = io_listen(io, "127.0.0.1", 1, NULL);
+    struct io_op accepting = {0};
+    io_accept(io, &accepting, listening);
+    io_run(io, io->now_ns + 1000000000);
+    cr_assert(accepting.pending, "nobody has come");
+    struct sim_socket *client = sim_connect(sim, listening);
+    int fd = (int)io_wait(io, &accepting);
+    cr_assert_geq(fd, 0);
+    char bytes[8] = "";
+    struct io_op receiving = {0};
+    io_receive(io, &receiving, fd, bytes, 4, true);
+    sim_socket_send(sim, client, "ab", 2);
+    io_run(io, io->now_ns + 1000000000);
+    cr_assert(receiving.pending, "not whole");
+    sim_socket_send(sim, client, "cdef", 4);
+    cr_assert_eq(io_wait(io, &receiving), 4);
+    cr_assert_eq(memcmp(bytes, "abcd", 4), 0);
+    struct io_op sending = {0};
+    struct iovec vector = {.iov_base = bytes, .iov_len = 4};
+    io_send(io, &sending, fd, &vector, 1);
+    cr_assert_eq(io_wait(io, &sending), 4);
+    const uint8_t *received;
+    cr_assert_eq(sim_socket_received(client, &received), 4);
+    cr_assert_eq(memcmp(received, "abcd", 4), 0);
+    sim_socket_take(client, 4);
+    io_receive(io, &receiving, fd, bytes, 2, false);
+    cr_assert_eq(io_wait(io, &receiving), 2);
+    io_receive(io, &receiving, fd, bytes, 2, false);
+    io_cancel(io, &receiving);
+    cr_assert_eq(io_wait(io, &receiving), -ECANCELED);
+    io_receive(io, &receiving, fd, bytes, 2, false);
+    cr_assert_eq(io_close_wait(io, listening), 0);
+    cr_assert(!sim_socket_is_closed(client));
+    sim_power_off(sim, 0);
+    cr_assert_eq(io_wait(io, &receiving), -EIO);
+    sim_restart(sim);
+    cr_assert(sim_socket_is_closed(client));
+    sim_socket_close(sim, client);
     sim_destroy(sim);
 }
