@@ -234,7 +234,7 @@ static void offsets_set(struct recovery *recovery)
 static int tail_set(struct log *log)
 {
     struct segment *active = log_active(log);
-    if (!active || active->bad || active->end % FORMAT_BLOCK == 0 || active->end == active->covered)
+    if (!active || active->bad || active->end % FORMAT_BLOCK == 0)
         return log_recovered(log, active ? active->next_sequence : 1, NULL);
     int error = recover_open(active);
     if (error)
