@@ -229,33 +229,44 @@ static void offsets_set(struct recovery *recovery)
     forget_old_damage(log);
 }
 
-// The tail begins behind the last frame. Where something else than zeros follows that in its block,
-// the rest of a torn write, the next frame has to overwrite it.
-static int tail_set(struct log *log)
+// Bytes behind the last frame in its block, the rest of a torn write, give way to zeros: a header
+// among them could be taken for the next frame's, which may well begin in the next block. The bytes
+// before are written again as they are (rule 3). 0 or a negative errno.
+static int rest_clear(struct segment *active)
 {
-    struct segment *active = log_active(log);
-    if (!active || active->bad || active->end % FORMAT_BLOCK == 0)
-        return log_recovered(log, active ? active->next_sequence : 1, NULL);
-    int error = recover_open(active);
-    if (error)
-        return error;
-    struct buffer *block = pool_get(log->store->pool, FORMAT_BLOCK);
-    if (!block) {
-        segment_drop(active);
-        return -ENOMEM;
-    }
-    memset(block->data, 0, FORMAT_BLOCK);
+    struct log_store *store = active->log->store;
     uint64_t used = active->end % FORMAT_BLOCK;
+    struct buffer *block = pool_get(store->pool, FORMAT_BLOCK);
+    if (!block)
+        return -ENOMEM;
+    memset(block->data, 0, FORMAT_BLOCK);
     int64_t got =
-        io_read_wait(log->store->io, active->fd, block->data, FORMAT_BLOCK, active->end - used);
+        io_read_wait(store->io, active->fd, block->data, FORMAT_BLOCK, active->end - used);
     bool clean = true;
     for (uint64_t at = used; at < FORMAT_BLOCK && clean; at++)
         clean = block->data[at] == 0;
-    error =
-        got < 0 ? (int)got : log_recovered(log, active->next_sequence, clean ? NULL : block->data);
+    if (got >= 0 && !clean) {
+        memset(block->data + used, 0, FORMAT_BLOCK - used);
+        got = io_write_wait(store->io, active->fd, block->data, FORMAT_BLOCK, active->end - used,
+                            true);
+    }
     buffer_unref(block);
-    segment_drop(active);
-    return error;
+    return got < 0 ? (int)got : 0;
+}
+
+static int tail_set(struct log *log)
+{
+    struct segment *active = log_active(log);
+    if (active && !active->bad && active->end % FORMAT_BLOCK != 0) {
+        int error = recover_open(active);
+        if (!error) {
+            error = rest_clear(active);
+            segment_drop(active);
+        }
+        if (error)
+            return error;
+    }
+    return log_recovered(log, active ? active->next_sequence : 1, NULL);
 }
 
 // All but the last are sealed; one whose index is missing gets a new one.
