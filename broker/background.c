@@ -213,7 +213,7 @@ int background_start(struct shard *shard)
 {
     struct background *background = shard->background;
     int error = scrub_bytes(shard) > 0 ? set_scrub_timer(background) : 0;
-    if (!error && config_number(shard->config, SETTING_LOG_CLEANER_ENABLE))
+    if (!error)
         error = set_compact_timer(background, 0);
     if (shard->index > 0 || error)
         return error;

@@ -93,6 +93,16 @@ static void turn(struct shard *shard)
 
 // --- start ------------------------------------------------------------------------------------
 
+// Each shard's part must be enough for one new segment and for compacting one.
+static uint64_t ballast_bytes(const struct config *config, size_t shards)
+{
+    enum { LEAST = 2 * 1024 * 1024 };
+    uint64_t bytes = (uint64_t)config_number(config, SETTING_RESERVE_BYTES) / shards;
+    if (bytes == 0)
+        return 0;
+    return bytes < LEAST ? LEAST : bytes & ~UINT64_C(4095);
+}
+
 // Each shard has its share of the memory and of the device.
 static struct log_compaction compaction_options(const struct config *config, size_t shards)
 {
@@ -132,6 +142,8 @@ static int open_store(struct shard *shard, char *why, size_t why_size)
         .direct = config_number(config, SETTING_DIRECT_IO) != 0,
         .producer_expiry_ms = config_number(config, SETTING_PRODUCER_ID_EXPIRATION_MS),
         .compaction = compaction_options(config, shards),
+        .space = &shard->server->space,
+        .ballast_bytes = ballast_bytes(config, shards),
     };
     error = log_store_open(&options, &shard->store);
     if (error)

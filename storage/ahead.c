@@ -75,13 +75,14 @@ static bool somebody_waits(const struct segment *segment)
 static void allocation_judge(struct segment *segment, int64_t result)
 {
     struct log *log = segment->log;
+    space_note(log, result);
     if (result == -EOPNOTSUPP || result == -ENOSYS)
         log->store->can_allocate = false;
     else if (result >= 0)
         segment->file_size = segment->ahead.to;
     else if (somebody_waits(segment) && allocate_less(segment))
         return;
-    else if (somebody_waits(segment))
+    else if (somebody_waits(segment) && !space_is_coming(log))
         commit_fail(log, (int)result, "allocating space for a segment");
 }
 

@@ -35,7 +35,8 @@ enum {
     STEP_BYTES = 64 * 1024,
     MAP_BYTES = 32 * 1024 * 1024,
     BACKOFF_MS = 15000,
-    PAUSE_MS = 50, // how far ahead of its allowance a compaction may be
+    SPACE_MS = 500, // how often to look after the space in reserve
+    PAUSE_MS = 50,  // how far ahead of its allowance a compaction may be
 };
 
 static const uint64_t ns_per_ms = 1000000;
@@ -48,6 +49,15 @@ void compact_init(struct compactor *compactor, const struct log_compaction *opti
         .bytes_per_second = options->bytes_per_second,
         .backoff_ns = (options->backoff_ms ? options->backoff_ms : BACKOFF_MS) * ns_per_ms,
     };
+}
+
+// When space is tight, what can be gained is gained soon.
+static uint64_t next_look_ns(const struct log_store *store)
+{
+    uint64_t wait_ns = store->compactor.backoff_ns;
+    if (space_is_tight(store) && wait_ns > SPACE_MS * ns_per_ms)
+        wait_ns = SPACE_MS * ns_per_ms;
+    return store->io->now_ns + wait_ns;
 }
 
 // --- the end
@@ -94,7 +104,8 @@ enum compact_progress compact_fail(struct compaction *compaction, int error)
     const struct log *log = compaction->log;
     struct compactor *compactor = &compaction->store->compactor;
     uint64_t now_ns = compaction->store->io->now_ns;
-    compactor->idle_until_ns = now_ns + compactor->backoff_ns;
+    space_note(compaction->log, error);
+    compactor->idle_until_ns = next_look_ns(compaction->store);
     bool told = compactor->told_ns > 0 && now_ns - compactor->told_ns <= EVERY_S * 1000 * ns_per_ms;
     if (error != -ESHUTDOWN && !told) {
         compactor->told_ns = now_ns;
@@ -409,12 +420,20 @@ static bool is_paid(struct compaction *compaction)
     return compactor->paid_ns <= store->io->now_ns + PAUSE_MS * ns_per_ms;
 }
 
+// While space is tight, only the logs that are state are compacted.
+static bool must_spare(const struct log *log)
+{
+    return log->config.reserve_bytes == 0 && space_is_tight(log->store);
+}
+
 static enum compact_progress step(struct compaction *compaction)
 {
     if (compaction->phase == COMPACT_SWAPPING)
         return COMPACT_WAITS;
     if (compaction->log->deleting || compaction->store->closing)
         return give_up(compaction);
+    if (must_spare(compaction->log))
+        return compact_fail(compaction, -ENOSPC);
     if (!is_paid(compaction))
         return pause(compaction, compaction->store->compactor.paid_ns);
     switch (compaction->phase) {
@@ -486,7 +505,7 @@ static void begin(struct log *log, const struct compact_plan *plan)
     if (!compaction || compact_map_init(&compaction->map, compactor->map_bytes,
                                         (uint64_t)(plan->clean_to - plan->dirty_from), seed)) {
         free(compaction);
-        compactor->idle_until_ns = store->io->now_ns + compactor->backoff_ns;
+        compactor->idle_until_ns = next_look_ns(store);
         return;
     }
     compaction->store = store;
@@ -525,7 +544,9 @@ static struct compact_extent extent_of(const struct segment *segment)
 static struct compact_plan plan_for(const struct log *log)
 {
     struct compact_plan none = {0};
-    if (!log->config.compact || log->error || log->deleting || log->segment_count < 2)
+    bool tight = space_is_tight(log->store);
+    if (must_spare(log) || !log->config.compact || log->error || log->deleting ||
+        log->segment_count < 2)
         return none;
     struct compact_extent *extents = calloc(log->segment_count, sizeof(*extents));
     if (!extents)
@@ -535,7 +556,7 @@ static struct compact_plan plan_for(const struct log *log)
     struct compact_limits limits = {
         .log_start = log->start,
         .now_ms = store_time_ms(log->store),
-        .min_dirty_ratio = log->config.min_dirty_ratio,
+        .min_dirty_ratio = tight ? 0 : log->config.min_dirty_ratio,
         .min_lag_ms = log->config.min_compaction_lag_ms,
         .max_lag_ms =
             log->config.max_compaction_lag_ms > 0 ? log->config.max_compaction_lag_ms : INT64_MAX,
@@ -580,7 +601,7 @@ static void look(struct log_store *store)
     if (best)
         begin(best, &best_plan);
     else
-        store->compactor.idle_until_ns = store->io->now_ns + store->compactor.backoff_ns;
+        store->compactor.idle_until_ns = next_look_ns(store);
 }
 
 void compact_stop(struct log_store *store)
@@ -597,13 +618,19 @@ uint64_t log_store_compact(struct log_store *store)
     struct compactor *compactor = &store->compactor;
     uint64_t now_ns = store->io->now_ns;
     struct compaction *running = compactor->running;
-    if (!compactor->enabled || store->closing)
+    if (store->closing)
         return now_ns + compactor->backoff_ns;
+    space_tick(store);
+    if (!compactor->enabled)
+        return now_ns + SPACE_MS * ns_per_ms;
     if (running && running->paused && running->resume_ns <= now_ns) {
         running->paused = false;
         compact_go_on(running);
     } else if (!running && compactor->idle_until_ns <= now_ns) {
         look(store);
     }
-    return compactor->running ? now_ns + PAUSE_MS * ns_per_ms : compactor->idle_until_ns;
+    if (compactor->running)
+        return now_ns + PAUSE_MS * ns_per_ms;
+    uint64_t next_ns = store->ballast.bytes > 0 ? now_ns + SPACE_MS * ns_per_ms : UINT64_MAX;
+    return compactor->idle_until_ns < next_ns ? compactor->idle_until_ns : next_ns;
 }

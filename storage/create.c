@@ -52,6 +52,7 @@ static void creation_failed(struct creation *creation)
     struct chunk *chunk = NULL;
     const struct tail_frame *first = tail_first(&log->tail, &chunk);
     segment_free(creation->segment);
+    space_note(log, creation->error);
     if (log->deleting)
         return;
     log->tail.roll_put_off = creation->error == -ENOSPC && log_active(log);

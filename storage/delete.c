@@ -46,6 +46,7 @@ static void deletion_end(struct deletion *deletion, int error)
     struct log_store *store = log->store;
     store_enter(store);
     store->deletes_active--;
+    space_freed(store);
     log->delete_op->error = error;
     list_append(&store->ready.deletes, &log->delete_op->node);
     free(deletion->topic_directory);

@@ -129,7 +129,7 @@ void log_configure(struct log *log, const struct log_config *config)
     if (log->config.reserve_bytes < 0)
         log->config.reserve_bytes = 0;
     log->config.reserve_bytes &= ~(int64_t)(FORMAT_BLOCK - 1);
-    log->tail.segment_bytes = (uint64_t)log->config.segment_bytes;
+    space_limit_segments(log);
 }
 
 struct segment *log_active(const struct log *log)
@@ -266,6 +266,8 @@ void log_append(struct log *log, struct span batch, const struct batch_header *h
     CHECK(batch.size == batch_total_size(header));
     op->duplicate = false;
     int error = log->store->closing ? -ESHUTDOWN : log->error;
+    if (!error && log->config.reserve_bytes == 0 && space_is_tight(log->store))
+        error = -ENOSPC;
     if (error) {
         append_refuse(log, op, error);
         return;

@@ -17,6 +17,7 @@
 // watermark. `end` counts what is appended in memory and not yet durable.
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -38,6 +39,11 @@ enum log_sync {
     LOG_SYNC_FSYNC, // write, then fdatasync
 };
 
+// Shared by the stores of one data directory: whether the device is full.
+struct log_space {
+    _Atomic uint32_t tight; // stores that have given up their ballast
+};
+
 struct log_store_options {
     struct io *io;
     struct pool *pool;       // for tails and reads
@@ -54,6 +60,8 @@ struct log_store_options {
     uint64_t journal_file_bytes; // one of them; 0 = 16 MiB, less when the journal is small
     enum log_sync sync;
     int64_t producer_expiry_ms; // how long a quiet producer is remembered; 0 = for ever
+    struct log_space *space;    // zeroed, outlives the stores; NULL = the store is the only one
+    uint64_t ballast_bytes;     // held in reserve for logs with reserve_bytes; 0 = nothing
     struct log_compaction {
         bool enabled;
         size_t map_bytes;          // for the keys of one pass; 0 = 32 MiB
@@ -271,8 +279,9 @@ void log_trim(struct log *log, struct log_trim *op);
 void log_retain(struct log *log);
 
 // Starts compacting the log that needs it most, or goes on with what waits for its share of the
-// device, and rolls active segments that are older than max_compaction_lag_ms. Returns when it
-// should be called again (io->now_ns). What it starts goes on in the background, in small steps.
+// device, and rolls active segments that are older than max_compaction_lag_ms. Also sees to the
+// space in reserve. Returns when it should be called again (io->now_ns). What it starts goes on in
+// the background, in small steps.
 uint64_t log_store_compact(struct log_store *store);
 
 struct log_delete {

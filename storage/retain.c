@@ -84,6 +84,7 @@ static void removal_free(struct removal *removal)
 static void drop_oldest(struct log *log)
 {
     struct segment *oldest = log->segments[0];
+    space_freed(log->store);
     log->segment_count--;
     memmove(log->segments, log->segments + 1, log->segment_count * sizeof(log->segments[0]));
     if (log->start < log->segments[0]->header.base_offset)

@@ -245,7 +245,10 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
         error = make_directories(store, options->directory);
     if (!error)
         error = delete_sweep(store);
+    if (!error)
+        error = space_open(store, options);
     if (error) {
+        space_close(store);
         store_free(store);
         return error;
     }
@@ -264,7 +267,7 @@ static bool is_busy(const struct log_store *store)
 {
     if (store->kicked || store->closes_running > 0 || store->deletes_running > 0 ||
         !list_empty(&store->dirty) || !list_empty(&store->journal_waiting) ||
-        !list_empty(&store->flushes) || !ready_is_empty(&store->ready))
+        !list_empty(&store->flushes) || !ready_is_empty(&store->ready) || store->ballast.op.pending)
         return true;
     list_each(node, &store->logs) {
         if (list_entry(node, struct log, node)->busy > 0)
@@ -319,6 +322,7 @@ int log_store_close(struct log_store *store)
     list_each(node, &store->logs)
         log_free(list_entry(node, struct log, node));
     run_until_quiet(store);
+    space_close(store);
     store_free(store);
     return error;
 }

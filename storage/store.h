@@ -10,6 +10,7 @@
 #include "storage/producers.h"
 #include "storage/scrub.h"
 #include "storage/segment.h"
+#include "storage/space.h"
 #include "storage/tail.h"
 
 enum {
@@ -69,6 +70,7 @@ struct log_store {
     uint64_t told_read_ns; // when window.c last said that a file cannot be read, 0 = never
     struct log_store_stats stats;
     struct compactor compactor;
+    struct ballast ballast;
 };
 
 enum { LOG_READ_ENDS = 8 };

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
+
+from kafka.protocol.commit import OffsetCommitRequest
 
 from harness.broker import Broker
 from harness.mounts import enter_own_mounts
-from harness.wire import (KAFKA_STORAGE_ERROR, NONE, batch, commit, committed, create, delete, fetch,
+from harness.wire import (KAFKA_STORAGE_ERROR, NONE, batch, call, commit, committed, create, delete, fetch,
                           offset_at, LATEST, produce, wait_until)
 
 MEBIBYTE = 1 << 20
@@ -108,11 +111,54 @@ class DiskFull(unittest.TestCase):
                    "records are accepted after a topic was deleted")
         wait_until(lambda: produce(self.connection, "other", batch(bytes(MEBIBYTE - 1000)))[0] == NONE,
                    "large records too")
-        self.assertIn(b"again", fetch(self.connection, "other", 0).records)
+        error, offset = produce(self.connection, "other", batch(b"once more"))
+        self.assertEqual(error, NONE)
+        self.assertTrue(b"once more" in fetch(self.connection, "other", offset).records)
         self.assertEqual(self.broker.stop(), 0)
+
+    def hammer(self):
+        """Another producer, that does not give up."""
+        with self.broker.connect(timeout=60) as connection:
+            while not self.enough.is_set():
+                error, _ = produce(connection, "other", batch(os.urandom(20000)))
+                self.assertIn(error, (NONE, KAFKA_STORAGE_ERROR))
+
+    def check_without_end(self, kind):
+        """Many times what is held in reserve, while producers take every byte that they can get."""
+        self.start(kind)
+        for topic in ("big", "other"):
+            self.assertEqual(create(self.connection, topic)[0], NONE)
+        self.fill()
+        self.enough = threading.Event()
+        producer = threading.Thread(target=self.hammer)
+        producer.start()
+        try:
+            note = "x" * 4000
+            for offset in range(3500):
+                answer = call(self.connection, OffsetCommitRequest[2](
+                    "group", -1, "", -1, [("big", [(0, offset, note)])]))
+                self.assertEqual(answer.topics[0][1][0][1], NONE, offset)
+            for number in range(50):
+                self.assertEqual(create(self.connection, f"short-lived-{number}")[0], NONE)
+                self.assertEqual(delete(self.connection, f"short-lived-{number}"), NONE)
+        finally:
+            self.enough.set()
+            producer.join()
+        self.assertEqual(self.broker.log().count("goes to the broker's own topics"), 1)
+        self.broker.kill()
+        self.broker.start()
+        self.connect()
+        self.assertEqual(committed(self.connection, "group", "big"), 3499)
+        self.check_that_it_resumes()
 
     def test_tmpfs(self):
         self.check("tmpfs")
+
+    def test_tmpfs_without_end(self):
+        self.check_without_end("tmpfs")
+
+    def test_ext4_without_end(self):
+        self.check_without_end("ext4")
 
     def test_ext4(self):
         self.check("ext4")
