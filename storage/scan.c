@@ -77,7 +77,8 @@ static int window_read(struct scan *scan, uint64_t position, uint64_t size)
 // `size` bytes of the file; NULL when they are not there, or not readable (scan->error).
 static const uint8_t *bytes_at(struct scan *scan, uint64_t position, uint64_t size)
 {
-    if (scan->error || position + size > scan->segment->file_size)
+    uint64_t file_size = scan->segment->file_size;
+    if (scan->error || size > file_size || position > file_size - size)
         return NULL;
     if (position < scan->start || position + size > scan->start + scan->have)
         scan->error = window_read(scan, position, size);
