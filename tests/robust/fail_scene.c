@@ -480,7 +480,7 @@ static int open_store(struct scene *scene)
         .direct = true,
         .journal_bytes = 256 * KIB,
         .journal_file_bytes = 64 * KIB,
-        .sync = scene->seed % 2 ? LOG_SYNC_DSYNC : LOG_SYNC_FSYNC,
+        .sync = scene->sync,
         .compaction = {.enabled = true, .map_bytes = 8 * KIB, .backoff_ms = 1},
     };
     int error = log_store_open(&options, &scene->store);

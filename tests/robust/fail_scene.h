@@ -37,6 +37,7 @@ struct scene {
     struct sim *sim;
     struct io *io;
     struct pool *pool;
+    enum log_sync sync;
     struct log_store *store; // NULL = not open
     bool settled;
     bool begun;
