@@ -159,7 +159,7 @@ static int64_t do_read(struct sim *sim, const struct io_op *op)
     return (int64_t)size;
 }
 
-static void write_vectors(struct sim_node *node, const struct io_op *op)
+static void write_vectors(struct sim_node *node, const struct io_op *op, bool direct)
 {
     uint64_t offset = op->offset;
     for (uint32_t i = 0; i < op->vector_count; i++) {
@@ -167,13 +167,13 @@ static void write_vectors(struct sim_node *node, const struct io_op *op)
         if (op->flags)
             sim_node_write_durable(node, vector->iov_base, vector->iov_len, offset);
         else
-            sim_node_write(node, vector->iov_base, vector->iov_len, offset);
+            sim_node_write(node, vector->iov_base, vector->iov_len, offset, direct);
         offset += vector->iov_len;
     }
 }
 
 // Each sector of the bytes reaches the cache or does not.
-static void write_torn(struct sim *sim, struct sim_node *node, const struct io_op *op)
+static void write_torn(struct sim *sim, struct sim_node *node, const struct io_op *op, bool direct)
 {
     uint64_t offset = op->offset;
     for (uint32_t i = 0; i < op->vector_count; i++) {
@@ -183,7 +183,7 @@ static void write_torn(struct sim *sim, struct sim_node *node, const struct io_o
             size_t room = SIM_SECTOR - offset % SIM_SECTOR;
             size_t piece = left < room ? left : room;
             if (random_below(&sim->random, 2))
-                sim_node_write(node, from, piece, offset);
+                sim_node_write(node, from, piece, offset, direct);
             from += piece;
             offset += piece;
             left -= piece;
@@ -206,7 +206,7 @@ static int64_t do_write(struct sim *sim, const struct io_op *op)
         return -EINVAL;
     if (!fits(sim, file->node, op->offset, op->length))
         return -ENOSPC;
-    write_vectors(file->node, op);
+    write_vectors(file->node, op, file->flags & O_DIRECT);
     return (int64_t)op->length;
 }
 
@@ -214,7 +214,7 @@ void sim_tear_write(struct sim *sim, const struct io_op *op)
 {
     const struct sim_file *file = writable(sim, op->fd);
     if (file && !misaligned(file, op) && fits(sim, file->node, op->offset, op->length))
-        write_torn(sim, file->node, op);
+        write_torn(sim, file->node, op, file->flags & O_DIRECT);
 }
 
 static int64_t do_sync(struct sim *sim, const struct io_op *op)

@@ -219,25 +219,28 @@ static void mark_allocated(struct sim_node *node, struct sim_sector *sector)
     sector->allocated = true;
 }
 
-static struct sim_version *new_version(struct sim_node *node, struct sim_sector *sector)
+static struct sim_version *new_version(struct sim_node *node, struct sim_sector *sector,
+                                       bool direct)
 {
     struct sim_version *version = block_get(node->pool);
     memcpy(version->data, content(sector), SIM_SECTOR);
     node->unsaved += sector->newest == NULL;
+    version->direct = direct;
     version->lost = false;
     version->older = sector->newest;
     sector->newest = version;
     return version;
 }
 
-void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64_t offset)
+void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64_t offset,
+                    bool direct)
 {
     const uint8_t *at = from;
     grow(node, offset + size);
     while (size > 0) {
         size_t piece = piece_at(offset, size);
         struct sim_sector *sector = &node->sectors[offset / SIM_SECTOR];
-        memcpy(new_version(node, sector)->data + offset % SIM_SECTOR, at, piece);
+        memcpy(new_version(node, sector, direct)->data + offset % SIM_SECTOR, at, piece);
         mark_allocated(node, sector);
         at += piece;
         offset += piece;
@@ -280,7 +283,7 @@ void sim_node_truncate(struct sim_node *node, uint64_t size)
         struct sim_sector *sector = &node->sectors[i];
         size_t keep = i == size / SIM_SECTOR ? size % SIM_SECTOR : 0;
         if (sector->newest || sector->stable)
-            memset(new_version(node, sector)->data + keep, 0, SIM_SECTOR - keep);
+            memset(new_version(node, sector, false)->data + keep, 0, SIM_SECTOR - keep);
         if (keep == 0 && sector->allocated) {
             sector->allocated = false;
             node->allocated--;
@@ -338,7 +341,7 @@ void sim_node_write_durable(struct sim_node *node, const void *from, size_t size
         size_t piece = piece_at(to, end - to);
         struct sim_sector *sector = &node->sectors[to / SIM_SECTOR];
         if (sector->newest || piece < SIM_SECTOR)
-            sim_node_write(node, at, piece, to);
+            sim_node_write(node, at, piece, to, false);
         else
             set_stable(node, sector, at);
         mark_allocated(node, sector);
@@ -373,7 +376,7 @@ void sim_node_lose(struct sim_node *node)
 {
     for (size_t i = 0; i < node->sector_count; i++) {
         for (struct sim_version *at = node->sectors[i].newest; at; at = at->older)
-            at->lost = true;
+            at->lost = !at->direct;
     }
 }
 

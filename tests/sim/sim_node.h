@@ -42,7 +42,8 @@ struct sim_step {
 
 struct sim_version {
     struct sim_version *older;
-    bool lost; // a sync of it has failed: it is still read, and no later sync saves it
+    bool direct; // it went past the kernel's cache
+    bool lost;   // a sync of it has failed: it is still read, and no later sync saves it
     uint8_t data[SIM_SECTOR];
 };
 
@@ -80,7 +81,8 @@ void sim_node_unref(struct sim_node *node); // NULL is fine
 
 // Files. Transfers are not bounded by the size here: beyond it zeros are read.
 void sim_node_read(const struct sim_node *node, void *to, size_t size, uint64_t offset);
-void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64_t offset);
+void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64_t offset,
+                    bool direct);
 void sim_node_write_durable(struct sim_node *node, const void *from, size_t size, uint64_t offset);
 // The first position at or behind `offset` in a sector that was written; the size when there is
 // none.
@@ -92,7 +94,7 @@ void sim_node_truncate(struct sim_node *node, uint64_t size);
 // The range, or all, survives from now on.
 void sim_node_save(struct sim_node *node, uint64_t offset, uint64_t size);
 void sim_node_save_all(struct sim_node *node);
-// What has not been saved can no longer be.
+// A sync has failed: what the kernel's cache had not saved can no longer be.
 void sim_node_lose(struct sim_node *node);
 // Changes one bit of what is stored, in every version of it.
 void sim_node_flip(struct sim_node *node, uint64_t bit);

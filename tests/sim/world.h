@@ -111,6 +111,7 @@ struct world {
     uint64_t next_content;
     uint32_t in_flight;
     uint64_t turns;
+    bool direct;     // the stores of this life use O_DIRECT
     bool faulty;     // operations may have failed in this life
     bool full;       // there may be no space at present
     bool stopping;   // in order

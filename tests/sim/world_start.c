@@ -40,7 +40,7 @@ static struct log_store_options choose_options(struct world *world)
         .directory = "/data",
         .tail_cache_bytes = world_chance(world, 3) ? 0 : world_random(world, 256 * 1024),
         .read_cache_bytes = world_chance(world, 3) ? 0 : world_random(world, 4 << 20),
-        .direct = !world_chance(world, 8),
+        .direct = world->direct,
         .shard_count = world->shard_count,
         .owns = owns,
         .journal_bytes = world_chance(world, 6) ? 0 : (2 + world_random(world, 5)) * JOURNAL_FILE,
@@ -54,6 +54,7 @@ static struct log_store_options choose_options(struct world *world)
 
 static bool stores_open(struct world *world)
 {
+    world->direct = !world_chance(world, 8);
     struct log_store_options options = choose_options(world);
     world_say(world, "start: %u shards, journal of %" PRIu64 " bytes", world->shard_count,
               options.journal_bytes);
@@ -199,8 +200,9 @@ void world_stop(struct world *world)
     if (sim_open_files(world->sim) > 0 && !excused)
         world_fail(world, "%u files stay open", sim_open_files(world->sim));
     world->clean = !off && !error && !world->faulty;
+    bool machine = off || world_chance(world, 2) || (world->faulty && !world->direct);
     faults_clear(world);
-    if (off || world_chance(world, 2))
+    if (machine)
         sim_restart(world->sim);
     else
         sim_restart_process(world->sim);
@@ -208,7 +210,8 @@ void world_stop(struct world *world)
 
 void world_crash(struct world *world)
 {
-    bool machine = !world_chance(world, 4);
+    // What a failed sync of cached writes has lost is still read until the machine stops.
+    bool machine = !world_chance(world, 4) || (world->faulty && !world->direct);
     world_say(world, "crash of the %s", machine ? "machine" : "program");
     world->counts[COUNT_CRASHES]++;
     sim_power_off(world->sim, 0);
