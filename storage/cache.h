@@ -17,7 +17,6 @@ enum {
     WINDOW_SIZE = 1024 * 1024, // of one device read, unless a single frame is larger
     WINDOW_MIN = 64 * 1024,
     WINDOW_MARKS = 4,
-    WINDOW_READS_AHEAD = 2, // while so many are in flight, none begins that nobody waits for
 };
 
 // Batches that lie one behind the other, of one or several frames. They cover the offsets from
@@ -89,6 +88,8 @@ struct read_cache {
     struct list kept;                     // used again after a reader had gone through
     struct list queued[WINDOW_SCRUB + 1]; // by purpose
     uint32_t active;                      // device reads in flight
+    uint64_t seen_commits; // of the store's statistics, when they were looked at last
+    uint64_t quiet_ns;     // the device is the producers' before this
 };
 
 void cache_init(struct read_cache *cache, struct log_store *store, size_t limit_bytes);
@@ -125,6 +126,9 @@ void cache_forget(struct segment *segment);
 // worth it; that is for the caller to know. NULL without memory.
 struct window *window_start(struct segment *segment, int64_t offset, uint64_t position,
                             uint32_t size, enum window_purpose purpose);
+
+// Whether a read that nobody waits for may begin.
+bool window_may_read_ahead(struct read_cache *cache);
 
 // A reader waits for what was merely read ahead.
 void window_hurry(struct window *window);

@@ -13,8 +13,8 @@
 // 5. Of one region there is one read on the device at a time; whoever comes meanwhile waits for it.
 //
 // A reader that goes on where one has stopped is sequential: the window behind the one it looks
-// into is read ahead, one at a time, while half of the cache is enough for what nobody has asked
-// for yet.
+// into is read ahead, one at a time, while the device is not the producers' and half of the cache
+// is enough for what nobody has asked for yet.
 #include <errno.h>
 #include <string.h>
 
@@ -299,7 +299,7 @@ static void read_ahead(struct log *log, const struct window *window)
     struct read_cache *cache = &store->reads;
     int64_t offset = window->next_offset;
     bool room = cache->ahead_bytes + WINDOW_SIZE <= cache->limit_bytes / 2;
-    if (!room || store->closing || cache->active >= WINDOW_READS_AHEAD)
+    if (!room || store->closing || !window_may_read_ahead(cache))
         return;
     if (offset >= log->committed || offset >= tail_start(&log->tail))
         return;

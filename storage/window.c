@@ -13,8 +13,10 @@
 //    then called damage: named in one line, counted, noted in the log, and stepped over.
 // 3. An error of the device is no damage. The read is tried in smaller pieces, so that what can be
 //    read is; the rest is refused to those who wait for it now, and tried again for the next.
-// 4. At most READS_MAX reads of a store are on the device at a time, and fewer of what nobody waits
-//    for, so that commits do not queue behind a replay.
+// 4. At most READS_MAX reads of a store are on the device at a time, READS_BUSY while commits go
+// on,
+//    and none that nobody waits for then: a device that is kept busy with reads lets writes wait
+//    for a hundred times as long as one that has a moment in between (measured).
 //
 // A window in work holds its segment and its log: both outlive it, also when they are removed.
 #include <errno.h>
@@ -28,6 +30,9 @@
 
 enum {
     READS_MAX = 4,
+    READS_BUSY = 2,  // the same, while commits go on
+    READS_AHEAD = 2, // while so many are in flight, none begins that nobody waits for
+    QUIET_MS = 20,   // without a commit, until the device counts as idle
     WINDOW_LARGEST = 4 * 1024 * 1024, // read on the word of the index alone
     NARROW_SIZE = 64 * 1024,
     TELL_EVERY_S = 60,
@@ -482,12 +487,29 @@ static void open_done(struct segment_open *opening)
 
 // --- whose turn it is
 
+// Whether producers use the device at present.
+static bool is_busy(struct read_cache *cache)
+{
+    const struct log_store *store = cache->store;
+    uint64_t now_ns = store->io->now_ns;
+    if (cache->seen_commits != store->stats.commits) {
+        cache->seen_commits = store->stats.commits;
+        cache->quiet_ns = now_ns + QUIET_MS * UINT64_C(1000000);
+    }
+    return now_ns < cache->quiet_ns;
+}
+
+bool window_may_read_ahead(struct read_cache *cache)
+{
+    return cache->active < READS_AHEAD && !is_busy(cache);
+}
+
 static struct list *next_turn(struct read_cache *cache)
 {
     struct list *node = NULL;
-    if (cache->active < READS_MAX)
+    if (cache->active < (is_busy(cache) ? READS_BUSY : READS_MAX))
         node = list_pop(&cache->queued[WINDOW_FOR_READER]);
-    if (!node && cache->active < WINDOW_READS_AHEAD)
+    if (!node && cache->active < READS_AHEAD)
         node = list_pop(&cache->queued[WINDOW_AHEAD]);
     if (!node && cache->active == 0)
         node = list_pop(&cache->queued[WINDOW_SCRUB]);
