@@ -273,6 +273,24 @@ static void lookup_next(struct lookup *lookup, int64_t offset)
     log_read(lookup->log, &lookup->read);
 }
 
+// The largest timestamp in what is committed of a frame in memory.
+static int64_t frame_largest(const struct tail_frame *frame, const struct chunk *chunk)
+{
+    if (frame->committed_size == frame->payload_size)
+        return frame->max_timestamp;
+    int64_t largest = -1;
+    struct batch_header header;
+    struct span bytes =
+        span_of(chunk->buffer->data + frame->at + FRAME_HEADER_SIZE, frame->committed_size);
+    while (bytes.size > 0 && batch_header_read(bytes, &header) == BATCH_OK &&
+           batch_total_size(&header) <= bytes.size) {
+        largest = later(largest, header.max_timestamp);
+        bytes =
+            span_of(bytes.data + batch_total_size(&header), bytes.size - batch_total_size(&header));
+    }
+    return largest;
+}
+
 // What the largest timestamp is at most. The segment in which the log starts counts from the start
 // on only: its batches are looked at when it may have it.
 static void bound_begin(struct lookup *lookup)
@@ -282,8 +300,8 @@ static void bound_begin(struct lookup *lookup)
     struct chunk *chunk = NULL;
     const struct tail_frame *frame =
         tail_find(&log->tail, segments_end(log, lookup->start), &chunk);
-    for (; frame; frame = tail_after(&log->tail, frame, &chunk))
-        lookup->largest = later(lookup->largest, frame->max_timestamp);
+    for (; frame && frame->committed_size > 0; frame = tail_after(&log->tail, frame, &chunk))
+        lookup->largest = later(lookup->largest, frame_largest(frame, chunk));
     for (uint32_t i = first + 1; i < log->segment_count; i++)
         lookup->largest = later(lookup->largest, log->segments[i]->max_timestamp);
     lookup->pass = LOOKUP_BOUNDING;

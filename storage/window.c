@@ -13,10 +13,9 @@
 //    then called damage: named in one line, counted, noted in the log, and stepped over.
 // 3. An error of the device is no damage. The read is tried in smaller pieces, so that what can be
 //    read is; the rest is refused to those who wait for it now, and tried again for the next.
-// 4. At most READS_MAX reads of a store are on the device at a time, READS_BUSY while commits go
-// on,
-//    and none that nobody waits for then: a device that is kept busy with reads lets writes wait
-//    for a hundred times as long as one that has a moment in between (measured).
+// 4. At most READS_MAX reads of a store are on the device at a time. While commits go on there are
+//    READS_BUSY, and none that nobody waits for: a device that is kept busy with reads lets writes
+//    wait for a hundred times as long as one that has a moment in between (measured).
 //
 // A window in work holds its segment and its log: both outlive it, also when they are removed.
 #include <errno.h>
