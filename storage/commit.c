@@ -204,6 +204,8 @@ void commit_fail(struct log *log, int error, const char *what)
         stop(log, kind, error, what);
     else
         tell_for_now(log, error, what);
+    if (log->flush_turn)
+        log->flush_error = kind;
     if (!stops && log->tail.uncommitted_bytes > 0)
         commit_wake(log);
     flush_check(log);
@@ -267,7 +269,7 @@ void commit_written(struct log *log, int error)
             commit_fail(log, error, "writing a segment");
         else
             tell_for_now(log, error, "writing a segment"); // it still is in the journal
-        log->flush_failed = true;
+        log->flush_error = error_kind(error);
         flush_check(log);
         return;
     }
@@ -285,7 +287,7 @@ void commit_written(struct log *log, int error)
     tail_cache_evict(&store->cache, store->cache.limit_bytes);
     log->rewrite = false;
     log->direct_once = false;
-    log->flush_failed = false;
+    log->flush_error = 0;
     if (store->journal)
         journal_flushed(store->journal, &log->journal, write->frame.sequence);
     commit_reach(log, write->frame.next_offset, write->frame.sequence);

@@ -43,7 +43,7 @@ void flush_check(struct log *log)
     struct chunk *chunk = NULL;
     const struct tail_frame *first = tail_first(&log->tail, &chunk);
     bool over = !first || first->sequence > log->flush_to || log->write_failed ||
-                log->flush_failed || log->deleting;
+                log->flush_error != 0 || log->deleting;
     if (!over)
         return;
     list_remove(&log->flush_node);
@@ -77,11 +77,21 @@ void flush_relieve(struct log_store *store)
     struct journal_log *entry = NULL;
     while (free_turns > 0 && (entry = journal_oldest(store->journal, entry))) {
         struct log *log = list_entry(entry, struct log, journal);
-        if (log->flush_to > 0 || log->flush_failed || log->write_failed || log->deleting)
+        if (log->flush_to > 0 || log->flush_error || log->write_failed || log->deleting)
             continue;
         flush_want(log);
         free_turns--;
     }
+}
+
+void flush_retry(struct log *log)
+{
+    const struct log_store *store = log->store;
+    bool tried = log->flush_error != 0;
+    log->flush_error = 0;
+    // Without a journal that takes commits nothing else would make it happen.
+    if (tried || !store->journal || journal_state(store->journal) == JOURNAL_OFF)
+        flush_want(log);
 }
 
 static bool is_flushed(const struct log *log)
@@ -94,7 +104,7 @@ int flush_all_wait(struct log_store *store)
     store_enter(store);
     list_each(node, &store->logs) {
         struct log *log = list_entry(node, struct log, node);
-        log->flush_failed = false;
+        log->flush_error = 0;
         flush_want(log);
     }
     store_leave(store);
@@ -104,7 +114,7 @@ int flush_all_wait(struct log_store *store)
         while (log->flush_to > 0)
             io_run(store->io, store->io->now_ns + 1000000000);
         if (!is_flushed(log) && !error)
-            error = log->error ? log->error : -EIO;
+            error = log->flush_error ? log->flush_error : -EIO;
     }
     return error;
 }

@@ -143,7 +143,7 @@ void log_retain(struct log *log)
 {
     const struct segment *active = log_active(log);
     log->tail.roll_put_off = false;
-    log->flush_failed = false;
+    flush_retry(log);
     if (!active || log->error || log->store->closing)
         return;
     producers_expire(&log->producers, log_producers_ms(log), log->store->producer_expiry_ms);

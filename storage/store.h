@@ -155,7 +155,7 @@ struct log {
     struct list flush_node;   // store->flushes
     uint64_t flush_to;        // frames up to this one are to be flushed; 0 = none
     bool flush_turn;          // one of store->flushes_running
-    bool flush_failed;        // there was no space; until the next log_retain
+    int flush_error;          // why the last one did not end well; until the next log_retain
     bool creating;            // a segment is being made
     bool deleting;
     bool removing;                // a segment is being removed
@@ -262,11 +262,14 @@ void flush_check(struct log *log);
 // Wants flushes when the journal or memory is short.
 void flush_relieve(struct log_store *store);
 
+// Now and then: what failed before may work now.
+void flush_retry(struct log *log);
+
 // Gives turns.
 void flush_run(struct log_store *store);
 
-// Everything of all logs is to be flushed. Runs io_run until it is; for start-up and the end. 0 or
-// the first error of a log that cannot be.
+// Everything of all logs is to be flushed. Runs io_run until it is; for start-up and the end. 0, or
+// the error of the first log that cannot be: with -ENOSPC or -ENOMEM a later call may do better.
 int flush_all_wait(struct log_store *store);
 
 // --- read.c
