@@ -265,7 +265,7 @@ void commit_written(struct log *log, int error)
         log->rewrite = true;
         if (tail_keep_block(&log->tail) != 0)
             error = -EIO;
-        if (write->commits || !may_pass(error_kind(error)))
+        if (log->tail.waiting_bytes > 0 || write->commits || !may_pass(error_kind(error)))
             commit_fail(log, error, "writing a segment");
         else
             tell_for_now(log, error, "writing a segment"); // it still is in the journal

@@ -138,8 +138,10 @@ static void try_again(struct log_store *store)
 {
     list_each(node, &store->logs) {
         struct log *log = list_entry(node, struct log, node);
-        if (is_state(log))
-            log->tail.roll_put_off = log->flush_failed = false;
+        if (!is_state(log))
+            continue;
+        log->tail.roll_put_off = false;
+        flush_retry(log);
     }
     store->compactor.idle_until_ns = 0;
 }
