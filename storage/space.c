@@ -35,6 +35,12 @@ static bool is_state(const struct log *log)
     return log->config.reserve_bytes > 0;
 }
 
+// Deleting records must go on, too, in any log: it writes a few bytes.
+static bool may_ask(const struct log *log)
+{
+    return is_state(log) || !list_empty(&log->trims);
+}
+
 bool space_is_tight(const struct log_store *store)
 {
     return atomic_load_explicit(&store->ballast.space->tight, memory_order_relaxed) > 0;
@@ -114,8 +120,7 @@ void space_close(struct log_store *store)
 void space_note(struct log *log, int64_t result)
 {
     struct ballast *ballast = &log->store->ballast;
-    if ((result != -ENOSPC && result != -EDQUOT) || !is_state(log) ||
-        ballast->state != BALLAST_HELD)
+    if ((result != -ENOSPC && result != -EDQUOT) || !may_ask(log) || ballast->state != BALLAST_HELD)
         return;
     log_line(LOG_WARN, "the disk is full: what is held in reserve goes to the broker's own topics; "
                        "records are refused until there is space again");
@@ -127,13 +132,13 @@ void space_note(struct log *log, int64_t result)
 bool space_is_coming(const struct log *log)
 {
     const struct log_store *store = log->store;
-    if (!is_state(log) || store->closing || log->deleting)
+    if (!may_ask(log) || store->closing || log->deleting)
         return false;
     return store->ballast.state == BALLAST_WANTED || store->ballast.state == BALLAST_GOING ||
            (store->ballast.state == BALLAST_OUT && store->compactor.running);
 }
 
-// What was put off for lack of space can be tried again.
+// What was put off for lack of space is tried again: there may be some now.
 static void try_again(struct log_store *store)
 {
     list_each(node, &store->logs) {
@@ -143,7 +148,6 @@ static void try_again(struct log_store *store)
         log->tail.roll_put_off = false;
         flush_retry(log);
     }
-    store->compactor.idle_until_ns = 0;
 }
 
 static void gone(struct io_op *op)
@@ -152,7 +156,7 @@ static void gone(struct io_op *op)
     store_enter(store);
     store->ballast.state = BALLAST_OUT;
     store->ballast.since_ns = store->io->now_ns;
-    try_again(store);
+    store->compactor.idle_until_ns = 0;
     store_leave(store);
 }
 
@@ -227,6 +231,8 @@ void space_tick(struct log_store *store)
     bool tight = space_is_tight(store);
     if (tight != ballast->seen)
         set_up_logs(store, tight);
+    if (ballast->state == BALLAST_OUT && tight)
+        try_again(store);
     if (ballast->state == BALLAST_WANTED && waited_ms >= GRACE_MS)
         let_go(store);
     else if (ballast->state == BALLAST_OUT && (ballast->since_ns == 0 || waited_ms >= RETRY_MS))

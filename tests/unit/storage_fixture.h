@@ -50,6 +50,7 @@ struct world {
     size_t tail_cache_bytes;
     size_t read_cache_bytes;
     struct log_compaction compaction;
+    uint64_t ballast_bytes;
     char directory[64];
     struct random random;
     struct model model;
@@ -113,6 +114,7 @@ static inline int world_open_store(struct world *world)
         .read_cache_bytes = world->read_cache_bytes,
         .direct = true,
         .compaction = world->compaction,
+        .ballast_bytes = world->ballast_bytes,
     };
     return log_store_open(&options, &world->store);
 }
