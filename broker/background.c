@@ -63,19 +63,22 @@ static double mb(uint64_t bytes)
 
 static void print(const struct log_store_stats *now, double seconds, uint64_t runs)
 {
-    log_line(
-        LOG_INFO,
-        "storage, %.0f s: %" PRIu64 " commits of %.1f MB (%.1f MB written); reads from memory "
-        "%" PRIu64 " (%.1f MB), cache %" PRIu64 " (%.1f MB), disk %" PRIu64
-        " (%.1f MB); device reads %" PRIu64 " (%.1f MB), %" PRIu64
-        " ahead; scrubbed %.1f MB; compacted %.1f MB (%.1f MB written); damage %" PRIu64
-        ", read errors %" PRIu64 ", write errors %" PRIu64
-        "; operations moved to kernel threads %" PRIu64,
-        seconds, now->commits, mb(now->committed_bytes), mb(now->written_bytes), now->memory_reads,
-        mb(now->memory_read_bytes), now->cache_reads, mb(now->cache_read_bytes), now->disk_reads,
-        mb(now->disk_read_bytes), now->device_reads, mb(now->device_read_bytes), now->read_ahead,
-        mb(now->scrubbed_bytes), mb(now->compacted_bytes_read), mb(now->compacted_bytes_written),
-        now->damaged_frames, now->read_errors, now->write_errors, runs);
+    log_line(LOG_INFO,
+             "storage, %.0f s: %" PRIu64 " commits of %.1f MB; journal %" PRIu64
+             " (%.1f MB written), segments %.1f MB written, of these %" PRIu64
+             " flushes (%.1f MB); reads from memory %" PRIu64 " (%.1f MB), cache %" PRIu64
+             " (%.1f MB), disk %" PRIu64 " (%.1f MB); device reads %" PRIu64 " (%.1f MB), %" PRIu64
+             " ahead; scrubbed %.1f MB; compacted %.1f MB (%.1f MB written); damage %" PRIu64
+             ", read errors %" PRIu64 ", write errors %" PRIu64
+             "; operations moved to kernel threads %" PRIu64,
+             seconds, now->commits, mb(now->committed_bytes), now->journal_commits,
+             mb(now->journal_bytes), mb(now->written_bytes), now->flushes, mb(now->flushed_bytes),
+             now->memory_reads, mb(now->memory_read_bytes), now->cache_reads,
+             mb(now->cache_read_bytes), now->disk_reads, mb(now->disk_read_bytes),
+             now->device_reads, mb(now->device_read_bytes), now->read_ahead,
+             mb(now->scrubbed_bytes), mb(now->compacted_bytes_read),
+             mb(now->compacted_bytes_written), now->damaged_frames, now->read_errors,
+             now->write_errors, runs);
 }
 
 // All shards have left their counters.

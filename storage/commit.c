@@ -275,8 +275,12 @@ void commit_written(struct log *log, int error)
     }
     struct segment *segment = write->segment;
     store->stats.written_bytes += write->size;
-    if (write->commits)
+    if (write->commits) {
         store->stats.commits++;
+    } else {
+        store->stats.flushes++;
+        store->stats.flushed_bytes += write->size;
+    }
     if (write->frame.kind == FRAME_DATA && write->commits)
         store->stats.committed_bytes += write->frame.payload_size;
     segment->end = write->position;

@@ -74,7 +74,11 @@ struct log_store_options {
 struct log_store_stats {
     uint64_t commits;         // device writes that made data durable
     uint64_t committed_bytes; // payload
-    uint64_t written_bytes;   // with frames and padding
+    uint64_t written_bytes;   // to segments, with frames and padding
+    uint64_t journal_commits; // of the commits
+    uint64_t journal_bytes;   // written for them, with all that belongs to them
+    uint64_t flushes;         // writes to segments of what had been journalled
+    uint64_t flushed_bytes;   // of written_bytes
     uint64_t damaged_frames;  // found by recovery or reads
     uint64_t write_errors;
     uint64_t memory_reads; // log_read that gave bytes: all of them from the tail,

@@ -258,7 +258,13 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
 
 struct log_store_stats log_store_stats(const struct log_store *store)
 {
-    return store->stats;
+    struct log_store_stats stats = store->stats;
+    if (store->journal) {
+        struct journal_stats journal = journal_stats(store->journal);
+        stats.journal_commits = journal.commits;
+        stats.journal_bytes = journal.written_bytes;
+    }
+    return stats;
 }
 
 // --- closing
