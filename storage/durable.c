@@ -21,19 +21,26 @@ static void finish(struct durable_op *durable, int64_t result)
         durable->done(durable);
 }
 
+static void synced_again(struct io_op *op)
+{
+    struct durable_op *durable = list_entry(op, struct durable_op, op);
+    finish(durable, op->result < 0 ? op->result : durable->result);
+}
+
 static void synced(struct io_op *op)
 {
     struct durable_op *durable = list_entry(op, struct durable_op, op);
-    if (op->result < 0 && planted(PLANT_RETRY_FAILED_SYNC))
-        op->result = 0;
+    if (op->result < 0 && planted(PLANT_RETRY_FAILED_SYNC)) {
+        op->done = synced_again;
+        io_sync(durable->io, op, durable->fd, true);
+        return;
+    }
     finish(durable, op->result < 0 ? op->result : durable->result);
 }
 
 static void written(struct io_op *op)
 {
     struct durable_op *durable = list_entry(op, struct durable_op, op);
-    if (op->result < 0 && planted(PLANT_RETRY_FAILED_SYNC))
-        op->result = (int64_t)op->length;
     if (op->result < 0 || durable->way == DURABLE_DSYNC) {
         finish(durable, op->result);
         return;

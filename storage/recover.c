@@ -229,44 +229,51 @@ static void offsets_set(struct recovery *recovery)
     forget_old_damage(log);
 }
 
+static bool is_zero_from(const uint8_t *block, uint64_t at)
+{
+    while (at < FORMAT_BLOCK && block[at] == 0)
+        at++;
+    return at == FORMAT_BLOCK;
+}
+
 // Bytes behind the last frame in its block, the rest of a torn write, give way to zeros: a header
 // among them could be taken for the next frame's, which may well begin in the next block. The bytes
-// before are written again as they are (rule 3). 0 or a negative errno.
-static int rest_clear(struct segment *active)
+// before are written again as they are (rule 3). But behind a damaged frame such a header is what
+// proves that the frame was durable: it stays until the next one is written in its place.
+// *keep: the block is to be given to the tail. 0 or a negative errno.
+static int rest_judge(struct segment *active, uint8_t *block, bool *keep)
 {
-    struct log_store *store = active->log->store;
+    struct io *io = active->log->store->io;
     uint64_t used = active->end % FORMAT_BLOCK;
-    struct buffer *block = pool_get(store->pool, FORMAT_BLOCK);
-    if (!block)
-        return -ENOMEM;
-    memset(block->data, 0, FORMAT_BLOCK);
-    int64_t got =
-        io_read_wait(store->io, active->fd, block->data, FORMAT_BLOCK, active->end - used);
-    bool clean = true;
-    for (uint64_t at = used; at < FORMAT_BLOCK && clean; at++)
-        clean = block->data[at] == 0;
-    if (got >= 0 && !clean) {
-        memset(block->data + used, 0, FORMAT_BLOCK - used);
-        got = io_write_wait(store->io, active->fd, block->data, FORMAT_BLOCK, active->end - used,
-                            true);
+    memset(block, 0, FORMAT_BLOCK);
+    int64_t got = io_read_wait(io, active->fd, block, FORMAT_BLOCK, active->end - used);
+    bool clean = is_zero_from(block, used);
+    *keep = !clean && active->damaged;
+    if (got >= 0 && !clean && !active->damaged) {
+        memset(block + used, 0, FORMAT_BLOCK - used);
+        got = io_write_wait(io, active->fd, block, FORMAT_BLOCK, active->end - used, true);
     }
-    buffer_unref(block);
     return got < 0 ? (int)got : 0;
 }
 
 static int tail_set(struct log *log)
 {
     struct segment *active = log_active(log);
-    if (active && !active->bad && active->end % FORMAT_BLOCK != 0) {
-        int error = recover_open(active);
-        if (!error) {
-            error = rest_clear(active);
-            segment_drop(active);
-        }
-        if (error)
-            return error;
+    if (!active || active->bad || active->end % FORMAT_BLOCK == 0)
+        return log_recovered(log, active ? active->next_sequence : 1, NULL);
+    struct buffer *block = pool_get(log->store->pool, FORMAT_BLOCK);
+    if (!block)
+        return -ENOMEM;
+    bool keep = false;
+    int error = recover_open(active);
+    if (!error) {
+        error = rest_judge(active, block->data, &keep);
+        segment_drop(active);
     }
-    return log_recovered(log, active ? active->next_sequence : 1, NULL);
+    if (!error)
+        error = log_recovered(log, active->next_sequence, keep ? block->data : NULL);
+    buffer_unref(block);
+    return error;
 }
 
 // All but the last are sealed; one whose index is missing gets a new one.

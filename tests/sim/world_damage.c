@@ -152,13 +152,17 @@ static void damaged(struct world_log *log, int64_t from, int64_t to)
     checker_damage(&log->checker, from, to);
 }
 
-// A frame of records behind which others follow.
+// A frame of records behind which lies something acknowledged, in this segment or the next: that is
+// what proves, for ever, that the frame was durable.
 static void damage_frame(struct world_log *log, struct survey *survey, uint32_t segment)
 {
     struct world *world = log->world;
-    bool last_segment = !is_followed(survey, segment);
+    bool followed = is_followed(survey, segment) && survey->frames[0].next <= log->checker.acked;
     frames_find(survey, segment);
-    uint32_t count = survey->frame_count - (last_segment && survey->frame_count > 0);
+    uint32_t count = survey->frame_count;
+    while (count > 0 && !followed && survey->frames[count - 1].next > log->checker.acked)
+        count--;
+    count -= !followed && count > 0;
     if (count == 0)
         return;
     const struct frame chosen = survey->frames[world_random(world, count)];
