@@ -150,8 +150,11 @@ static int index_apply(struct scan *scan, int error, const struct index_header *
                        struct span producers)
 {
     struct segment *segment = scan->segment;
-    if (error == 0)
+    if (error == 0) {
         scan->evidence = *header;
+        if (scan->log_start < header->log_start)
+            scan->log_start = header->log_start;
+    }
     if (error || (!last_frame_fits(scan, header) && !planted(PLANT_TRUST_INDEX))) {
         if (error == -ENOMEM || scan->error == -ENOMEM)
             return -ENOMEM;
@@ -165,8 +168,6 @@ static int index_apply(struct scan *scan, int error, const struct index_header *
     segment->next_sequence = header->sequence;
     segment->last_frame = header->last_frame;
     segment->max_timestamp = header->max_timestamp;
-    if (scan->log_start < header->log_start)
-        scan->log_start = header->log_start;
     return producers_recover_section(segment->log, producers);
 }
 
