@@ -81,7 +81,9 @@ static void start_find(struct inspect_log *log, const struct inspect_journal_log
             continue;
         if (start < 0)
             start = segment->base;
-        if (segment->state == INSPECT_SOUND && segment->log_start > start)
+        if (segment->state != INSPECT_SOUND)
+            continue;
+        if (segment->log_start > start)
             start = segment->log_start;
         if (segment->index_state == INSPECT_SOUND && segment->index.log_start > start)
             start = segment->index.log_start;
@@ -129,7 +131,7 @@ static const char *state_text(const struct inspect_segment *segment)
 static void bad_last(struct judging *judging, const struct inspect_segment *segment)
 {
     bool alone = judging->expected < 0;
-    bool continues = alone ? segment->base == 0 : judging->expected >= segment->base;
+    bool continues = alone ? segment->base == 0 : judging->log->end >= segment->base;
     if (segment->has_content || segment->has_index || !continues) {
         end_lose(judging, segment, state_text(segment));
         return;

@@ -190,10 +190,11 @@ static struct look look_next(struct walk *walk)
     uint64_t end = walk->segment->end;
     uint64_t block = (end + FORMAT_BLOCK - 1) / FORMAT_BLOCK * FORMAT_BLOCK;
     struct look look = look_at(walk, end);
-    if (look.header_sound || block == end)
+    if (look.continues || block == end)
         return look;
+    // What lies directly behind may be the rest of a write that failed.
     struct look other = look_at(walk, block);
-    return other.header_sound ? other : look;
+    return other.continues || (other.header_sound && !look.header_sound) ? other : look;
 }
 
 static int frame_take(struct walk *walk, const struct look *look)
@@ -297,8 +298,8 @@ static int bad_frame(struct walk *walk, const struct look *look)
     if (bytes && !is_zero(bytes, walk->alignment))
         segment->content_end = from;
     if (look->header_sound) {
-        from = look->position + look->frame.stored_size;
-        segment->content_end = from < walk->file.size ? from : walk->file.size;
+        uint64_t end = look->position + look->frame.stored_size;
+        segment->content_end = end < walk->file.size ? end : walk->file.size;
     }
     struct frame_header next;
     uint64_t position = search(walk, from, sequence, &next);
