@@ -319,7 +319,10 @@ static void last_life(struct world *world)
             world_settle(world);
         }
     }
-    world_stop(world);
+    if (world->inspecting && world_chance(world, 2))
+        world_crash(world);
+    else
+        world_stop(world);
 }
 
 static void world_free(struct world *world)
@@ -371,5 +374,6 @@ void world_history(struct world *world, uint64_t seed, FILE *out)
     for (uint64_t lives = 2 + world_random(world, 4); lives > 0; lives--)
         one_life(world);
     last_life(world);
+    world_ruin(world);
     world_free(world);
 }

@@ -172,6 +172,9 @@ void world_inspect(struct world *world);
 // Compares it with what recovery has made of a log.
 void world_compare(struct world_log *log);
 
+// Ends a history: spoils files in every way and compares, a few times.
+void world_ruin(struct world *world);
+
 // --- world_use.c: each starts something on a log that is open.
 
 void world_append(struct world_log *log);
