@@ -10,6 +10,13 @@ import subprocess
 from harness.broker import binary
 
 
+def without_journal():
+    """Settings with which every record goes to its segment before it is acknowledged."""
+    listed = subprocess.run([binary("weir-broker"), "--list-settings"], capture_output=True, text=True,
+                            check=True).stdout
+    return ("weir.journal.bytes=0",) if "weir.journal.bytes" in listed else ()
+
+
 class DataDirectory:
     def __init__(self, path):
         self.path = path

@@ -9,10 +9,10 @@ import tempfile
 import unittest
 
 from harness.broker import Broker, binary
-from harness.damage import DataDirectory, flip, overwrite, swap
+from harness.damage import DataDirectory, flip, overwrite, swap, without_journal
 from harness.wire import EARLIEST, LATEST, NONE, batch, create, fetch, offset_at, produce
 
-RECORDS = 24
+RECORDS = 40
 SEGMENT = 32 * 1024
 
 
@@ -33,7 +33,7 @@ class Repair(unittest.TestCase):
 
     @classmethod
     def make(cls, name, end):
-        with Broker(directory=os.path.join(cls.scratch, name)) as broker:
+        with Broker(directory=os.path.join(cls.scratch, name), settings=without_journal()) as broker:
             with broker.connect() as connection:
                 for topic in ("t", "other"):
                     assert create(connection, topic, segment_bytes=SEGMENT)[0] == NONE
