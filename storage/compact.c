@@ -228,16 +228,18 @@ static enum compact_progress note_next(struct compaction *compaction)
 static bool may_join(const struct compaction *compaction, const struct segment *segment)
 {
     const struct log *log = compaction->log;
-    bool going = log->removing && segment == log->segments[0];
-    return segment->sealed && !segment->bad && !segment->damaged && !going &&
+    return segment->sealed && !segment->bad && !segment->damaged &&
            segment->next_offset > log->start && segment->header.base_offset < compaction->map_end &&
            segment->next_offset <= compaction->plan.clean_to;
 }
 
-// Its index is being written, or its space given back.
+// Its index is being written, its space given back, or it is about to go: which may fail, and a
+// pass that left it out would give dates to tombstones whose values it still has.
 static bool is_settling(const struct segment *segment)
 {
-    return segment->sealing || segment->ahead.running;
+    const struct log *log = segment->log;
+    return (log->removing && segment == log->segments[0]) || segment->sealing ||
+           segment->ahead.running;
 }
 
 // Takes the next segments that can become one file. False when the first of them must be waited

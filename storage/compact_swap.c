@@ -85,6 +85,8 @@ static void some_removed(struct steps *steps)
     struct compaction *compaction = list_entry(steps, struct compaction, steps);
     struct log_store *store = compaction->store;
     store_enter(store);
+    // They would come back with the next start if the one that replaces them were gone by then.
+    compaction->log->replaced_stay |= steps->error != 0;
     if (steps->error)
         log_line(LOG_ERROR, "%s: files that compaction has replaced stay until the next start: %s",
                  compaction->log->directory, strerror(-steps->error));

@@ -58,7 +58,7 @@ static bool is_surplus(const struct log *log, const struct segment *segment)
 // Whether the oldest segment should go. The active one never does.
 static bool oldest_is_due(const struct log *log)
 {
-    if (log->segment_count < 2)
+    if (log->segment_count < 2 || log->replaced_stay)
         return false;
     const struct segment *oldest = log->segments[0];
     if (!oldest->sealed || oldest->sealing || oldest->compacting || oldest->ahead.running)

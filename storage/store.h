@@ -121,6 +121,8 @@ struct log {
     int64_t committed;
     int64_t end;
     struct tail tail;
+    bool replaced_stay; // files that compaction replaced could not be removed: nothing is, until
+                        // the next start
     int64_t compacted; // everything below was compacted at least once since the start
     struct segment **segments; // oldest first; the last one is active
     uint32_t segment_count;
