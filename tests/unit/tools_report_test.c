@@ -54,6 +54,15 @@ Test(tools, progress_tells_share_rate_and_time_left)
     cr_assert_str_eq(text, "read 0 records (0 %), 0.0 MB, 0/s, 0.0 MB/s");
 }
 
+Test(tools, progress_tells_the_rest_of_work_on_bytes)
+{
+    char text[128];
+    progress_bytes_text(text, sizeof(text), "verified", 10000000000, 2500000000, 2000000000);
+    cr_expect_str_eq(text, "verified 2.50 of 10.00 GB (25 %), 1.25 GB/s, 0:06 left");
+    progress_bytes_text(text, sizeof(text), "verified", 0, 0, 0);
+    cr_expect_str_eq(text, "verified 0.00 of 0.00 GB (100 %), 0.00 GB/s");
+}
+
 // What --help says must be there for every command, and no two options of one may collide.
 Test(tools, the_command_table_is_complete_and_free_of_contradictions)
 {
