@@ -3,43 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <xxhash.h>
 
 #include "base/check.h"
 #include "tests/sim/world.h"
 
 enum { TURNS_MAX = 200000 };
-
-void world_say(struct world *world, const char *format, ...)
-{
-    char *event = world->events[world->event_count++ % WORLD_EVENTS];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(event, WORLD_EVENT_SIZE, format, arguments);
-    va_end(arguments);
-    size = size < WORLD_EVENT_SIZE ? size : WORLD_EVENT_SIZE - 1;
-    uint64_t now_ns = sim_io(world->sim)->now_ns;
-    world->digest = XXH3_64bits_withSeed(event, (size_t)size, world->digest + now_ns);
-    if (world->out)
-        fprintf(world->out, "%12.6f %s\n", (double)now_ns / 1e9, event);
-}
-
-void world_fail(struct world *world, const char *format, ...)
-{
-    char text[600];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    world_failed(world, text);
-    abort();
-}
-
-uint64_t world_now_ms(const struct world *world)
-{
-    return sim_io(world->sim)->now_ns / 1000000;
-}
 
 void world_turn(struct world *world)
 {
@@ -333,37 +301,9 @@ static void world_free(struct world *world)
     sim_destroy(world->sim);
 }
 
-// Not into the digest.
-static void disk_say(void *context, const struct io_op *op)
-{
-    static const char *const names[] = {"nop",   "open",     "close",    "read",   "write",
-                                        "sync",  "allocate", "truncate", "rename", "unlink",
-                                        "mkdir", "accept",   "receive",  "send",   "shutdown"};
-    const struct world *world = context;
-    if (op->kind == IO_NOP || !world->out)
-        return;
-    bool named = op->kind == IO_OPEN || op->kind == IO_RENAME || op->kind == IO_UNLINK ||
-                 op->kind == IO_MKDIR;
-    fprintf(world->out, "    %s %s %s %d, %" PRIu64 " + %" PRIu64 "%s: %" PRId64 "\n",
-            names[op->kind], named ? op->path : "", op->kind == IO_RENAME ? op->path2 : "", op->fd,
-            op->offset, op->length, op->flags && op->kind == IO_WRITE ? " durable" : "",
-            op->result);
-}
-
 void world_history(struct world *world, uint64_t seed, FILE *out)
 {
-    uint64_t counts[COUNT_COUNT];
-    memcpy(counts, world->counts, sizeof(counts));
-    bool show_disk = world->show_disk;
-    *world = (struct world){.seed = seed,
-                            .out = out,
-                            .random = {.state = seed * 7919 + 1},
-                            .damages_before = counts[COUNT_DAMAGES],
-                            .inspecting = world->inspecting};
-    memcpy(world->counts, counts, sizeof(counts));
-    world->sim = sim_create(seed);
-    if (show_disk)
-        sim_trace(world->sim, disk_say, world);
+    world_begin(world, seed, out);
     content_builder_init(&world->builder);
     world->shard_count = 1;
     world->log_count = 2 + (uint32_t)world_random(world, WORLD_LOGS - 1);

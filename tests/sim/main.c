@@ -22,6 +22,7 @@ struct options {
     bool inspect;
     bool go_on; // behind a failure
     bool plants;
+    bool twice;
     bool disk; // with --seed: also what the disk does
 };
 
@@ -65,6 +66,7 @@ static void usage(void)
           "  --inspect     compare each start with a reading of the disk by other code\n"
           "  --plant NAME  with a fault built in (weir-sim-plants only)\n"
           "  --plants      each of these faults in turn; fails if one is not found\n"
+          "  --twice       run each history twice: it must be the same\n"
           "  --disk        with --seed: print also what the disk does\n"
           "  --go-on       do not end at the first failure\n"
           "  --quiet       of a failure, only its sentence\n",
@@ -129,10 +131,15 @@ static _Noreturn void work(const struct options *options, struct progress *progr
         progress->jobs[job].next = i + options->jobs;
         forget_log_lines();
         world_history(&world, options->first + i, NULL);
+        uint64_t digest = world.digest;
+        if (options->twice)
+            world_history(&world, options->first + i, NULL);
+        if (world.digest != digest)
+            world_failed(&world, "the seed does not repeat");
         progress->jobs[job].done++;
         memcpy(progress->jobs[job].counts, world.counts, sizeof(world.counts));
     }
-    _exit(0);
+    exit(0); // so that leaks are found
 }
 
 static void print_summary(const struct progress *progress, uint32_t jobs, double seconds)
@@ -294,12 +301,19 @@ static int plant(const char *name)
 int main(int count, char **arguments)
 {
     static const struct option names[] = {
-        {"seeds", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
-        {"first", required_argument, NULL, 'f'}, {"jobs", required_argument, NULL, 'j'},
-        {"plant", required_argument, NULL, 'p'}, {"quiet", no_argument, NULL, 'q'},
-        {"inspect", no_argument, NULL, 'i'},     {"plants", no_argument, NULL, 'P'},
-        {"disk", no_argument, NULL, 'd'},        {"go-on", no_argument, NULL, 'g'},
-        {"help", no_argument, NULL, 'h'},        {0},
+        {"seeds", required_argument, NULL, 'n'},
+        {"seed", required_argument, NULL, 's'},
+        {"first", required_argument, NULL, 'f'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"plant", required_argument, NULL, 'p'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"inspect", no_argument, NULL, 'i'},
+        {"plants", no_argument, NULL, 'P'},
+        {"twice", no_argument, NULL, 't'},
+        {"disk", no_argument, NULL, 'd'},
+        {"go-on", no_argument, NULL, 'g'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     struct options options = {.seeds = 1000, .first = 1, .jobs = 1};
     for (int option; (option = getopt_long(count, arguments, "", names, NULL)) != -1;) {
@@ -317,6 +331,8 @@ int main(int count, char **arguments)
             options.disk = true;
         else if (option == 'P')
             options.plants = true;
+        else if (option == 't')
+            options.twice = true;
         else if (option == 'g')
             options.go_on = true;
         else if (option != 'p') {

@@ -127,6 +127,9 @@ struct world {
     bool inspecting;
 };
 
+// A new machine for the history of a seed; what counts and settings were is kept.
+void world_begin(struct world *world, uint64_t seed, FILE *out);
+
 // Says what happens. Goes into the digest, so it must be the same in every run of the seed.
 void world_say(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/broker_node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "broker/background.h"
+#include "broker/config.h"
+#include "broker/controller.h"
+#include "broker/listener.h"
+#include "broker/mailbox.h"
+#include "broker/offsets.h"
+#include "broker/partition.h"
+#include "broker/topics.h"
+
+enum { POOL_BYTES = 256 * 1024 * 1024, JOURNAL_FILE = 64 * 1024, DRAIN_TURNS = 20000 };
+
+static void set(struct config *config, const char *name, const char *value)
+{
+    char why[CONFIG_WHY_SIZE];
+    CHECK(config_set(config, name, value, why) == 0);
+}
+
+static struct config *settings(void)
+{
+    struct config *config = config_create();
+    char why[CONFIG_WHY_SIZE];
+    CHECK(config);
+    set(config, "offsets.topic.num.partitions", "3");
+    set(config, "log.segment.bytes", "16384");
+    set(config, "log.retention.check.interval.ms", "500");
+    set(config, "log.cleaner.backoff.ms", "500");
+    CHECK(config_finish(config, why) == 0);
+    return config;
+}
+
+static void shard_make(struct broker_node *node, uint32_t index)
+{
+    struct shard *shard = aligned_alloc(CACHE_LINE, (sizeof(*shard) + 63) / 64 * 64);
+    CHECK(shard);
+    *shard = (struct shard){.index = index, .server = &node->server, .config = node->config};
+    shard->io = sim_io_at(node->world->sim, index);
+    mailbox_init(&shard->mailbox);
+    timers_init(&shard->timers);
+    map_init(&shard->partitions);
+    shard->pool = pool_create(POOL_BYTES);
+    CHECK(shard->pool && listener_create(shard, &shard->listener) == 0);
+    CHECK(background_create(shard) == 0);
+    node->shards[index] = shard;
+}
+
+// --- the steps of a start, each for all shards: see broker/shard.c
+
+static bool owns(void *context, struct kp_uuid topic_id, int32_t partition)
+{
+    struct shard *shard = context;
+    return shard_of_partition(shard, topic_id, partition) == shard;
+}
+
+static int open_store(struct shard *shard)
+{
+    struct log_store_options options = {
+        .io = shard->io,
+        .pool = shard->pool,
+        .directory = "/data",
+        .tail_cache_bytes = 64 * 1024,
+        .read_cache_bytes = 256 * 1024,
+        .direct = true,
+        .shard = shard->index,
+        .shard_count = shard_count(shard),
+        .owns = owns,
+        .owns_context = shard,
+        .journal_bytes = 4 * JOURNAL_FILE,
+        .journal_file_bytes = JOURNAL_FILE,
+        .compaction = {.enabled = true, .map_bytes = 4096, .backoff_ms = 100},
+    };
+    return log_store_open(&options, &shard->store);
+}
+
+static int open_controller(struct shard *shard)
+{
+    char why[256];
+    return shard->index == 0 ? controller_open(shard, why, sizeof(why)) : 0;
+}
+
+static int open_partitions(struct shard *shard)
+{
+    char why[256];
+    struct topics_summary summary = {0};
+    shard->catalog = controller_catalog(shard_by_index(shard, 0)->controller);
+    int error = topics_open(shard, shard->catalog, &summary);
+    if (!error && summary.failed > 0)
+        error = -EIO;
+    if (!error)
+        error = offsets_open(shard, why, sizeof(why));
+    if (!error)
+        error = topics_start_retention(shard);
+    return error ? error : background_start(shard);
+}
+
+static int settle(struct shard *shard)
+{
+    return log_store_settle(shard->store);
+}
+
+static int begin(struct shard *shard)
+{
+    return log_store_begin(shard->store, true);
+}
+
+static int open_all(struct broker_node *node)
+{
+    static int (*const steps[])(struct shard * shard) = {open_store, open_controller,
+                                                         open_partitions, settle, begin};
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        for (uint32_t k = 0; k < node->server.shard_count; k++) {
+            int error = steps[i](node->shards[k]);
+            if (error || sim_power_is_off(node->world->sim)) {
+                world_say(node->world, "step %zu of the start: %d", i, error);
+                return error ? error : -EIO;
+            }
+        }
+    }
+    return 0;
+}
+
+bool broker_start(struct broker_node *node, struct world *world)
+{
+    *node = (struct broker_node){.world = world, .config = settings()};
+    node->server.config = node->config;
+    node->server.shards = node->shards;
+    node->server.shard_count = world->shard_count;
+    node->server.listen_fd = sim_listen(world->sim);
+    for (uint32_t i = 0; i < world->shard_count; i++)
+        shard_make(node, i);
+    world->counts[COUNT_LIVES]++;
+    world_say(world, "start: %u shards", world->shard_count);
+    int error = open_all(node);
+    if (error) {
+        if (!sim_power_is_off(world->sim))
+            world_fail(world, "the broker does not start: %s", strerror(-error));
+        return false;
+    }
+    for (uint32_t i = 0; i < world->shard_count; i++)
+        listener_start(node->shards[i]->listener);
+    controller_start(node->shards[0]->controller);
+    node->running = true;
+    return true;
+}
+
+// --- the loop
+
+static void shard_turn(struct shard *shard)
+{
+    timers_run(&shard->timers, shard->io->now_ns);
+    struct message *message = mailbox_take(&shard->mailbox);
+    while (message) {
+        struct message *next = message->next;
+        message->deliver(shard, message);
+        message = next;
+    }
+    listener_advance(shard->listener);
+    io_run(shard->io, 0);
+}
+
+void broker_turn(struct broker_node *node)
+{
+    enum { IDLE_NS = 1000000 };
+    struct world *world = node->world;
+    if (!sim_pass(world->sim))
+        sim_advance(world->sim, IDLE_NS);
+    uint32_t first = (uint32_t)world_random(world, world->shard_count);
+    for (uint32_t i = 0; i < world->shard_count; i++)
+        shard_turn(node->shards[(first + i) % world->shard_count]);
+}
+
+// --- the end
+
+static void drained(struct shard *shard)
+{
+    shard->ended = true;
+}
+
+static bool all_drained(const struct broker_node *node)
+{
+    for (uint32_t i = 0; i < node->server.shard_count; i++) {
+        if (!node->shards[i]->ended)
+            return false;
+    }
+    return true;
+}
+
+static void drain(struct broker_node *node)
+{
+    for (uint32_t i = 0; i < node->server.shard_count; i++) {
+        node->shards[i]->stopping = true;
+        listener_stop(node->shards[i]->listener, drained);
+    }
+    int turns = 0;
+    while (!all_drained(node)) {
+        broker_turn(node);
+        if (++turns > DRAIN_TURNS)
+            world_fail(node->world, "the broker does not come to an end");
+    }
+}
+
+static void shard_close(struct broker_node *node, struct shard *shard)
+{
+    topics_stop_retention(shard);
+    background_stop(shard);
+    if (shard->offsets)
+        offsets_close(shard);
+    int error = shard->store ? log_store_close(shard->store) : 0;
+    if (error && !sim_power_is_off(node->world->sim))
+        world_fail(node->world, "closing the logs: %s", strerror(-error));
+    partition_forget_all(shard);
+}
+
+void broker_stop(struct broker_node *node)
+{
+    if (node->running)
+        drain(node);
+    for (uint32_t i = 0; i < node->server.shard_count; i++)
+        shard_close(node, node->shards[i]);
+    for (uint32_t i = 0; i < node->server.shard_count; i++) {
+        struct shard *shard = node->shards[i];
+        if (shard->controller)
+            controller_close(shard);
+        listener_destroy(shard->listener);
+        timers_free(&shard->timers);
+        pool_destroy(shard->pool);
+        background_destroy(shard);
+        free(shard);
+    }
+    config_free(node->config);
+}
