@@ -249,7 +249,7 @@ static void timestamps_take(struct making *making, struct span payload)
         struct batch_header header;
         if (batch_header_read(span_of(payload.data + at, payload.size - at), &header) != BATCH_OK)
             return;
-        if (making->max_timestamp < header.max_timestamp)
+        if (header.record_count > 0 && making->max_timestamp < header.max_timestamp)
             making->max_timestamp = header.max_timestamp;
         at += batch_total_size(&header);
     }

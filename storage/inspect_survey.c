@@ -4,7 +4,8 @@
 // the log as a whole.
 //
 // 1. Batches of a frame follow each other without a hole, unless the file was made by compaction:
-//    then offsets may be missing, never go back. A batch without records is what a repair left.
+//    then offsets may be missing, never go back, and timestamps of emptied batches do not count. In
+//    other files a batch without records is what a repair left.
 // 2. At most FINDINGS_MAX findings per segment, and one more that says so.
 #include "storage/inspect_parts.h"
 
@@ -142,7 +143,7 @@ static void frame_check(struct survey *survey, uint64_t position, const struct f
             journal_compare(survey, place, batch);
         if (survey->options->records)
             records_check(survey, place, batch, &header, thinned);
-        if (survey->max_timestamp < header.max_timestamp)
+        if (header.record_count > 0 && survey->max_timestamp < header.max_timestamp)
             survey->max_timestamp = header.max_timestamp;
         survey->segment->records += (uint64_t)header.record_count;
         expected = batch_last_offset(&header) + 1;
@@ -153,7 +154,7 @@ static void frame_check(struct survey *survey, uint64_t position, const struct f
         batch_note(survey, place, "a frame holds another number of batches than it says");
     else if (expected != frame->next_offset && !thinned)
         batch_note(survey, place, "a frame's batches end before its offsets do");
-    else if (!survey->gaps && frame->max_timestamp != survey->max_timestamp)
+    else if (!survey->gaps && !thinned && frame->max_timestamp != survey->max_timestamp)
         batch_note(survey, place, "a frame names another largest timestamp than its batches");
 }
 

@@ -9,7 +9,7 @@ import unittest
 
 from harness.broker import Broker
 from harness.damage import DataDirectory, flip, overwrite, read, swap, without_journal
-from harness.wire import NONE, batch, create, delete_records, produce
+from harness.wire import NONE, batch, create, delete_records, produce, wait_until
 
 RECORDS = 40
 SEGMENT = 32 * 1024
@@ -262,6 +262,28 @@ class Verify(unittest.TestCase):
         os.unlink(os.path.join(self.data.path, "format"))
         (finding,) = self.data.verify()[0]
         self.assertEqual((finding["kind"], finding["file"]), ("bad-directory", "format"))
+
+    def test_compacted_segments(self):
+        with Broker(settings=["log.cleaner.backoff.ms=20"]) as broker:
+            data = DataDirectory(broker.directory)
+            with broker.connect() as connection:
+                self.assertEqual(create(connection, "t", cleanup_policy="compact", segment_bytes=SEGMENT)[0],
+                                 NONE)
+                for number in range(100):
+                    records = batch(value_of(number), key=b"%d" % (number % 7))
+                    self.assertEqual(produce(connection, "t", records), (NONE, number))
+            wait_until(lambda: any(self.cleaned(path, data) for path in data.files("t")), "compaction")
+            broker.kill()
+            self.assertEqual(data.verify("--records")[0], [])
+            path = next(path for path in data.files("t") if self.cleaned(path, data))
+            frame = next(frame for frame in data.frames(path) if frame["payload_size"] > 0)
+            flip(path, frame["position"] + 100)
+            (finding,) = data.verify()[0]
+            self.assertEqual((finding["kind"], finding["first_offset"], finding["next_offset"]),
+                             ("damaged-range", frame["base_offset"], frame["next_offset"]))
+
+    def cleaned(self, path, data):
+        return os.path.exists(path) and any(line.get("cleaned_to") for line in data.dump(path, "--frames"))
 
     def test_what_is_no_data_directory(self):
         empty = tempfile.mkdtemp(dir=self.scratch)
