@@ -189,6 +189,10 @@ static int open_partitions(struct shard *shard, char *why, size_t why_size)
 static int settle(struct shard *shard, char *why, size_t why_size)
 {
     int error = log_store_settle(shard->store);
+    if (error > 0) {
+        atomic_fetch_add(&shard->server->unopened, 1);
+        return 0;
+    }
     if (error)
         snprintf(why, why_size, "cannot make the logs durable as they were found: %s",
                  strerror(-error));

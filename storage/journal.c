@@ -43,14 +43,24 @@ static int make_directory(struct journal *journal)
     return result == -EEXIST ? 0 : io_sync_directory_wait(io, journal->options.directory);
 }
 
+static void holds_free(struct journal_file *file)
+{
+    while (file && !list_empty(&file->holds))
+        free(list_entry(list_pop(&file->holds), struct journal_hold, node));
+}
+
 static void journal_free(struct journal *journal)
 {
     struct list *lists[] = {&journal->held, &journal->free, &journal->bad};
     journal_findings_free(journal);
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-        for (struct list *node; (node = list_pop(lists[i]));)
+        for (struct list *node; (node = list_pop(lists[i]));) {
+            holds_free(list_entry(node, struct journal_file, node));
             journal_file_free(journal, list_entry(node, struct journal_file, node));
+        }
     }
+    holds_free(journal->current);
+    holds_free(journal->next);
     journal_file_free(journal, journal->current);
     journal_file_free(journal, journal->next);
     if (journal->forming.buffer)
@@ -98,7 +108,7 @@ int journal_open(const struct journal_options *options, struct journal **out,
     *found = (struct journal_found){0};
     if (!journal)
         return -ENOMEM;
-    int error = make_directory(journal);
+    int error = options->bytes > 0 ? make_directory(journal) : 0;
     if (!error)
         error = journal_read(journal, found);
     if (error) {

@@ -131,6 +131,6 @@ struct journal_stats {
 };
 struct journal_stats journal_stats(const struct journal *journal);
 
-// No write is in flight. If everything is flushed, the next start need not read the journal. Waits.
-// 0 or a negative errno; frees in any case.
+// No write is in flight. If everything is flushed, the next start need not read the journal. The
+// logs are not told any more, and must not use it. Waits. 0 or a negative errno; frees in any case.
 int journal_close(struct journal *journal);

@@ -7,10 +7,13 @@
 // 1. A file's new life begins with its header block, durable, and its name, durable, before it is
 //    `next`, and is announced by a commit of the file before it (journal_write.c): so a start knows
 //    that it must be there.
-// 2. A file gets a new life only when nothing in it is needed: it has no holds.
+// 2. A file gets a new life only when nothing in it is needed, nor in any file before it: a start
+//    expects every commit from the first needed one on.
 // 3. Commits go only where the file was written before, with zeros at least: there a durable write
 //    changes no metadata. Zeros are written behind that, never into it.
-// 4. A file whose header could not be written is not touched again in this run (rule 5 of the
+// 4. Until the header of the new life is durable the old one is there, whole, and with it commits that
+//    a start may look for: the block's first sector is written all or nothing.
+// 5. A file whose header could not be written is not touched again in this run (rule 5 of the
 //    storage design).
 //
 // A journal begins with one file of 1 MiB, which doubles while it is used. One operation of making
@@ -66,12 +69,15 @@ void journal_file_free(struct journal *journal, struct journal_file *file)
     free(file);
 }
 
-void journal_file_unused(struct journal *journal, struct journal_file *file)
+void journal_free_flushed(struct journal *journal)
 {
-    if (file == journal->current)
-        return;
-    list_remove(&file->node);
-    list_append(&journal->free, &file->node);
+    while (!list_empty(&journal->held)) {
+        struct journal_file *oldest = list_entry(journal->held.next, struct journal_file, node);
+        if (!list_empty(&oldest->holds) && !planted(PLANT_REUSE_JOURNAL_EARLY))
+            return;
+        list_remove(&oldest->node);
+        list_append(&journal->free, &oldest->node);
+    }
 }
 
 static uint64_t first_needed(const struct journal *journal)
@@ -112,8 +118,8 @@ void journal_switch(struct journal *journal)
     journal->current = journal->next;
     journal->next = NULL;
     journal->current->first_sequence = journal->sequence;
-    bool reuse = list_empty(&old->holds) || planted(PLANT_REUSE_JOURNAL_EARLY);
-    list_append(reuse ? &journal->free : &journal->held, &old->node);
+    list_append(&journal->held, &old->node);
+    journal_free_flushed(journal);
 }
 
 // --- making ready

@@ -12,6 +12,9 @@
 
 enum {
     JOURNAL_BLOCK = 4096, // header block; commits start on multiples of it and take whole ones
+    // What means something in the header block. A device writes it all or nothing, so a file whose
+    // new life was about to begin still has the old header or has the new one.
+    JOURNAL_HEADER_SIZE = 512,
     JOURNAL_COMMIT_HEADER = 64,
     JOURNAL_TABLE_ENTRY = 20,
     JOURNAL_DEFINE_SIZE = 20,

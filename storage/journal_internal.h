@@ -97,7 +97,7 @@ struct journal {
     uint32_t next_number;
     struct journal_file *current;
     struct journal_file *next; // its life has begun, its header and name are durable
-    struct list held;          // earlier files with holds, oldest first
+    struct list held;          // earlier files, oldest first, which has holds
     struct list free;
     struct list bad; // files that failed; not used again in this run
     struct journal_forming forming;
@@ -247,5 +247,5 @@ void journal_prepare(struct journal *journal);
 // The present file is used up; the next one takes its place.
 void journal_switch(struct journal *journal);
 
-// Nothing in the file is needed any more.
-void journal_file_unused(struct journal *journal, struct journal_file *file);
+// Files become free in the order in which they were used.
+void journal_free_flushed(struct journal *journal);

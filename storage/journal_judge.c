@@ -280,13 +280,13 @@ static int commits_take(struct journal *journal, const struct found_group *group
         uint64_t sequence = commit->header.sequence;
         if (!newest || sequence > newest->header.sequence)
             break; // rule 1
-        if (!commit->table_sound)
+        if (!commit->table_sound || (!commit->payload_sound && sequence < needed))
             continue;
         if (sequence > expected && sequence > needed) {
             missing_tell(journal, before, commit, expected);
             *lost = sequence - 1;
         }
-        if (!commit->payload_sound && sequence >= needed) {
+        if (!commit->payload_sound) {
             journal->findings->found->damages++;
             commit->file->damaged = true;
         }

@@ -160,6 +160,8 @@ static int files_find(struct journal *journal)
 {
     struct listing names;
     int error = listing_read(&names, journal->options.io, journal->directory);
+    if (error == -ENOENT && journal->options.bytes == 0)
+        error = 0; // there never was one
     if (!error) {
         journal->findings->files = calloc(names.count + 1, sizeof(*journal->findings->files));
         error = journal->findings->files ? 0 : -ENOMEM;
@@ -179,6 +181,9 @@ static void piece_read(struct journal *journal, struct found_group *group, struc
         memcpy(file->image + at, buffer->data, size);
         return;
     }
+    uint64_t bad = 0;
+    uint64_t first = 0;
+    int error = 0;
     for (uint64_t block = 0; block < size; block += JOURNAL_BLOCK) {
         int64_t got = 0;
         for (int attempt = 0; attempt < 2 && got != JOURNAL_BLOCK; attempt++)
@@ -187,11 +192,15 @@ static void piece_read(struct journal *journal, struct found_group *group, struc
             memcpy(file->image + at + block, buffer->data, JOURNAL_BLOCK);
             continue;
         }
-        log_line(LOG_ERROR, "%s cannot be read at byte %" PRIu64 ": %s", file->path, at + block,
-                 strerror(got < 0 ? (int)-got : EIO));
-        group->unreadable = true;
-        file->damaged = true;
+        first = bad++ ? first : at + block;
+        error = got < 0 ? (int)got : -EIO;
     }
+    if (bad == 0)
+        return;
+    log_line(LOG_ERROR, "%s cannot be read at %" PRIu64 " places from byte %" PRIu64 " on: %s",
+             file->path, bad, first, strerror(-error));
+    group->unreadable = true;
+    file->damaged = true;
 }
 
 static int file_read(struct journal *journal, struct found_group *group, struct found_file *file)

@@ -7,8 +7,9 @@
 //    make durable goes to the segments, as the very same bytes.
 // 3. A hold exists for each log and file with an entry that is not in a segment; it is made when
 // the
-//    entry is added, so before the write, and goes with journal_flushed. A file without holds is
-//    free to be overwritten, and `needed` never passes a file with holds.
+//    entry is added, so before the write, and goes with journal_flushed. A file is free to be
+//    overwritten when it and all before it are without holds; `needed` never passes a file with
+//    holds.
 // 4. Before the first commit of the next file, a commit of the present one has announced it.
 #include <errno.h>
 #include <inttypes.h>
@@ -301,16 +302,13 @@ void journal_flushed(struct journal *journal, struct journal_log *log, uint64_t 
 {
     while (log->oldest && log->oldest->frame <= frame) {
         struct journal_hold *hold = log->oldest;
-        struct journal_file *file = hold->file;
         log->oldest = hold->newer;
         if (!log->oldest)
             log->newest = NULL;
         list_remove(&hold->node);
         free(hold);
-        bool aimed_at = file == journal->next || file == journal->current;
-        if (list_empty(&file->holds) && !aimed_at)
-            journal_file_unused(journal, file);
     }
+    journal_free_flushed(journal);
     journal_prepare(journal);
 }
 

@@ -149,7 +149,9 @@ int log_open(struct log_store *store, struct log_name name, const struct log_con
              struct log **out, struct log_recovery *recovery);
 
 // After the last log_open: writes what only the journal had into segments, and makes durable what
-// was found behind the checkpoints. Nothing may be served before. Waits (start-up only). 0 or a
+// was found behind the checkpoints. Nothing may be served before. Waits (start-up only). 0; 1: some
+// of what the journal had cannot be written at present (the disk is full): it is served all the
+// same, but log_store_begin of every store of the directory must get `all_opened` as false; or a
 // negative errno.
 int log_store_settle(struct log_store *store);
 

@@ -37,6 +37,7 @@ struct log_store {
     bool closing;
     bool unsynced;                // start.c: what recovery found may not have reached the device
     bool settled;                 // start.c: it has
+    bool unflushed;               // start.c: but not all that the journal had is in segments
     uint32_t checkpoints_running; // index files of active segments being written
     struct list logs;
     struct journal *journal;     // NULL = there is none
