@@ -345,8 +345,10 @@ static int recover(struct recovery *recovery)
     if (!error)
         error = compact_sweep(log, &files);
     listing_free(&files);
-    if (error == -ENOENT)
-        return 0;
+    if (error == -ENOENT) {
+        error = log_recovered(log, 1, NULL);
+        return error ? error : replay_run(recovery); // nothing but the journal may have it
+    }
     if (!error)
         error = compact_remove_replaced(log);
     if (!error)
@@ -363,6 +365,9 @@ static int recover(struct recovery *recovery)
     if (error)
         return error;
     segments_seal(log);
+    error = replay_run(recovery);
+    if (error)
+        return error;
     producers_recover_end(log);
     recovery->result->segments = log->segment_count;
     return 0;

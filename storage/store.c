@@ -247,6 +247,8 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
         error = delete_sweep(store);
     if (!error)
         error = space_open(store, options);
+    if (!error)
+        error = start_open(store, options);
     if (error) {
         space_close(store);
         store_free(store);
@@ -325,6 +327,11 @@ int log_store_close(struct log_store *store)
         error = error ? error : one;
     }
     run_until_quiet(store);
+    if (store->journal) {
+        int one = journal_close(store->journal);
+        error = error ? error : one;
+        store->journal = NULL;
+    }
     list_each(node, &store->logs)
         log_free(list_entry(node, struct log, node));
     run_until_quiet(store);

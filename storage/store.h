@@ -285,6 +285,10 @@ void read_unpark(struct log *log);
 
 // --- start.c
 
+// Measures the device if wanted, and reads what earlier runs left in the journal. 0 or a negative
+// errno.
+int start_open(struct log_store *store, const struct log_store_options *options);
+
 // What recovery found is durable: syncs the file system if that was not done. Blocks, at start-up
 // only. 0 or a negative errno.
 int start_sync(struct log_store *store);

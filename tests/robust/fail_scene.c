@@ -498,8 +498,12 @@ bool scene_open(struct scene *scene)
         if (!scene->logs[i].log && !scene->logs[i].gone)
             all &= open_log(scene, i);
     }
-    if (!scene->settled && tell(scene, "settle", log_store_settle(scene->store)))
-        return false;
+    if (!scene->settled) {
+        int error = log_store_settle(scene->store);
+        all &= error <= 0;
+        if (error < 0 && tell(scene, "settle", error))
+            return false;
+    }
     scene->settled = true;
     if (!scene->begun && tell(scene, "begin", log_store_begin(scene->store, all)))
         return false;

@@ -147,7 +147,9 @@ bool world_start(struct world *world)
     if (!stores_open(world) || !logs_open(world, &all_opened))
         return false;
     for (uint32_t i = 0; i < world->shard_count; i++) {
-        if (start_failed(world, log_store_settle(world->shards[i].store), "settling"))
+        int error = log_store_settle(world->shards[i].store);
+        all_opened = all_opened && error <= 0;
+        if (start_failed(world, error < 0 ? error : 0, "settling"))
             return false;
     }
     for (uint32_t i = 0; i < world->shard_count; i++) {

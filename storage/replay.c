@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Puts into a log's tail what the journal has behind the end of its segments. Offsets decide, so
+// doing it again after a crash in the middle changes nothing:
+//
+// 1. Batches below the end of the segments are there already and are left out. That the segments end
+//    in the torn rest of a frame which the journal covers is therefore no damage.
+// 2. A batch beyond the end means that what lies between was lost with a damaged part of the
+//    journal: damage, named, and the log goes on behind it. The frame that brings the batch to the
+//    segment keeps that gap, and later starts report it again.
+// 3. A log of which the journal may have held more than can be read is uncertain: it serves what is
+//    known, accepts nothing, and says so at each start until it is repaired.
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/endian.h"
+#include "base/log_line.h"
+#include "protocol/record_batch.h"
+#include "storage/plant.h"
+#include "storage/producers_recover.h"
+#include "storage/recover.h"
+#include "storage/store.h"
+
+// Memory for the tail is short: what was replayed so far goes to the segments.
+static bool make_room(struct log *log)
+{
+    return start_sync(log->store) == 0 && flush_all_wait(log->store) == 0;
+}
+
+static int restore(struct log *log, enum frame_kind kind, int64_t base_offset, struct span payload)
+{
+    int error = log_restore(log, kind, base_offset, payload);
+    if (error != -ENOMEM || !make_room(log))
+        return error;
+    return log_restore(log, kind, base_offset, payload);
+}
+
+static int gap_note(struct recovery *recovery, int64_t to)
+{
+    struct log *log = recovery->log;
+    log_line(LOG_ERROR,
+             "%s-%d: offsets %" PRId64 " up to %" PRId64
+             " were in a part of the journal that is lost: they cannot be read",
+             log->topic, (int)log->partition, log->end, to - 1);
+    recovery->result->damaged_ranges++;
+    tail_close(&log->tail); // a gap lies between frames
+    return log_note_damage(log, log->end, to);
+}
+
+// Batches from the first one that is not in the segments on.
+static int replay_batches(struct recovery *recovery, struct span payload)
+{
+    struct log *log = recovery->log;
+    struct batch_header header;
+    bool tried = false;
+    for (size_t at = 0; at < payload.size;) {
+        struct span rest = span_of(payload.data + at, payload.size - at);
+        if (batch_header_read(rest, &header) != BATCH_OK || batch_total_size(&header) > rest.size)
+            return 0; // sound bytes, so never written by a log; nothing can be done with them
+        if (header.base_offset < log->end) {
+            at += batch_total_size(&header);
+            continue;
+        }
+        int error = 0;
+        if (header.base_offset > log->end && !planted(PLANT_IGNORE_GAP))
+            error = gap_note(recovery, header.base_offset);
+        if (!error)
+            error = producers_recover_frame(log, FRAME_DATA, rest);
+        if (!error)
+            error = log_restore(log, FRAME_DATA, header.base_offset, rest);
+        if (error == -ENOMEM && !tried && make_room(log)) {
+            tried = true; // part of it may be in the tail already
+            continue;
+        }
+        return error;
+    }
+    return 0;
+}
+
+static int replay_start(struct recovery *recovery, int64_t base_offset, struct span payload)
+{
+    struct log *log = recovery->log;
+    int64_t start = payload.size == 8 ? (int64_t)load_le64(payload.data) : 0;
+    if (start <= log->start || base_offset < log->end || start > log->end)
+        return 0;
+    int error = restore(log, FRAME_LOG_START, log->end, payload);
+    if (!error)
+        log->start = start;
+    return error;
+}
+
+static int replay_entry(void *context, enum frame_kind kind, int64_t base_offset,
+                        struct span payload)
+{
+    struct recovery *recovery = context;
+    struct log *log = recovery->log;
+    int error = 0;
+    switch (kind) {
+    case FRAME_DATA:
+        return replay_batches(recovery, payload);
+    case FRAME_LOG_START:
+        return replay_start(recovery, base_offset, payload);
+    case FRAME_PRODUCERS:
+        if (base_offset != log->end)
+            return 0;
+        error = restore(log, kind, base_offset, payload);
+        return error ? error : producers_recover_frame(log, kind, payload);
+    }
+    return 0;
+}
+
+static int uncertain_note(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    log_line(LOG_ERROR,
+             "%s-%d: the journal may have had records from offset %" PRId64
+             " on and cannot be read: the partition accepts nothing until it is repaired",
+             log->topic, (int)log->partition, log->end);
+    recovery->result->damaged_ranges++;
+    journal_uncertain(log->store->journal, &log->journal, log->end);
+    log->error = -EIO;
+    return log_note_damage(log, log->end, INT64_MAX);
+}
+
+int replay_run(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    bool uncertain = false;
+    if (!log->store->journal)
+        return 0;
+    int error =
+        journal_replay(log->store->journal, &log->journal, replay_entry, recovery, &uncertain);
+    return !error && uncertain ? uncertain_note(recovery) : error;
+}
