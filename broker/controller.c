@@ -525,6 +525,11 @@ int controller_open(struct shard *shard, char *why, size_t why_size)
     return 0;
 }
 
+bool controller_is_metadata(struct kp_uuid topic_id)
+{
+    return kp_uuid_equal(topic_id, metadata_id);
+}
+
 const struct catalog *controller_catalog(const struct controller *controller)
 {
     return controller->current;

@@ -22,6 +22,9 @@ int controller_open(struct shard *shard, char *why, size_t why_size);
 // topics_open. Valid until the first change, that is until every shard has begun to run its loop.
 const struct catalog *controller_catalog(const struct controller *controller);
 
+// Whether that is the metadata partition, which is on shard 0 whatever its hash says.
+bool controller_is_metadata(struct kp_uuid topic_id);
+
 // All shards have opened their partitions and run: topics whose deletion was interrupted are
 // forgotten now.
 void controller_start(struct controller *controller);

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <xxhash.h>
 
 #include "base/log_line.h"
@@ -116,6 +117,33 @@ static struct log_compaction compaction_options(const struct config *config, siz
     };
 }
 
+static enum log_sync sync_method(const struct config *config)
+{
+    const char *method = config_text(config, SETTING_SYNC_METHOD);
+    if (strcmp(method, "dsync") == 0)
+        return LOG_SYNC_DSYNC;
+    return strcmp(method, "fdatasync") == 0 ? LOG_SYNC_FSYNC : LOG_SYNC_AUTO;
+}
+
+static uint32_t open_files(const struct config *config, size_t shards)
+{
+    enum { LEAST = 16, MOST = 16384 };
+    uint64_t wanted = (uint64_t)config_number(config, SETTING_OPEN_FILES);
+    struct rlimit limit;
+    if (wanted == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        wanted = limit.rlim_cur / 4 < MOST ? limit.rlim_cur / 4 : MOST;
+    wanted /= shards;
+    return wanted < LEAST ? LEAST : (uint32_t)wanted;
+}
+
+static bool owns(void *context, struct kp_uuid topic_id, int32_t partition)
+{
+    const struct shard *shard = context;
+    if (controller_is_metadata(topic_id))
+        return shard->index == 0;
+    return shard_of_partition(shard, topic_id, partition) == shard;
+}
+
 static int open_store(struct shard *shard, char *why, size_t why_size)
 {
     const char *reason = NULL;
@@ -140,6 +168,13 @@ static int open_store(struct shard *shard, char *why, size_t why_size)
         .tail_cache_bytes = (size_t)config_number(config, SETTING_TAIL_CACHE_BYTES) / shards,
         .read_cache_bytes = (size_t)config_number(config, SETTING_READ_CACHE_BYTES) / shards,
         .direct = config_number(config, SETTING_DIRECT_IO) != 0,
+        .shard = shard->index,
+        .shard_count = (uint32_t)shards,
+        .owns = owns,
+        .owns_context = shard,
+        .journal_bytes = (uint64_t)config_number(config, SETTING_JOURNAL_BYTES) / shards,
+        .sync = sync_method(config),
+        .open_files = open_files(config, shards),
         .producer_expiry_ms = config_number(config, SETTING_PRODUCER_ID_EXPIRATION_MS),
         .compaction = compaction_options(config, shards),
         .space = &shard->server->space,
