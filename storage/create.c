@@ -20,9 +20,10 @@
 #include "storage/plant.h"
 #include "storage/store.h"
 
-enum { ROLLED_BYTES_MAX = 16 * 1024 * 1024, DIRECTORY_ATTEMPTS = 4 };
+enum { ROLLED_BYTES_MAX = 16 * 1024 * 1024, DIRECTORY_ATTEMPTS = 4, CREATIONS_MAX = 32 };
 
 struct creation {
+    struct list node; // the store's, while it waits for its turn
     struct log *log;
     struct segment *segment;
     struct steps steps;
@@ -65,6 +66,8 @@ static void creation_failed(struct creation *creation)
     commit_unpark(log);
 }
 
+static void creations_next(struct log_store *store);
+
 // The log goes on, with the segment or without.
 static void creation_end(struct creation *creation)
 {
@@ -88,6 +91,8 @@ static void creation_end(struct creation *creation)
     }
     creation_free(creation);
     log_unbusy(log);
+    store->creations_running--;
+    creations_next(store);
     store_leave(store);
 }
 
@@ -265,6 +270,19 @@ static struct creation *creation_new(struct log *log, int64_t base_offset, uint6
     return NULL;
 }
 
+// Each takes descriptors that no limit of open segments counts.
+static void creations_next(struct log_store *store)
+{
+    while (store->creations_running < CREATIONS_MAX && !list_empty(&store->creations)) {
+        struct creation *creation = list_entry(list_pop(&store->creations), struct creation, node);
+        store->creations_running++;
+        if (creation->log->segment_count == 0)
+            directories_make(creation);
+        else
+            file_open(creation);
+    }
+}
+
 void create_start(struct log *log, int64_t base_offset, uint64_t sequence, uint64_t frame_size)
 {
     CHECK(log->way == WAY_PARKED && !log->creating);
@@ -276,8 +294,6 @@ void create_start(struct log *log, int64_t base_offset, uint64_t sequence, uint6
     creation_size(creation, frame_size);
     log->creating = true;
     log_busy(log);
-    if (log->segment_count == 0)
-        directories_make(creation);
-    else
-        file_open(creation);
+    list_append(&log->store->creations, &creation->node);
+    creations_next(log->store);
 }

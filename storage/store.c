@@ -232,6 +232,7 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     list_init(&store->block_waiting);
     list_init(&store->flushes);
     list_init(&store->idle_files);
+    list_init(&store->creations);
     store->idle_file_limit = options->open_files ? options->open_files : STORE_OPEN_FILES;
     store->way = options->sync == LOG_SYNC_FSYNC ? DURABLE_FSYNC : DURABLE_DSYNC;
     ready_init(&store->ready);

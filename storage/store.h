@@ -56,6 +56,8 @@ struct log_store {
     struct list idle_files;     // open segments without users, least recently used first
     uint32_t idle_file_count;
     uint32_t idle_file_limit;
+    struct list creations; // of segment files, that wait for their turn
+    uint32_t creations_running;
     uint32_t closes_running;
     uint32_t deletes_running; // those waiting included
     uint32_t deletes_active;
@@ -132,7 +134,7 @@ struct log {
     uint32_t damage_count;
     struct list appends; // not yet durable, by offset
     struct producers producers;
-    bool producers_gap; // frames could not be read, so some of the producers may be missing
+    bool producers_gap;        // frames could not be read, so some of the producers may be missing
     struct list trims;         // those that have no frame yet
     struct list trims_writing; // those that the frame of number trim_frame makes durable
     int64_t trim_start;
