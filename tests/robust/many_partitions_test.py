@@ -55,7 +55,7 @@ class ManyPartitions(unittest.TestCase):
         self.check("wide", 2)
         with self.broker.connect(timeout=60) as connection:
             self.assertEqual(produce_to_all(connection, "wide", 100), {2})
-        self.assertEqual(self.broker.stop(timeout=120), 0)
+        self.assertEqual(self.broker.stop(timeout=120), 0, self.broker.log()[-1500:])
         self.broker.start(timeout=120)
         self.check("wide", 3)
         with self.broker.connect(timeout=60) as connection:
