@@ -71,7 +71,7 @@ static int do_plan(struct app *app, const struct plan *plan, const char *root)
 
 static int repair(struct app *app, const struct repair_settings *options, const char *root)
 {
-    struct log_selection selection = {options->topic, options->partition};
+    struct log_selection selection = {options->topic, options->partition, true};
     struct log_survey survey;
     struct plan plan = {0};
     int code = log_survey_run(app, &survey, root, &selection, false, options->threads);

@@ -121,7 +121,7 @@ static void print_json(struct app *app, const struct log_survey *survey, struct 
 static int run_verify(struct app *app, const void *settings, int count, char **arguments)
 {
     const struct verify_settings *options = settings;
-    struct log_selection selection = {options->topic, options->partition};
+    struct log_selection selection = {options->topic, options->partition, false};
     struct log_survey survey;
     int code =
         log_survey_run(app, &survey, arguments[0], &selection, options->records, options->threads);

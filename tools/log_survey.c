@@ -105,6 +105,8 @@ static int directory_open(struct app *app, struct log_survey *survey, const char
     if (error)
         return app_fail(app, EXIT_USAGE, "cannot read %s: %s; give the data directory of a broker",
                         path, strerror(-error));
+    if (selection->locked)
+        survey->directory.in_use = false;
     if (survey->directory.log_count > 0)
         return 0;
     if (selection->topic || selection->partition >= 0)

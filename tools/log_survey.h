@@ -11,6 +11,7 @@
 struct log_selection {
     const char *topic; // NULL = all
     int64_t partition; // -1 = all
+    bool locked;       // we keep brokers away ourselves
 };
 
 struct log_survey {
