@@ -128,6 +128,8 @@ static void read_memory(struct log_read *op, const struct tail_frame *frame, str
             frame = tail_after(&log->tail, frame, &chunk);
             continue;
         }
+        if (frame->base_offset > op->next && log_skip_damage(log, op->next) != op->next)
+            break; // what the journal lost lies between
         struct span payload =
             span_of(chunk->buffer->data + frame->at + FRAME_HEADER_SIZE, frame->committed_size);
         size_t from = frame->base_offset >= op->next ? 0 : skip_batches(payload, 0, op->next);
