@@ -115,8 +115,8 @@ int journal_open(const struct journal_options *options, struct journal **out,
         journal_free(journal);
         return error;
     }
-    journal->life = journal->findings->next_life;
-    journal->sequence = journal->findings->next_sequence;
+    journal->life = journal->findings->next_life > 0 ? journal->findings->next_life : 1;
+    journal->sequence = journal->findings->next_sequence > 0 ? journal->findings->next_sequence : 1;
     *out = journal;
     return 0;
 }

@@ -187,7 +187,9 @@ static int ours_free(struct journal *journal)
             journal->next_slot = file->slot + 1;
         if (!file->path || file->stray || !is_ours(journal, file))
             continue;
-        bool keep = journal->file_count < journal->file_limit;
+        // One of an earlier identity would be taken for another journal's at the next start.
+        bool keep = journal->file_count < journal->file_limit &&
+                    (!file->sound || file->header.identity == journal->identity);
         error = keep ? file_keep(journal, file) : unlink_wait(journal->options.io, file->path);
     }
     return error;

@@ -127,7 +127,8 @@ int journal_state_load(struct io *io, const char *path, struct journal_state_hea
 // errno.
 int journal_state_save(struct journal *journal);
 
-// Says of another journal that nothing in it is needed. Waits. 0 or a negative errno.
+// Says of another journal that nothing in it is needed; if it is ever used again it begins with
+// another identity (0 in the file), since its numbers are not kept. Waits. 0 or a negative errno.
 int journal_state_settle(struct journal *journal, const struct found_group *group,
                          const char *path);
 

@@ -325,7 +325,8 @@ static void stray_note(struct journal_findings *findings, struct found_file *fil
 {
     const struct found_state *state =
         state_of(findings, file->header.shard, file->header.shard_count);
-    if (!state || state->header.identity == file->header.identity)
+    if (!state || state->header.identity == file->header.identity ||
+        (state->header.identity == 0 && !state->header.in_use))
         return;
     file->stray = true;
     findings->found->damages++;

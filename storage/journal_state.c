@@ -111,7 +111,6 @@ int journal_state_settle(struct journal *journal, const struct found_group *grou
     struct journal_state_header header = {
         .shard = group->shard,
         .shard_count = group->shard_count,
-        .identity = group->identity,
     };
     uint8_t bytes[JOURNAL_STATE_HEADER];
     journal_state_write(&header, NULL, bytes);

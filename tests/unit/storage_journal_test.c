@@ -522,6 +522,32 @@ Test(storage, logs_that_could_not_be_opened_find_their_entries_at_the_next_start
 
 // --- another number of shards
 
+// A start with another number of shards has settled the journal and was stopped before it removed
+// the files; then the old number is back.
+Test(storage, a_journal_that_others_have_settled_begins_anew)
+{
+    struct desk desk;
+    desk_begin(&desk, 22);
+    into_the_second(&desk);
+    for (int i = 0; i < DESK_LOGS; i++)
+        desk.logs[i].flushed = desk.logs[i].acked;
+    struct journal_state_header header = {.shard_count = 1};
+    uint8_t bytes[JOURNAL_STATE_HEADER];
+    journal_state_write(&header, NULL, bytes);
+    desk_overwrite(&desk, state, 0, bytes, sizeof(bytes));
+    for (int start = 0; start < 3; start++) {
+        cr_assert_eq(desk_start(&desk), 0);
+        check_all_back(&desk);
+        desk_commit(&desk, 4, 100);
+        desk_crash(&desk);
+    }
+    cr_assert_eq(desk_start(&desk), 0);
+    check_all_back(&desk);
+    cr_assert_eq(desk.found.entries, 4);
+    desk_crash(&desk);
+    desk_end(&desk);
+}
+
 Test(storage, a_journal_of_another_number_of_shards_is_read_and_then_removed)
 {
     struct desk desk;
