@@ -7,6 +7,7 @@ import subprocess
 import unittest
 
 from harness.broker import Broker, binary
+from harness.damage import without_journal
 from harness.wire import (EARLIEST, KAFKA_STORAGE_ERROR, LATEST, NONE, batch, create, fetch, offset_at,
                           produce)
 
@@ -20,7 +21,7 @@ def value_of(number):
 
 class Damage(unittest.TestCase):
     def setUp(self):
-        self.broker = Broker(shards=1).start()
+        self.broker = Broker(shards=1, settings=without_journal()).start()
         self.addCleanup(self.broker.__exit__, None, None, None)
         self.fill()
 
