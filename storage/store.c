@@ -305,12 +305,30 @@ static int close_log(struct log *log)
             segment_seal(active);
         return 0;
     }
+    segment_hold(active); // others must not close the file meanwhile
     struct io_op op = {0};
     io_truncate(io, &op, active->fd, active->end);
     int64_t result = io_wait(io, &op);
     if (result >= 0 && active->last_frame > 0)
         segment_seal(active);
+    segment_drop(active);
     return result < 0 ? (int)result : 0;
+}
+
+// A few at a time: each has files open.
+static int close_logs(struct log_store *store)
+{
+    enum { AT_A_TIME = 64 };
+    int error = 0;
+    uint32_t count = 0;
+    list_each(node, &store->logs) {
+        int one = close_log(list_entry(node, struct log, node));
+        error = error ? error : one;
+        if (++count % AT_A_TIME == 0)
+            run_until_quiet(store);
+    }
+    run_until_quiet(store);
+    return error;
 }
 
 int log_store_close(struct log_store *store)
@@ -323,11 +341,8 @@ int log_store_close(struct log_store *store)
     run_until_quiet(store);
     flush_all_wait(store); // a log that cannot be flushed has said so; the journal keeps it
     run_until_quiet(store);
-    list_each(node, &store->logs) {
-        int one = close_log(list_entry(node, struct log, node));
-        error = error ? error : one;
-    }
-    run_until_quiet(store);
+    int closed = close_logs(store);
+    error = error ? error : closed;
     if (store->journal) {
         int one = journal_close(store->journal);
         error = error ? error : one;

@@ -48,6 +48,7 @@ struct world {
     struct log_config config;
     struct log_recovery recovery;
     size_t tail_cache_bytes;
+    uint32_t open_files;
     size_t read_cache_bytes;
     struct log_compaction compaction;
     uint64_t ballast_bytes;
@@ -111,6 +112,7 @@ static inline int world_open_store(struct world *world)
         .pool = world->pool,
         .directory = world->directory,
         .tail_cache_bytes = world->tail_cache_bytes,
+        .open_files = world->open_files,
         .read_cache_bytes = world->read_cache_bytes,
         .direct = true,
         .compaction = world->compaction,

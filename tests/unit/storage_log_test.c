@@ -465,6 +465,23 @@ static void many_logs_share_commit_rounds(struct world *world)
     cr_assert_eq(log_store_close(world->store), 0);
 }
 
+// Descriptors are taken from logs that are not busy, also in the middle of their lives.
+static void many_logs_do_with_few_open_files(struct world *world)
+{
+    world->open_files = 3;
+    world->tail_cache_bytes = 0;
+    many_logs_share_commit_rounds(world);
+    cr_assert_eq(world_open_store(world), 0);
+    for (int i = 0; i < 50; i++) {
+        struct world log = *world;
+        struct log_name name = world_name();
+        name.partition = i;
+        cr_assert_eq(log_open(world->store, name, &world->config, &log.log, &log.recovery), 0);
+        cr_assert_eq(log_offsets(log.log).committed, 5 * (1 + i % 3));
+    }
+    cr_assert_eq(log_store_close(world->store), 0);
+}
+
 struct promise {
     const char *name;
     void (*check)(struct world *world);
@@ -487,6 +504,7 @@ static const struct promise promises[] = {
     {"times are looked up", times_are_looked_up},
     {"the largest time counts from the start on", the_largest_time_counts_from_the_start_on},
     {"many logs share commit rounds", many_logs_share_commit_rounds},
+    {"many logs do with few open files", many_logs_do_with_few_open_files},
 };
 
 enum { PROMISES = sizeof(promises) / sizeof(promises[0]) };
