@@ -21,13 +21,15 @@ enum { FLUSH_DEPTH = 8 };
 
 void flush_want(struct log *log)
 {
-    if (log->tail.unflushed_bytes == 0 || log->write_failed || log->deleting)
+    bool nothing = log->tail.unflushed_bytes == log->tail.uncommitted_bytes;
+    if (nothing || log->write_failed || log->deleting)
         return;
     bool wanted = log->flush_to > 0;
     tail_close(&log->tail); // else it might never be without bytes on their way to the journal
     log->flush_to = log->tail.sequence - 1;
-    if (!wanted)
-        list_append(&log->store->flushes, &log->flush_node);
+    if (wanted)
+        return;
+    list_append(&log->store->flushes, &log->flush_node);
     store_kick(log->store);
 }
 
