@@ -142,7 +142,7 @@ static void some_fault(struct world *world)
     if ((kind == IO_WRITE || kind == IO_ALLOCATE) && world_chance(world, 3))
         error = -ENOSPC;
     uint64_t nth = 1 + world_random(world, 12);
-    bool for_ever = world_chance(world, 4);
+    bool for_ever = world_chance(world, 4) && error == -EIO;
     world->faulty = true;
     world->counts[COUNT_FAULTS]++;
     world_say(world, "fault: kind %d, number %" PRIu64 ", %d%s", (int)kind, nth, error,

@@ -348,7 +348,7 @@ int main(int count, char **arguments)
         return 2;
     }
     messages = fdopen(dup(STDERR_FILENO), "w");
-    CHECK(messages);
+    CHECK(messages && setvbuf(messages, NULL, _IONBF, 0) == 0); // workers share it
     if (options.plants)
         return run_plants(&options);
     return options.one ? run_one(&options) : run_many(&options);
