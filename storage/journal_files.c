@@ -241,10 +241,12 @@ static void allocated(struct io_op *op)
 {
     struct journal *journal = list_entry(op, struct journal, preparing.op);
     bool unable = op->result == -EOPNOTSUPP || op->result == -ENOSYS;
-    if (op->result < 0 && !unable)
+    if (op->result < 0 && !unable) {
         prepare_failed(journal, op->result, false);
-    else
-        zero_start(journal);
+        return;
+    }
+    journal->preparing.file->allocated = true;
+    step_next(journal);
 }
 
 static void opened(struct io_op *op)
@@ -269,10 +271,10 @@ static void step_next(struct journal *journal)
         preparing->op.done = opened;
         io_open(io, &preparing->op, file->path,
                 O_RDWR | O_CREAT | (journal->options.direct ? O_DIRECT : 0), 0640);
-    } else if (file->size < preparing->target && preparing->step != PREPARE_ZEROING) {
+    } else if (!file->allocated) {
         preparing->step = PREPARE_ALLOCATING;
         preparing->op.done = allocated;
-        io_allocate(io, &preparing->op, file->fd, file->size, preparing->target - file->size);
+        io_allocate(io, &preparing->op, file->fd, 0, preparing->target);
     } else if (file->size < preparing->target) {
         zero_start(journal);
     } else if (preparing->growing) {
@@ -311,6 +313,7 @@ void journal_prepare(struct journal *journal)
     if (current->size < journal->file_bytes) {
         preparing->file = current;
         preparing->growing = true;
+        current->allocated = false;
         preparing->target = at_most(current->size * 2, journal->file_bytes);
     } else if (!journal->next) {
         preparing->file = file_take(journal);
@@ -319,6 +322,8 @@ void journal_prepare(struct journal *journal)
             return;
         uint64_t size = preparing->file->size;
         preparing->target = size > first_size(journal) ? size : current->size;
+        if (preparing->file->fd < 0 || size < preparing->target)
+            preparing->file->allocated = false;
     } else {
         return;
     }

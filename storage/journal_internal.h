@@ -31,7 +31,8 @@ struct journal_file {
     char *path;
     int fd; // -1 = not open
     uint32_t slot;
-    bool named; // its name is durable
+    bool named;     // its name is durable
+    bool allocated; // in this run, up to the size wanted: what a crash took back is there again
     uint64_t life;
     uint64_t salt;
     uint64_t size;     // written before, with zeros at least: commits end below
