@@ -253,8 +253,11 @@ static void one_life(struct world *world)
         sim_power_off(world->sim, 1 + world_random(world, 60));
         clean = false;
     }
-    if (world_chance(world, 16))
+    // What cannot be read at a start counts as lost until it is repaired, so that does not fail.
+    if (world_chance(world, 16)) {
         some_fault(world);
+        sim_fail(world->sim, IO_READ, 0, 0, false);
+    }
     if (!world_start(world)) {
         world->counts[COUNT_RECOVERY_CRASHES]++;
         world_crash(world);
