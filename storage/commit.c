@@ -50,8 +50,9 @@
 // d. Bytes that were handed to the journal are never forgotten (tail_drop keeps them): should the
 //    write fail, they may be on the device all the same, and replay would bring them back. So the
 //    same bytes take the segment way, at the same offsets, and are acknowledged or failed by that.
-//    The journal is off from then on. When the segment write fails, too, the log accepts nothing,
-//    so no other bytes get these offsets.
+//    The journal is off from then on. When the segment write fails, too, the log accepts nothing;
+//    when it only lacks space the appends fail, and their bytes, whatever becomes of them, keep
+//    their offsets and go before everything else. Other bytes never get these offsets.
 // e. After a segment write that failed although the log goes on (no space), it is not known what
 //    lies behind the last frame. What is appended next gets the same offsets, so nothing goes to
 //    the journal until a frame has been written there (log->rewrite): replay must not meet a
@@ -193,12 +194,12 @@ void commit_fail(struct log *log, int error, const char *what)
     bool stops = !may_pass(kind);
     log->end = tail_drop(&log->tail, log->committed);
     producers_rollback(&log->producers, log->end);
-    // What is in the journal write under way is answered by that; what a failed one may have left
-    // on the device is answered by the segment write that it waits for, unless there is none now.
-    int64_t kept = log->in_journal || !stops ? log->end : log->committed;
-    fail_appends(log, kept, kind);
+    // What is in the journal write under way is answered by that. What a failed one may have left
+    // on the device has failed now, but keeps its offsets: the next append, or flush, writes it
+    // first.
+    fail_appends(log, log->in_journal ? log->end : log->committed, kind);
     end_trims(log, &log->trims, kind);
-    if (log->trim_frame >= log->tail.sequence || (stops && !log->in_journal))
+    if (log->trim_frame >= log->tail.sequence || !log->in_journal)
         end_trims(log, &log->trims_writing, kind);
     if (stops)
         stop(log, kind, error, what);
@@ -206,8 +207,6 @@ void commit_fail(struct log *log, int error, const char *what)
         tell_for_now(log, error, what);
     if (log->flush_turn)
         log->flush_error = kind;
-    if (!stops && log->tail.uncommitted_bytes > 0)
-        commit_wake(log);
     flush_check(log);
 }
 

@@ -57,7 +57,10 @@ static void creation_failed(struct creation *creation)
     if (log->deleting)
         return;
     log->tail.roll_put_off = creation->error == -ENOSPC && log_active(log);
-    if (!log->tail.roll_put_off) {
+    // What a torn write has left there must be overwritten from where it begins, which a frame that
+    // was made for the begin of a segment cannot do: the next one will.
+    bool torn_rest = first && log->tail.block;
+    if (!log->tail.roll_put_off || torn_rest) {
         commit_fail(log, creation->error, "creating a segment file");
         return;
     }

@@ -21,7 +21,7 @@ enum { FLUSH_DEPTH = 8 };
 
 void flush_want(struct log *log)
 {
-    bool nothing = log->tail.unflushed_bytes == log->tail.uncommitted_bytes;
+    bool nothing = log->tail.unflushed_bytes == log->tail.waiting_bytes; // commits write these
     if (nothing || log->write_failed || log->deleting)
         return;
     bool wanted = log->flush_to > 0;

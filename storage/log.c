@@ -258,6 +258,7 @@ static void append_repeated(struct log *log, struct log_append *op,
            list_entry(behind, struct log_append, node)->last_offset > op->last_offset)
         behind = behind->prev;
     list_append(behind->next, &op->node);
+    commit_wake(log);
 }
 
 void log_append(struct log *log, struct span batch, const struct batch_header *header,
