@@ -142,6 +142,11 @@ int journal_settled(struct journal *journal)
     return 0;
 }
 
+bool journal_is_unreadable(const struct journal *journal)
+{
+    return journal->findings && journal->findings->unreadable;
+}
+
 static bool nothing_to_do(const struct journal *journal)
 {
     return journal->options.bytes == 0 && journal->findings->file_count == 0 &&
@@ -153,7 +158,7 @@ int journal_begin(struct journal *journal, bool all_opened)
     CHECK((journal->settled || planted(PLANT_BEGIN_UNSETTLED)) && !journal->begun);
     if (!all_opened) {
         log_line(LOG_WARN,
-                 "%s: not all logs could be opened: what it holds is kept for them, and "
+                 "%s: not all of it could be read or given to its logs: what it holds is kept, and "
                  "nothing is added until the next start",
                  journal->directory);
         return 0;

@@ -86,6 +86,10 @@ void journal_uncertain(struct journal *journal, const struct journal_log *log, i
 // was found. Waits. 0 or a negative errno.
 int journal_settled(struct journal *journal);
 
+// Whether the device did not give all of what was found, so that nothing of it may be given up: no
+// store may begin (all_opened is false for all).
+bool journal_is_unreadable(const struct journal *journal);
+
 // Takes commits from now on. Waits. 0 or a negative errno: then there is no journal.
 int journal_begin(struct journal *journal, bool all_opened);
 

@@ -211,6 +211,7 @@ struct journal_findings {
     uint32_t entry_capacity;
     bool all_uncertain; // a log of which nothing was found may have had something
     bool damaged;       // our journal is
+    bool unreadable;    // the device did not give all of it: judged again at the next start
     uint64_t next_life;
     uint64_t next_sequence;
     struct journal_found *found;

@@ -7,6 +7,8 @@
 // 2. Nothing is changed here; that begins when every store has settled (journal_settled and
 //    journal_begin). So a crash anywhere in between finds everything as it was.
 // 3. A state file that says "settled" ends the matter: nothing in that journal's files is needed.
+// 4. What the device does not give now it may give next time: logs that it may concern accept
+//    nothing in this run, nothing is remembered of that, and the files stay as they are.
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -121,8 +123,14 @@ static int file_header_read(struct journal *journal, struct found_file *file)
     if (fd < 0)
         return fd;
     int64_t size = io_file_size(io, fd);
-    int64_t got = io_read_wait(io, fd, journal->block->data, JOURNAL_BLOCK, 0);
+    int64_t got = -EIO;
+    for (int attempt = 0; attempt < 2 && got < 0; attempt++)
+        got = io_read_wait(io, fd, journal->block->data, JOURNAL_BLOCK, 0);
     io_close_wait(io, fd);
+    if (got < 0) {
+        log_line(LOG_ERROR, "%s cannot be read: %s", file->path, strerror((int)-got));
+        journal->findings->unreadable = true;
+    }
     if (size < 0)
         return (int)size;
     file->size = (uint64_t)size & ~(uint64_t)(JOURNAL_BLOCK - 1);
@@ -200,7 +208,7 @@ static void piece_read(struct journal *journal, struct found_group *group, struc
     log_line(LOG_ERROR, "%s cannot be read at %" PRIu64 " places from byte %" PRIu64 " on: %s",
              file->path, bad, first, strerror(-error));
     group->unreadable = true;
-    file->damaged = true;
+    journal->findings->unreadable = true;
 }
 
 static int file_read(struct journal *journal, struct found_group *group, struct found_file *file)
@@ -454,6 +462,8 @@ int journal_replay(struct journal *journal, struct journal_log *log, journal_eac
 
 void journal_uncertain(struct journal *journal, const struct journal_log *log, int64_t next_offset)
 {
+    if (journal->findings->unreadable)
+        return; // not for ever: the device may give it next time
     struct journal_uncertain uncertain = {
         .topic_id = log->topic_id,
         .partition = log->partition,

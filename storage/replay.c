@@ -2,13 +2,16 @@
 // Puts into a log's tail what the journal has behind the end of its segments. Offsets decide, so
 // doing it again after a crash in the middle changes nothing:
 //
-// 1. Batches below the end of the segments are there already and are left out. That the segments end
+// 1. Batches below the end of the segments are there already and are left out. That the segments
+// end
 //    in the torn rest of a frame which the journal covers is therefore no damage.
 // 2. A batch beyond the end means that what lies between was lost with a damaged part of the
 //    journal: damage, named, and the log goes on behind it. The frame that brings the batch to the
 //    segment keeps that gap, and later starts report it again.
 // 3. A log of which the journal may have held more than can be read is uncertain: it serves what is
 //    known, accepts nothing, and says so at each start until it is repaired.
+// 4. If it is not known where the segments end, nothing is put behind them: it could overwrite what
+//    is there. The journal keeps its entries then.
 #include <errno.h>
 #include <inttypes.h>
 
@@ -121,12 +124,38 @@ static int uncertain_note(struct recovery *recovery)
     return log_note_damage(log, log->end, INT64_MAX);
 }
 
+static int entry_seen(void *context, enum frame_kind kind, int64_t base_offset, struct span payload)
+{
+    (void)kind;
+    (void)base_offset;
+    (void)payload;
+    *(bool *)context = true;
+    return 1; // one is enough
+}
+
+// Rule 4.
+static void entries_keep(struct log *log)
+{
+    bool any = false;
+    bool uncertain = false;
+    journal_replay(log->store->journal, &log->journal, entry_seen, &any, &uncertain);
+    if (!any)
+        return;
+    log->store->unflushed = true;
+    log_line(LOG_WARN, "%s-%d: what the journal has of it stays there, since its end is not known",
+             log->topic, (int)log->partition);
+}
+
 int replay_run(struct recovery *recovery)
 {
     struct log *log = recovery->log;
     bool uncertain = false;
     if (!log->store->journal)
         return 0;
+    if (log->error) {
+        entries_keep(log);
+        return 0;
+    }
     int error =
         journal_replay(log->store->journal, &log->journal, replay_entry, recovery, &uncertain);
     return !error && uncertain ? uncertain_note(recovery) : error;

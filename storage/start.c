@@ -39,8 +39,8 @@ static int measure_file(struct log_store *store, const char *path, struct durabl
         // Prewritten, as the journal is.
         int64_t written =
             io_write_wait(io, fd, buffer->data, MEASURE_BLOCKS * FORMAT_BLOCK, 0, true);
-        error = written < 0 ? (int)written
-                            : durable_measure(io, fd, buffer->data, FORMAT_BLOCK, out);
+        error =
+            written < 0 ? (int)written : durable_measure(io, fd, buffer->data, FORMAT_BLOCK, out);
         buffer_unref(buffer);
     }
     io_close_wait(io, fd);
@@ -131,7 +131,8 @@ int log_store_settle(struct log_store *store)
     if (error)
         log_line(LOG_WARN, "%s: not all that the journal had could be written to segments: %s",
                  store->topics, strerror(-error));
-    store->unflushed = error != 0;
+    store->unflushed =
+        store->unflushed || error != 0 || (store->journal && journal_is_unreadable(store->journal));
     error = store->journal ? journal_settled(store->journal) : 0;
     store->settled = error == 0;
     return error ? error : store->unflushed;
