@@ -50,6 +50,10 @@ enum {
     // A reader from disk must read and check a whole frame, so frames must not grow without limit;
     // beyond a megabyte or two the device gains nothing from larger writes.
     FRAME_PAYLOAD_MAX = 2 * 1024 * 1024,
+    // A write that begins in a block that was written before and goes on in space that is only
+    // allocated is moved to a worker thread by the kernel. Large frames therefore start with a new
+    // block: 2 KiB lost on average, 1.6 % of the smallest of them.
+    FRAME_ALIGN_BYTES = 128 * 1024,
     FRAMES_MIN = 4,
 };
 
@@ -317,7 +321,7 @@ static struct tail_frame *frame_open(struct tail *tail, size_t size, int64_t bas
     bool begins = must_roll(tail, size, base_offset);
     struct chunk *last = last_chunk(tail);
     uint64_t position = begins ? FORMAT_BLOCK : tail->next.position;
-    if (!last && !tail->block)
+    if ((!last || size >= FRAME_ALIGN_BYTES) && !tail->block)
         position = block_up(position);
     if (last)
         cache_remove(tail->cache, last); // it must not go while it is looked at
