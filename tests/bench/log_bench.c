@@ -208,7 +208,7 @@ int main(int argc, char **argv)
                                         .directory = argv[1],
                                         .tail_cache_bytes = 32 << 20,
         .read_cache_bytes = 64 << 20,
-                                        .journal_bytes = getenv("JB") ? strtoull(getenv("JB"), NULL, 10) : 64 << 20,
+                                        .journal_bytes = 64 << 20,
                                         .direct = true};
     CHECK(log_store_open(&options, &store) == 0);
     make_batch(&bench, (size_t)number(argv[2]));
