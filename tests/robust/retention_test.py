@@ -8,11 +8,12 @@ import unittest
 from kafka.protocol.admin import AlterConfigsRequest
 
 from harness.broker import Broker
+from harness.damage import without_journal
 from harness.wire import (EARLIEST, LATEST, NONE, OFFSET_OUT_OF_RANGE, batch, call, create, delete,
                           delete_records, fetch, offset_at, produce, wait_until)
 
 BLOCK = 4096
-SEGMENT = 8 * BLOCK  # a header block and seven records of one block each
+SEGMENT = 8 * BLOCK  # a header block and seven records of one block each, with batch and frame
 TOPIC_RESOURCE = 2
 
 
@@ -20,7 +21,7 @@ class Retention(unittest.TestCase):
     settings = ["log.retention.check.interval.ms=20"]
 
     def setUp(self):
-        self.broker = Broker(shards=2, settings=self.settings).start()
+        self.broker = Broker(shards=2, settings=[*self.settings, *without_journal()]).start()
         self.addCleanup(self.broker.__exit__, None, None, None)
         self.connect()
 
@@ -34,7 +35,7 @@ class Retention(unittest.TestCase):
     def fill(self, topic, count, timestamp_ms=None, first=0):
         """Records of one block each, that begin with their offset."""
         for number in range(first, first + count):
-            records = batch(b"%04d " % number + b"x" * 3000, timestamp_ms=timestamp_ms)
+            records = batch(b"%04d " % number + b"x" * 3957, timestamp_ms=timestamp_ms)
             self.assertEqual(produce(self.connection, topic, records)[0], NONE)
 
     def segments(self, topic):
@@ -126,7 +127,7 @@ class Retention(unittest.TestCase):
         self.create("compacted", cleanup_policy="compact", segment_bytes=SEGMENT, retention_ms=1000)
         self.fill("t", 14, timestamp_ms=hour_ago)
         for number in range(14):
-            records = batch(b"x" * 3000, timestamp_ms=hour_ago, key=b"%d" % number)
+            records = batch(b"x" * 3957, timestamp_ms=hour_ago, key=b"%d" % number)
             self.assertEqual(produce(self.connection, "compacted", records)[0], NONE)
         wait_until(lambda: self.start_of("t") == 14, "retention has run")
         self.assertEqual(self.start_of("compacted"), 0)
