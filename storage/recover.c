@@ -373,6 +373,17 @@ static int recover(struct recovery *recovery)
     return 0;
 }
 
+// What was replayed may be on its way to a segment already, and indexes being written.
+static void give_up(struct log *log)
+{
+    struct io *io = log->store->io;
+    log->write_failed = true; // nothing further is started
+    commit_abandon(log);
+    while (log->busy > 0)
+        io_run(io, io->now_ns + 1000000000);
+    log_free(log);
+}
+
 int log_open(struct log_store *store, struct log_name name, const struct log_config *config,
              struct log **out, struct log_recovery *result)
 {
@@ -386,7 +397,7 @@ int log_open(struct log_store *store, struct log_name name, const struct log_con
     if (recovery.leftover)
         segment_free(recovery.leftover);
     if (error) {
-        log_free(recovery.log);
+        give_up(recovery.log);
         return error;
     }
     log_reserve(recovery.log);
