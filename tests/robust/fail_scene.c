@@ -349,13 +349,12 @@ void scene_delete(struct scene *scene)
     if (!log->log)
         return;
     struct deleting deleting = {.op = {.done = delete_done}};
-    log->doomed = true;
+    log->gone = true; // nobody opens it again, also when files of it stay
     log_delete(log->log, &deleting.op);
     log->log = NULL;
     while (!deleting.done)
         turn(scene);
-    if (!tell(scene, "delete", deleting.op.error))
-        log->gone = true;
+    tell(scene, "delete", deleting.op.error);
 }
 
 static struct log_config config_of(const struct scene_log *log)
@@ -431,12 +430,6 @@ static void check_opened(struct scene *scene, struct scene_log *log,
                          const struct log_recovery *recovery)
 {
     struct log_offsets offsets = log_offsets(log->log);
-    if (log->doomed && offsets.end == 0) {
-        log_forget(log); // the deletion went through, or starts anew what is half gone
-        log->acked = 0;
-        log->start_most = 0;
-        return;
-    }
     log->damaged = recovery->damaged_ranges > 0;
     if (log->damaged) {
         tell(scene, "damage", -EIO); // what the device did not give
@@ -489,14 +482,26 @@ static int open_store(struct scene *scene)
     return tell(scene, "open store", error);
 }
 
+static void forgive_stopped(struct scene *scene)
+{
+    for (int i = 0; i < SCENE_LOGS; i++) {
+        struct scene_log *log = &scene->logs[i];
+        if (!log->log || log_offsets(log->log).error != -EIO)
+            continue;
+        log->gone = true;
+        log->log = NULL;
+    }
+}
+
 bool scene_open(struct scene *scene)
 {
     if (!scene->store && open_store(scene))
         return false;
     bool all = true;
     for (int i = 0; i < SCENE_LOGS; i++) {
-        if (!scene->logs[i].log && !scene->logs[i].gone)
-            all &= open_log(scene, i);
+        if (scene->logs[i].log || scene->logs[i].gone)
+            continue;
+        all = all && !scene->begun && open_log(scene, i); // later than that is too late
     }
     if (!scene->settled) {
         int error = log_store_settle(scene->store);
@@ -508,6 +513,8 @@ bool scene_open(struct scene *scene)
     if (!scene->begun && tell(scene, "begin", log_store_begin(scene->store, all)))
         return false;
     scene->begun = true;
+    if (scene->forgives)
+        forgive_stopped(scene);
     return all;
 }
 

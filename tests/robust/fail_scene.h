@@ -28,8 +28,7 @@ struct scene_log {
     int64_t start_most; // the highest start that was asked for
     bool damaged;       // as opening it said
     bool compacts;
-    bool doomed; // its deletion was asked for
-    bool gone;   // and acknowledged
+    bool gone; // its deletion was asked for
 };
 
 struct scene {
@@ -48,6 +47,9 @@ struct scene {
     int last_error;
     void (*told)(struct scene *scene, const char *step, int error); // checks each one
     bool strict;                                                    // no error is right any more
+    // A log that says after its start that it accepts nothing, because something of it could not be
+    // read, is left alone from then on.
+    bool forgives;
 };
 
 void scene_begin(struct scene *scene, uint64_t seed,
