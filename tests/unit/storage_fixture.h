@@ -49,6 +49,7 @@ struct world {
     struct log_recovery recovery;
     size_t tail_cache_bytes;
     uint32_t open_files;
+    uint64_t journal_bytes;
     size_t read_cache_bytes;
     struct log_compaction compaction;
     uint64_t ballast_bytes;
@@ -113,6 +114,7 @@ static inline int world_open_store(struct world *world)
         .directory = world->directory,
         .tail_cache_bytes = world->tail_cache_bytes,
         .open_files = world->open_files,
+        .journal_bytes = world->journal_bytes,
         .read_cache_bytes = world->read_cache_bytes,
         .direct = true,
         .compaction = world->compaction,
