@@ -194,6 +194,7 @@ void commit_fail(struct log *log, int error, const char *what)
     bool stops = !may_pass(kind);
     log->end = tail_drop(&log->tail, log->committed);
     producers_rollback(&log->producers, log->end);
+    log->producers_at = -1;
     // What is in the journal write under way is answered by that. What a failed one may have left
     // on the device has failed now, but keeps its offsets: the next append, or flush, writes it
     // first.

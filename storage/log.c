@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "storage/plant.h"
+#include "storage/producers_snapshot.h"
 #include "storage/store.h"
 
 enum { UUID_TEXT_SIZE = 22 };
@@ -43,6 +44,7 @@ static bool name_is_safe(struct span topic)
 static void log_init(struct log *log, struct log_store *store, const struct log_config *config)
 {
     log->store = store;
+    log->producers_at = -1;
     tail_init(&log->tail, &store->cache);
     log_configure(log, config);
     list_init(&log->appends);
@@ -261,6 +263,30 @@ static void append_repeated(struct log *log, struct log_append *op,
     commit_wake(log);
 }
 
+static int producers_part(void *context, struct span part)
+{
+    struct log *log = context;
+    return tail_control(&log->tail, FRAME_PRODUCERS, part, log->end) > 0 ? 0 : -ENOMEM;
+}
+
+// Parts that were appended before memory ran out count for nothing; all of them come again.
+bool log_put_producers(struct log *log, size_t size)
+{
+    const struct tail *tail = &log->tail;
+    if (producers_count(&log->producers) == 0 || log->producers_at == log->end)
+        return true;
+    bool begins = tail_would_roll(tail, size, log->end);
+    if (!begins && (tail->next.position == 0 || tail->next.segment_base != log->end))
+        return true;
+    if (begins)
+        log->tail.roll = true;
+    if (producers_snapshot_write(&log->producers, PRODUCERS_APPENDED, PRODUCERS_PART_MAX,
+                                 producers_part, log) != 0)
+        return false;
+    log->producers_at = log->end;
+    return true;
+}
+
 void log_append(struct log *log, struct span batch, const struct batch_header *header,
                 int32_t leader_epoch, struct log_append *op)
 {
@@ -287,7 +313,9 @@ void log_append(struct log *log, struct span batch, const struct batch_header *h
     }
     int64_t base = log->end;
     int64_t last = base + header->last_offset_delta;
-    uint8_t *copy = tail_append(&log->tail, batch, base, last + 1, header->max_timestamp);
+    uint8_t *copy = NULL;
+    if (log_put_producers(log, batch.size))
+        copy = tail_append(&log->tail, batch, base, last + 1, header->max_timestamp);
     if (!copy) {
         producers_refused(&log->producers, header, now_ms);
         flush_relieve(log->store);

@@ -46,6 +46,7 @@ static int gap_note(struct recovery *recovery, int64_t to)
              log->topic, (int)log->partition, log->end, to - 1);
     recovery->result->damaged_ranges++;
     tail_close(&log->tail); // a gap lies between frames
+    producers_recover_gap(log);
     return log_note_damage(log, log->end, to);
 }
 

@@ -55,10 +55,19 @@ static bool is_surplus(const struct log *log, const struct segment *segment)
            total_bytes(log) - (int64_t)segment->end >= log->config.retention_bytes;
 }
 
+// What the segment before the last one says of producers is in the last one too.
+static bool producers_are_kept(const struct log *log)
+{
+    const struct segment *active = log_active(log);
+    return producers_count(&log->producers) == 0 || active->end > FORMAT_BLOCK ||
+           (log->producers_at >= active->header.base_offset && log->tail.uncommitted_bytes == 0);
+}
+
 // Whether the oldest segment should go. The active one never does.
 static bool oldest_is_due(const struct log *log)
 {
-    if (log->segment_count < 2 || log->replaced_stay)
+    if (log->segment_count < 2 || log->replaced_stay ||
+        (log->segment_count == 2 && !producers_are_kept(log)))
         return false;
     const struct segment *oldest = log->segments[0];
     if (!oldest->sealed || oldest->sealing || oldest->compacting || oldest->ahead.running)
@@ -139,6 +148,15 @@ void retain_wake(struct log *log)
     steps_run(&removal->steps);
 }
 
+// A segment that begins without data begins with the producers all the same. Without memory the
+// next call tries again.
+static void keep_producers(struct log *log)
+{
+    bool idle = list_empty(&log->appends) && log->tail.unflushed_bytes == 0;
+    if (idle && log_put_producers(log, FORMAT_BLOCK))
+        commit_wake(log);
+}
+
 void log_retain(struct log *log)
 {
     const struct segment *active = log_active(log);
@@ -155,8 +173,12 @@ void log_retain(struct log *log)
         if (idle && is_expired(log, active)) {
             log->tail.roll = log->tail.unflushed_bytes == 0;
             flush_want(log); // what is only in the journal may be younger
+            if (log->tail.roll)
+                keep_producers(log);
             commit_wake(log);
         }
+    } else if (log->segment_count > 1 && !producers_are_kept(log)) {
+        keep_producers(log);
     }
     checkpoint_look(log, true);
     retain_wake(log);

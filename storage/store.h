@@ -126,7 +126,7 @@ struct log {
     struct tail tail;
     bool replaced_stay; // files that compaction replaced could not be removed: nothing is, until
                         // the next start
-    int64_t compacted; // everything below was compacted at least once since the start
+    int64_t compacted;  // everything below was compacted at least once since the start
     struct segment **segments; // oldest first; the last one is active
     uint32_t segment_count;
     uint32_t segment_capacity;
@@ -134,8 +134,9 @@ struct log {
     uint32_t damage_count;
     struct list appends; // not yet durable, by offset
     struct producers producers;
-    bool producers_gap;        // frames could not be read, so some of the producers may be missing
-    struct list trims;         // those that have no frame yet
+    bool producers_gap;   // frames could not be read, so some of the producers may be missing
+    int64_t producers_at; // offset before which the last whole snapshot was appended; -1 = none
+    struct list trims;    // those that have no frame yet
     struct list trims_writing; // those that the frame of number trim_frame makes durable
     int64_t trim_start;
     uint64_t trim_frame;
@@ -181,6 +182,10 @@ void store_kick(struct log_store *store);
 // --- log.c
 
 int64_t log_producers_ms(const struct log *log);
+
+// If the log's next bytes are the first of a segment, or would begin one together with `size` bytes
+// of data, appends what is known of producers first, in frames of their own. False without memory.
+bool log_put_producers(struct log *log, size_t size);
 
 struct segment *log_active(const struct log *log); // NULL when there is no file
 

@@ -217,7 +217,7 @@ static void small_segments(struct world *world)
 
 Test(storage_log_producers, segments_that_are_gone_take_nobody_along)
 {
-    for (int ending = CLEAN; ending <= CLEAN; ending++) {
+    for (int ending = CLEAN; ending <= CRASH; ending++) {
         struct world world;
         begin(&world);
         small_segments(&world);
@@ -237,6 +237,54 @@ Test(storage_log_producers, segments_that_are_gone_take_nobody_along)
         expect_new(&world, 7, 6, 1);
         end(&world);
     }
+}
+
+Test(storage_log_producers, an_idle_log_that_expires_keeps_them)
+{
+    for (int ending = CLEAN; ending <= CRASH; ending++) {
+        struct world world;
+        begin(&world);
+        world.config.retention_ms = 1000;
+        log_configure(world.log, &world.config);
+        for (int32_t i = 0; i < 6; i++)
+            expect_new(&world, 7, i, 1);
+        for (int i = 0; i < 10; i++) {
+            sim_advance(world.sim, UINT64_C(5000) * 1000000);
+            log_retain(world.log);
+            for (int j = 0; j < 20; j++)
+                world_turn(&world);
+        }
+        cr_assert_eq(log_offsets(world.log).start, 6, "everything expires");
+        restart(&world, (enum ending)ending);
+        for (int32_t i = 1; i < 6; i++)
+            expect_repeated(&world, 7, i, 1, i);
+        expect_gap(&world, 7, 7);
+        end(&world);
+    }
+}
+
+Test(storage_log_producers, more_of_them_than_a_frame_holds)
+{
+    enum { MANY = 3000 };
+    static struct sending sending[MANY];
+    struct world world;
+    begin(&world);
+    small_segments(&world);
+    for (int64_t id = 0; id < MANY; id++)
+        offer_later(&world, &sending[id], id, 0, 5, 1);
+    for (int64_t id = 0; id < MANY; id++) {
+        finish(&world, &sending[id]);
+        cr_assert_eq(sending[id].op.error, 0);
+    }
+    fill_segments(&world, 2);
+    cr_assert_eq(world_trim(&world, -1), 0);
+    for (int i = 0; i < 500; i++)
+        world_turn(&world);
+    cr_assert_not(world_has_file(&world, 0, ".log"));
+    restart(&world, CRASH);
+    for (int64_t id = 0; id < MANY; id += 19)
+        expect_repeated(&world, id, 5, 1, id);
+    end(&world);
 }
 
 static void remove_indexes(struct world *world, int64_t end_offset)
