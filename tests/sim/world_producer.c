@@ -127,12 +127,6 @@ static void send_wrong(struct world_log *log, struct world_producer *producer)
                    log->name, producer->id);
 }
 
-// What only segments that are gone have told is not known: until each begins with a snapshot.
-static bool is_known(const struct world_log *log, const struct world_sent *sent)
-{
-    return sent->base >= log->checker.start && !log->checker.compacted;
-}
-
 void world_produce(struct world_log *log)
 {
     struct world *world = log->world;
@@ -151,11 +145,9 @@ void world_produce(struct world_log *log)
         uint32_t kept = producer->count < SENT_ACKED_KEPT ? producer->count : SENT_ACKED_KEPT;
         uint32_t back = 1 + (uint32_t)world_random(world, kept);
         struct world_sent *sent = &producer->sent[producer->count - back];
-        if (is_known(log, sent))
-            batch_send(log, producer, sent);
+        batch_send(log, producer, sent);
     } else if (underway == 0 && dice == 14) {
-        if (is_known(log, &producer->sent[producer->count - 1]))
-            send_wrong(log, producer);
+        send_wrong(log, producer);
     } else if (underway == 0) {
         producer->epoch++;
         producer->next_sequence = 0;
