@@ -8,10 +8,11 @@
 #include "storage/durable.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "storage/plant.h"
 
-enum { MEASURES = 16, MEASURE_BLOCK = 4096 };
+enum { MEASURES = 16, MEASURES_MIN = 3, MEASURE_BLOCK = 4096 };
 
 static void finish(struct durable_op *durable, int64_t result)
 {
@@ -90,6 +91,22 @@ static int by_size(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static uint64_t median(const uint64_t *times, uint32_t count)
+{
+    uint64_t sorted[MEASURES];
+    memcpy(sorted, times, count * sizeof(sorted[0]));
+    qsort(sorted, count, sizeof(sorted[0]), by_size);
+    return sorted[count / 2];
+}
+
+// One way takes half as long again as the other at least: no need to go on.
+static bool is_clear(const uint64_t medians[2])
+{
+    uint64_t less = medians[0] < medians[1] ? medians[0] : medians[1];
+    uint64_t more = medians[0] < medians[1] ? medians[1] : medians[0];
+    return more >= less + less / 2;
+}
+
 int durable_measure(struct io *io, int fd, const void *from, uint64_t offset,
                     struct durable_measured *out)
 {
@@ -98,18 +115,21 @@ int durable_measure(struct io *io, int fd, const void *from, uint64_t offset,
     struct io_op op = {0};
     io_nop(io, &op);
     io_wait(io, &op); // the clock as of now
-    for (int i = 0; i < 2 * MEASURES; i++) {
-        uint64_t start = io->now_ns;
-        int64_t result = durable_write_wait(io, i % 2 ? DURABLE_FSYNC : DURABLE_DSYNC, fd, from,
-                                            MEASURE_BLOCK, offset);
-        if (result < 0)
-            return (int)result;
-        times[i % 2][i / 2] = io->now_ns - start;
-    }
-    for (int way = 0; way < 2; way++) {
-        qsort(times[way], MEASURES, sizeof(times[way][0]), by_size);
-        out->median_ns[way] = times[way][MEASURES / 2];
-    }
+    uint32_t rounds = 0;
+    do {
+        for (int way = 0; way < 2; way++) {
+            uint64_t start = io->now_ns;
+            int64_t result =
+                durable_write_wait(io, (enum durable_way)way, fd, from, MEASURE_BLOCK, offset);
+            if (result < 0)
+                return (int)result;
+            times[way][rounds] = io->now_ns - start;
+        }
+        rounds++;
+        out->median_ns[DURABLE_DSYNC] = median(times[DURABLE_DSYNC], rounds);
+        out->median_ns[DURABLE_FSYNC] = median(times[DURABLE_FSYNC], rounds);
+    } while (rounds < MEASURES && (rounds < MEASURES_MIN || !is_clear(out->median_ns)));
+    out->operations = 2 * rounds;
     out->hops = io_uring_workers().runs - hops;
     bool fsync = out->median_ns[DURABLE_FSYNC] < out->median_ns[DURABLE_DSYNC];
     out->better = fsync ? DURABLE_FSYNC : DURABLE_DSYNC;

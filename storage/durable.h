@@ -34,11 +34,13 @@ int64_t durable_write_wait(struct io *io, enum durable_way way, int fd, const vo
 
 struct durable_measured {
     uint64_t median_ns[2]; // of each way
-    uint64_t hops;         // operations that the kernel moved to worker threads
+    uint32_t operations;   // how many were tried
+    uint64_t hops;         // of those, how many the kernel moved to worker threads
     enum durable_way better;
 };
 
-// Writes 4 KiB blocks from `from` to `offset`, again and again, both ways in turns. Start-up only.
+// Writes 4 KiB blocks from `from` to `offset`, again and again, both ways in turns, until the
+// better one is clear. Start-up only.
 // 0 or a negative errno.
 int durable_measure(struct io *io, int fd, const void *from, uint64_t offset,
                     struct durable_measured *out);

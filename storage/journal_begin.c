@@ -98,7 +98,6 @@ static void uncertain_prune(struct journal *journal)
 
 static int settle_ours(struct journal *journal)
 {
-    uncertain_prune(journal);
     journal->state.in_use = false;
     journal->state.life = journal->life;
     journal->state.sequence = journal->sequence;
@@ -195,9 +194,31 @@ static int ours_free(struct journal *journal)
     return error;
 }
 
+// After an orderly end, or the first time, there is nothing to be said or removed.
+static bool is_clear(const struct journal *journal)
+{
+    const struct journal_findings *findings = journal->findings;
+    if (journal->state.in_use || findings->damaged ||
+        journal->uncertain_count != journal->state.uncertain_count || findings->state_count > 1 ||
+        (findings->state_count == 1 && !findings->states[0].ours))
+        return false;
+    for (uint32_t i = 0; i < findings->file_count; i++) {
+        const struct found_file *file = &findings->files[i];
+        if (file->damaged || !file->sound ||
+            (is_handled_here(journal, file) &&
+             (!is_ours(journal, file) || file->header.identity != journal->identity)))
+            return false;
+    }
+    return true;
+}
+
 int journal_clear(struct journal *journal)
 {
     struct io *io = journal->options.io;
+    uint32_t known = journal->uncertain_count;
+    uncertain_prune(journal);
+    if (journal->uncertain_count == known && is_clear(journal))
+        return ours_free(journal);
     int error = damaged_aside(journal);
     if (!error)
         error = io_sync_directory_wait(io, journal->directory);
