@@ -433,6 +433,35 @@ static int write_first_records(struct controller *controller)
     return error ? error : state_batch_each(&controller->batch, apply_record, controller);
 }
 
+struct stray {
+    char *why;
+    size_t why_size;
+};
+
+static int refuse_stray(void *context, const char *name)
+{
+    struct stray *stray = context;
+    if (name[0] == '.' || strcmp(name, CATALOG_METADATA_TOPIC) == 0)
+        return 0;
+    snprintf(stray->why, stray->why_size,
+             "the metadata partition is missing or empty (%s), but there are topics (%s): restore "
+             "it from a backup",
+             CATALOG_METADATA_TOPIC, name);
+    return -ENODATA;
+}
+
+// -ENODATA with a sentence when there are topics, whose records an empty broker would deny.
+static int refuse_topics(const struct controller *controller, char *why, size_t why_size)
+{
+    struct stray stray = {why, why_size};
+    char *topics = NULL;
+    if (asprintf(&topics, "%s/topics", controller->shard->config->data_directory) < 0)
+        return -ENOMEM;
+    int error = io_list_directory(controller->shard->io, topics, refuse_stray, &stray);
+    free(topics);
+    return error == -ENOENT ? 0 : error;
+}
+
 static int load(struct controller *controller, char *why, size_t why_size)
 {
     struct log_config limits = {.segment_bytes = strtoll(CATALOG_SEGMENT_BYTES, NULL, 10),
@@ -451,39 +480,19 @@ static int load(struct controller *controller, char *why, size_t why_size)
                  CATALOG_METADATA_TOPIC, (long long)offset,
                  error == -EBADMSG ? "a record there is damaged or of a newer format"
                                    : strerror(-error));
+    if (error == -EIO && recovery.segments == 0)
+        (void)refuse_topics(controller, why, why_size); // which says more
     return error;
-}
-
-struct stray {
-    char *why;
-    size_t why_size;
-};
-
-static int refuse_stray(void *context, const char *name)
-{
-    struct stray *stray = context;
-    if (name[0] == '.' || strcmp(name, CATALOG_METADATA_TOPIC) == 0)
-        return 0;
-    snprintf(stray->why, stray->why_size,
-             "the metadata partition is missing or empty (%s), but there are topics (%s): restore "
-             "it from a backup",
-             CATALOG_METADATA_TOPIC, name);
-    return -ENODATA;
 }
 
 // An empty metadata partition is that of a new directory, or its loss: then there are topics.
 static int start_anew(struct controller *controller, char *why, size_t why_size)
 {
-    struct stray stray = {why, why_size};
-    char *topics = NULL;
     snprintf(why, why_size, "out of memory");
-    if (asprintf(&topics, "%s/topics", controller->shard->config->data_directory) < 0)
-        return -ENOMEM;
-    int error = io_list_directory(controller->shard->io, topics, refuse_stray, &stray);
-    free(topics);
+    int error = refuse_topics(controller, why, why_size);
     if (error == -ENODATA)
         return error;
-    if (!error || error == -ENOENT)
+    if (!error)
         error = write_first_records(controller);
     snprintf(why, why_size, "cannot write the metadata partition: %s", strerror(-error));
     return error;

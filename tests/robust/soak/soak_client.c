@@ -125,7 +125,7 @@ int main(int argc, char **argv)
     }
     soak.client = weir_client_new(argv[2], NULL);
     soak.topic = argv[3];
-    soak.partitions = atoi(argv[4]);
+    soak.partitions = (int)strtol(argv[4], NULL, 10);
     soak.name = argv[5];
     if (!soak.client)
         return 1;
