@@ -58,7 +58,8 @@ static void commit_check(struct found_commit *commit)
 static int file_parse(struct found_group *group, struct found_file *file)
 {
     int error = 0;
-    uint64_t least = planted(PLANT_STALE_LIFE) ? 0 : file->header.sequence;
+    bool any = planted(PLANT_STALE_LIFE) || planted(PLANT_NO_SALT);
+    uint64_t least = any ? 0 : file->header.sequence;
     for (uint64_t at = JOURNAL_BLOCK; at + JOURNAL_BLOCK <= file->size && !error;) {
         struct found_commit commit = {.file = file, .position = at};
         if (!journal_commit_read(file->image + at, file->header.salt, at, &commit.header) ||

@@ -269,6 +269,7 @@ void checker_restarted(struct checker *checker, int64_t start, int64_t committed
                        int error)
 {
     bool lost_end = checker->end_damaged && error;
+    checker->refusing = lost_end;
     if (error && !checker->end_damaged)
         fail(checker, "accepts nothing after a restart: %s", strerror(-error));
     int64_t least = checker->acked > checker->committed ? checker->acked : checker->committed;
@@ -371,7 +372,7 @@ void checker_verified(struct checker *checker, int64_t start)
     size_t kept = 0;
     for (size_t i = 0; i < checker->count; i++) {
         struct attempt *attempt = checker->attempts[i];
-        bool inside = attempt->base < checker->committed;
+        bool inside = attempt->base < checker->committed || checker->refusing;
         if (inside && is_missing(checker, attempt, start))
             fail(checker, "offsets %" PRId64 " to %" PRId64 " are missing", attempt->base,
                  attempt->last);

@@ -238,6 +238,10 @@ static void damage_sometimes(struct world *world)
 {
     if (!world_chance(world, 8) || world->inspecting)
         return;
+    if (world_chance(world, 4)) {
+        world_damage_journal(world);
+        return;
+    }
     struct world_log *log = &world->logs[world_random(world, world->log_count)];
     if (log->exists && log->checker.damage_count == 0)
         world_damage(log);

@@ -218,6 +218,7 @@ void world_producers_begin(struct world_log *log);
 
 // Damages a file of the log. The machine is off.
 void world_damage(struct world_log *log);
+void world_damage_journal(struct world *world);
 
 // --- history.c
 

@@ -15,6 +15,7 @@ enum {
     FRAME_HEADER = 64,
     FRAME_MAGIC = 0x4657,
     KIND_DATA = 1,
+    COMMIT_MAGIC = 0x434a4c57,
     FRAMES_MAX = 512,
     FILES_MAX = 256,
     PATH_SIZE = 256,
@@ -236,4 +237,75 @@ void world_damage(struct world_log *log)
         }
     }
     free(survey);
+}
+
+// --- the journal
+
+struct journal_files {
+    char names[FILES_MAX][32];
+    uint32_t count;
+};
+
+static int note_journal(void *context, const char *name)
+{
+    struct journal_files *files = context;
+    if (files->count < FILES_MAX && strlen(name) < sizeof(files->names[0]))
+        strcpy(files->names[files->count++], name);
+    return 0;
+}
+
+static bool is_commit(const uint8_t *bytes, uint64_t size, uint64_t at)
+{
+    return at + BLOCK <= size && load_le32(bytes + at) == COMMIT_MAGIC &&
+           at + load_le32(bytes + at + 12) <= size && load_le32(bytes + at + 12) >= BLOCK;
+}
+
+static bool is_followed_by(const uint8_t *bytes, uint64_t size, uint64_t at, uint64_t *next)
+{
+    *next = at + load_le32(bytes + at + 12);
+    return is_commit(bytes, size, *next) &&
+           load_le64(bytes + *next + 24) == load_le64(bytes + at + 24) + 1;
+}
+
+// A place in a commit that two others follow: the first of these was durable when the second was
+// begun, and so proves that there is damage. 0 = there is none.
+static uint64_t commit_choose(struct world *world, const uint8_t *bytes, uint64_t size)
+{
+    uint64_t chosen = 0;
+    uint64_t seen = 0;
+    uint64_t next = 0;
+    uint64_t after = 0;
+    for (uint64_t at = BLOCK; is_commit(bytes, size, at); at = next) {
+        bool followed =
+            is_followed_by(bytes, size, at, &next) && is_followed_by(bytes, size, next, &after);
+        if (followed && load_le32(bytes + at + 8) > 0 && world_chance(world, ++seen))
+            chosen = at + FRAME_HEADER + world_random(world, load_le32(bytes + at + 8));
+    }
+    return chosen;
+}
+
+// Whatever was not in segments may be missing then. What is served must be right all the same.
+void world_damage_journal(struct world *world)
+{
+    struct journal_files files = {0};
+    io_list_directory(sim_io(world->sim), "/data/journal", note_journal, &files);
+    if (files.count == 0)
+        return;
+    char path[64];
+    uint64_t size = 0;
+    snprintf(path, sizeof(path), "/data/journal/%s", files.names[world_random(world, files.count)]);
+    uint8_t *bytes = file_read(world, path, &size);
+    uint64_t at = bytes ? commit_choose(world, bytes, size) : 0;
+    free(bytes);
+    if (at == 0)
+        return;
+    int error = sim_flip(world->sim, path, at * 8);
+    world_say(world, "bit %" PRIu64 " of %s flips: %d", at * 8, path, error);
+    for (uint32_t i = 0; i < world->log_count; i++) {
+        struct world_log *log = &world->logs[i];
+        if (!log->exists)
+            continue;
+        damaged(log, 0, INT64_MAX);
+        log->checker.end_damaged = true;
+    }
 }
