@@ -265,7 +265,10 @@ void commit_written(struct log *log, int error)
         log->rewrite = true;
         if (tail_keep_block(&log->tail) != 0)
             error = -EIO;
-        if (log->tail.waiting_bytes > 0 || write->commits || !may_pass(error_kind(error)))
+        // Of what waits, nothing is on its way to the journal any more.
+        bool stranded = !log->in_journal && log->tail.uncommitted_bytes > 0;
+        if (log->tail.waiting_bytes > 0 || stranded || write->commits ||
+            !may_pass(error_kind(error)))
             commit_fail(log, error, "writing a segment");
         else
             tell_for_now(log, error, "writing a segment"); // it still is in the journal
