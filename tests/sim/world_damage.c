@@ -250,7 +250,7 @@ static int note_journal(void *context, const char *name)
 {
     struct journal_files *files = context;
     if (files->count < FILES_MAX && strlen(name) < sizeof(files->names[0]))
-        strcpy(files->names[files->count++], name);
+        memcpy(files->names[files->count++], name, strlen(name) + 1);
     return 0;
 }
 
