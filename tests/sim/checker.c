@@ -391,7 +391,7 @@ void checker_verified(struct checker *checker, int64_t start)
     if (checker->acked < checker->committed || checker->end_damaged)
         checker->acked = checker->committed;
     check_sequences(checker);
-    if (checker->compacted)
+    if (checker->compacted && !checker->refusing)
         check_last_of_keys(checker, start);
 }
 
