@@ -84,7 +84,8 @@ static int replay_start(struct recovery *recovery, int64_t base_offset, struct s
 {
     struct log *log = recovery->log;
     int64_t start = payload.size == 8 ? (int64_t)load_le64(payload.data) : 0;
-    if (start <= log->start || base_offset < log->end || start > log->end)
+    // The same start again, too: it may be known from an index only, which nothing made durable.
+    if (start < log->start || base_offset < log->end || start > log->end)
         return 0;
     int error = restore(log, FRAME_LOG_START, log->end, payload);
     if (!error)
