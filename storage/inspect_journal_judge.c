@@ -12,6 +12,9 @@
 // 4. The file that the newest commit announces, or the state file names, must be there: else
 //    commits behind the newest may be missing.
 // 5. What lies behind the newest commit was not acknowledged.
+// 6. A needed entry whose number is not defined in its file may be of any log of that shard that
+// has
+//    no entry in the file.
 #include "storage/inspect_parts.h"
 
 #include <errno.h>
@@ -39,6 +42,8 @@ struct numbers {
     const struct inspect_journal_file *file;
     struct inspect_journal_log **logs;
     uint32_t count;
+    uint64_t first; // sequence of the first commit read of this file
+    bool undefined; // said already
 };
 
 // --- logs
@@ -194,6 +199,20 @@ static int batches_add(struct judging *judging, struct inspect_journal_log *log,
     return 0;
 }
 
+// Rule 6.
+static void undefined_note(struct judging *judging, struct numbers *numbers,
+                           const struct inspect_commit *commit)
+{
+    uint64_t before = numbers->first > 1 ? numbers->first - 1 : 1;
+    if (judging->group->lost < before)
+        judging->group->lost = before;
+    if (!numbers->undefined)
+        damage_note(judging, INSPECT_JOURNAL_DAMAGED, commit->file->name, commit->position,
+                    commit->position + commit->header.stored_size,
+                    "an entry's log is not defined: the commit that said so cannot be read");
+    numbers->undefined = true;
+}
+
 static int entry_take(struct judging *judging, struct numbers *numbers,
                       const struct inspect_commit *commit, const struct journal_entry *entry,
                       struct span payload, bool sound)
@@ -208,6 +227,8 @@ static int entry_take(struct judging *judging, struct numbers *numbers,
     }
     struct inspect_journal_log *log =
         entry->log < numbers->count ? numbers->logs[entry->log] : NULL;
+    if (!log && commit->header.sequence >= judging->needed)
+        undefined_note(judging, numbers, commit);
     if (!log || (commit->header.sequence < judging->needed && !sound))
         return 0;
     if (!sound) {
@@ -235,9 +256,13 @@ static int commit_take(struct judging *judging, struct numbers *numbers,
     uint32_t number = 0;
     uint64_t at = 0;
     int error = 0;
-    if (numbers->file != commit->file && numbers->count > 0)
-        memset(numbers->logs, 0, numbers->count * sizeof(struct inspect_journal_log *));
-    numbers->file = commit->file;
+    if (numbers->file != commit->file) {
+        if (numbers->count > 0)
+            memset(numbers->logs, 0, numbers->count * sizeof(struct inspect_journal_log *));
+        numbers->file = commit->file;
+        numbers->first = commit->header.sequence;
+        numbers->undefined = false;
+    }
     while (!error && inspect_entry_next(commit, &number, &at, &entry, &payload, &sound))
         error = entry_take(judging, numbers, commit, &entry, payload, sound);
     return error;

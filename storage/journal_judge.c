@@ -16,6 +16,9 @@
 //    nobody knows what was behind.
 // 4. A log that damage may concern and that has a later entry is judged by its offsets (replay.c).
 //    One without is uncertain: what was behind its last entry, nobody knows.
+// 5. A needed entry whose number has no sound definition in its file is damage, also where the
+//    definition was in a commit that is not needed itself. It may be any log's that has no entry
+//    in that file.
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -84,32 +87,47 @@ static int by_sequence(const void *a, const void *b)
 
 // --- entries
 
+struct number {
+    struct found_log *log; // NULL when it is another store's
+    bool defined;
+};
+
 // Log numbers of one file, as its DEFINE entries say.
 struct numbers {
     const struct found_file *file;
-    struct found_log **logs;
+    struct number *numbers;
     uint32_t count;
+    uint64_t first;  // sequence of the first commit read of this file
+    uint64_t needed; // bad entries of commits below do not matter
+};
+
+// What an entry or a commit leaves open.
+struct doubt {
+    bool lost;      // it is bad, and nobody knows whose it was
+    bool undefined; // it is sound, and its number has no definition
 };
 
 static int numbers_set(struct journal *journal, struct numbers *numbers, uint32_t number,
                        struct journal_define define)
 {
     const struct journal_options *options = &journal->options;
-    if (number >= LOG_NUMBER_MAX ||
-        (options->owns && !options->owns(options->owns_context, define.topic_id, define.partition)))
+    if (number >= LOG_NUMBER_MAX)
         return 0;
     if (number >= numbers->count) {
         uint32_t count = (number + 1) * 2;
-        struct found_log **grown =
-            realloc(numbers->logs, count * sizeof(*numbers->logs)); // NOLINT: array of pointers
+        struct number *grown = realloc(numbers->numbers, count * sizeof(*grown));
         if (!grown)
             return -ENOMEM;
-        memset(grown + numbers->count, 0, (count - numbers->count) * sizeof(struct found_log *));
-        numbers->logs = grown;
+        memset(grown + numbers->count, 0, (count - numbers->count) * sizeof(*grown));
+        numbers->numbers = grown;
         numbers->count = count;
     }
-    numbers->logs[number] = journal_find_log(journal->findings, define.topic_id, define.partition);
-    return numbers->logs[number] ? 0 : -ENOMEM;
+    struct number *one = &numbers->numbers[number];
+    *one = (struct number){.defined = true};
+    if (options->owns && !options->owns(options->owns_context, define.topic_id, define.partition))
+        return 0;
+    one->log = journal_find_log(journal->findings, define.topic_id, define.partition);
+    return one->log ? 0 : -ENOMEM;
 }
 
 static int entry_take(struct journal_findings *findings, struct found_log *log,
@@ -146,24 +164,28 @@ static bool kind_is_known(uint32_t kind)
     return kind == FRAME_DATA || kind == FRAME_LOG_START || kind == FRAME_PRODUCERS;
 }
 
-// One entry of a commit whose table is sound. *lost: it is bad, and nobody knows whose it was.
+// One entry of a commit whose table is sound.
 static int entry_judge(struct journal *journal, struct numbers *numbers,
                        const struct found_commit *commit, const struct journal_entry *entry,
-                       struct span payload, bool *lost)
+                       struct span payload, struct doubt *doubt)
 {
     bool sound = commit->payload_sound ||
                  journal_entry_checksum(payload.data, payload.size, commit->file->header.salt) ==
                      entry->checksum;
     if (entry->kind == JOURNAL_KIND_DEFINE) {
         if (!sound || payload.size != JOURNAL_DEFINE_SIZE) {
-            *lost = true;
+            doubt->lost = true;
             return 0;
         }
         return numbers_set(journal, numbers, entry->log, journal_define_read(payload.data));
     }
-    struct found_log *log = entry->log < numbers->count ? numbers->logs[entry->log] : NULL;
-    if (!log)
-        return 0; // another store's; or its definition is lost, and then every log is uncertain
+    if (entry->log >= numbers->count || !numbers->numbers[entry->log].defined) {
+        doubt->undefined = true;
+        return 0;
+    }
+    struct found_log *log = numbers->numbers[entry->log].log;
+    if (!log || (!sound && commit->header.sequence < numbers->needed))
+        return 0;
     if (sound && kind_is_known(entry->kind))
         return entry_take(journal->findings, log, commit, entry, payload);
     log->lost_sequence = commit->header.sequence;
@@ -175,25 +197,26 @@ static int entry_judge(struct journal *journal, struct numbers *numbers,
 }
 
 static int commit_take(struct journal *journal, struct numbers *numbers,
-                       const struct found_commit *commit, bool *lost)
+                       const struct found_commit *commit, struct doubt *doubt)
 {
     const uint8_t *bytes = commit->file->image + commit->position;
     const uint8_t *table = bytes + journal_table_at(&commit->header);
     uint64_t at = JOURNAL_COMMIT_HEADER;
     if (numbers->file != commit->file) {
         numbers->file = commit->file;
+        numbers->first = commit->header.sequence;
         for (uint32_t i = 0; i < numbers->count; i++)
-            numbers->logs[i] = NULL;
+            numbers->numbers[i] = (struct number){0};
     }
     int error = 0;
     for (uint32_t i = 0; i < commit->header.entry_count && !error; i++) {
         struct journal_entry entry = journal_entry_read(table + (size_t)i * JOURNAL_TABLE_ENTRY);
         if (at + entry.size > journal_table_at(&commit->header)) {
-            *lost = true; // a table that is sound and says what cannot be
+            doubt->lost = true; // a table that is sound and says what cannot be
             break;
         }
         error =
-            entry_judge(journal, numbers, commit, &entry, span_of(bytes + at, entry.size), lost);
+            entry_judge(journal, numbers, commit, &entry, span_of(bytes + at, entry.size), doubt);
         at += entry.size;
     }
     return error;
@@ -242,6 +265,24 @@ static void missing_tell(struct journal *journal, const struct found_commit *bef
              file->path, behind->position, at, from, behind->header.sequence - 1);
 }
 
+// Rule 5. Logs with an entry in the file have a number there, and it is another one.
+static void undefined_take(struct journal *journal, const struct numbers *numbers,
+                           const struct found_commit *commit, uint64_t *lost)
+{
+    uint64_t before = numbers->first > 1 ? numbers->first - 1 : 1;
+    if (*lost < before)
+        *lost = before;
+    if (commit->file->damaged)
+        return;
+    commit->file->damaged = true;
+    journal->findings->found->damages++;
+    log_line(LOG_ERROR,
+             "%s is damaged before byte %" PRIu64 " (commit %" PRIu64
+             "): it is lost which log an entry there belongs to; a log that has none in this file "
+             "or behind accepts nothing",
+             commit->file->path, commit->position, commit->header.sequence);
+}
+
 // Rule 3: the end itself is missing.
 static bool end_is_lost(struct journal *journal, const struct found_group *group,
                         const struct found_commit *newest)
@@ -271,8 +312,8 @@ static bool end_is_lost(struct journal *journal, const struct found_group *group
 static int commits_take(struct journal *journal, const struct found_group *group,
                         const struct found_commit *newest, uint64_t *lost)
 {
-    struct numbers numbers = {0};
     uint64_t needed = first_needed(group);
+    struct numbers numbers = {.needed = needed};
     uint64_t expected = needed;
     const struct found_commit *before = NULL;
     int error = 0;
@@ -281,26 +322,28 @@ static int commits_take(struct journal *journal, const struct found_group *group
         uint64_t sequence = commit->header.sequence;
         if (!newest || sequence > newest->header.sequence)
             break; // rule 1
-        if (!commit->table_sound || (!commit->payload_sound && sequence < needed))
+        if (!commit->table_sound)
             continue;
         if (sequence > expected && sequence > needed) {
             missing_tell(journal, before, commit, expected);
             *lost = sequence - 1;
         }
-        if (!commit->payload_sound) {
+        if (!commit->payload_sound && sequence >= needed) {
             journal->findings->found->damages++;
             commit->file->damaged = true;
         }
-        bool unknown = false;
-        error = commit_take(journal, &numbers, commit, &unknown);
-        if (unknown && sequence >= needed)
+        struct doubt doubt = {0};
+        error = commit_take(journal, &numbers, commit, &doubt);
+        if (doubt.lost && sequence >= needed)
             *lost = sequence;
+        if (doubt.undefined && sequence >= needed)
+            undefined_take(journal, &numbers, commit, lost);
         if (sequence >= expected)
             expected = sequence + 1;
         before = commit;
         journal->findings->found->commits++;
     }
-    free(numbers.logs);
+    free(numbers.numbers);
     return error;
 }
 

@@ -342,6 +342,38 @@ Test(storage, a_lost_commit_in_the_middle_leaves_logs_uncertain_that_are_in_none
     desk_end(&desk);
 }
 
+// All that was journalled is flushed when the next file is made ready, whose header says so: the
+// commits before are not needed for their records any more. But one of them says whose the entries
+// behind are.
+Test(storage, a_lost_definition_in_a_commit_that_is_not_needed_is_damage)
+{
+    struct desk desk;
+    desk_begin(&desk, 23);
+    cr_assert_eq(desk_start(&desk), 0);
+    desk_commit(&desk, 2, 100); // logs 0 and 1
+    cr_assert(desk_add(&desk, 2, 100));
+    cr_assert_eq(desk_write(&desk), 0);
+    for (int i = 0; i < 5; i++)
+        desk_commit(&desk, 1, 100);
+    for (int i = 0; i < 3; i++)
+        desk_flush(&desk, i);
+    desk_turns(&desk, 10);
+    cr_assert(desk_has(&desk, file_1));
+    some_commits(&desk, 1);            // logs 0 to 3
+    flip(&desk, file_0, 4096 * 2 + 8); // the header of the second: what defines log 2
+    for (int start = 0; start < 2; start++) {
+        cr_assert_eq(desk_start(&desk), 0);
+        cr_assert_eq(desk.found.damages, start == 0);
+        for (int i = 0; i < DESK_LOGS; i++)
+            cr_assert_eq(desk.logs[i].uncertain, i == 2 || i > 3, "log %d, start %d", i, start);
+        cr_assert_eq(desk.logs[0].replayed, 7);
+        cr_assert_eq(desk.logs[2].replayed, 1);
+        cr_assert(desk_has(&desk, "/data/journal/000-000.journal.damaged"));
+        desk_crash(&desk);
+    }
+    desk_end(&desk);
+}
+
 Test(storage, a_log_made_after_a_loss_is_not_uncertain)
 {
     struct desk desk;
