@@ -451,6 +451,7 @@ static void journal_form(struct log_store *store)
     enum journal_state state = state_of_journal(store);
     if (list_empty(&store->journal_waiting) || state == JOURNAL_BUSY)
         return;
+    journal_spare(store->journal, space_is_tight(store));
     struct list waiting;
     list_init(&waiting);
     list_splice(&waiting, &store->journal_waiting);
@@ -564,6 +565,10 @@ static void commit_advance(struct log *log)
     struct chunk *chunk = NULL;
     if (log->write_failed || log->way == WAY_PARKED)
         return;
+    if (log->way == WAY_IDLE && space_must_wait(log)) {
+        log->way = WAY_PARKED;
+        return;
+    }
     trim_append(log);
     const struct tail_frame *first = tail_first(&log->tail, &chunk);
     bool waits = log->tail.waiting_bytes > 0;
@@ -603,4 +608,5 @@ void commit_run(struct log_store *store)
         commit_advance(log);
     }
     journal_form(store);
+    compact_run(store);
 }

@@ -71,6 +71,7 @@ static void end(struct compaction *compaction)
     compact_batch_free(&compaction->work);
     compact_map_free(&compaction->map);
     log->store->compactor.running = NULL;
+    space_compacted(log->store);
     free(compaction);
     retain_wake(log);
     log_unbusy(log);
@@ -604,6 +605,16 @@ static void look(struct log_store *store)
         begin(best, &best_plan);
     else
         store->compactor.idle_until_ns = next_look_ns(store);
+}
+
+void compact_run(struct log_store *store)
+{
+    struct compactor *compactor = &store->compactor;
+    if (!compactor->wanted || compactor->running)
+        return;
+    compactor->wanted = false;
+    if (compactor->enabled && !store->closing)
+        look(store);
 }
 
 void compact_stop(struct log_store *store)

@@ -15,6 +15,7 @@ struct log_store;
 // A store compacts one log at a time.
 struct compactor {
     bool enabled;
+    bool wanted; // at the next turn of the store, without waiting for the next look
     size_t map_bytes;
     uint64_t bytes_per_second;  // 0 = without limit
     uint64_t backoff_ns;        // between two looks for something to do
@@ -25,6 +26,9 @@ struct compactor {
 };
 
 void compact_init(struct compactor *compactor, const struct log_compaction *options);
+
+// A turn of the store: looks for something to do if that is wanted now.
+void compact_run(struct log_store *store);
 
 // The store closes, or a log is deleted: a compaction that waits goes on, and so finds out.
 void compact_stop(struct log_store *store);

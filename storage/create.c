@@ -89,6 +89,7 @@ static void creation_end(struct creation *creation)
             tail_begin(&log->tail, creation->segment->header.base_offset);
             if (previous)
                 segment_seal(previous);
+            space_sealed(log);
             commit_unpark(log);
         }
     }

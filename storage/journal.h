@@ -93,6 +93,9 @@ bool journal_is_unreadable(const struct journal *journal);
 // Takes commits from now on. Waits. 0 or a negative errno: then there is no journal.
 int journal_begin(struct journal *journal, bool all_opened);
 
+// While `spare`, the files neither grow nor become more: the space that is left is for segments.
+void journal_spare(struct journal *journal, bool spare);
+
 enum journal_state {
     JOURNAL_OFF,   // not begun, failed or without files: commits go to segments
     JOURNAL_FULL,  // no file is free: commits go to segments until something is flushed

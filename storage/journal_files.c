@@ -18,8 +18,8 @@
 //    storage design).
 //
 // A journal begins with one file of 1 MiB, which doubles while it is used. One operation of making
-// ready is under way at a time; when it fails for want of space, the journal is FULL for a while,
-// and commits go to segments.
+// ready is under way at a time; when it fails for want of space, or space is to be spared, the
+// journal is FULL for a while, and commits go to segments.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,9 +296,15 @@ static struct journal_file *file_take(struct journal *journal)
     struct list *node = list_pop(&journal->free);
     if (node)
         return list_entry(node, struct journal_file, node);
-    if (journal->file_count >= journal->file_limit)
+    if (journal->spare || journal->file_count >= journal->file_limit)
         return NULL;
     return journal_file_new(journal, journal->next_slot++);
+}
+
+void journal_spare(struct journal *journal, bool spare)
+{
+    if (journal)
+        journal->spare = spare;
 }
 
 void journal_prepare(struct journal *journal)
@@ -311,6 +317,8 @@ void journal_prepare(struct journal *journal)
     if (current->position < current->size / 2)
         return;
     if (current->size < journal->file_bytes) {
+        if (journal->spare)
+            return;
         preparing->file = current;
         preparing->growing = true;
         current->allocated = false;

@@ -105,6 +105,7 @@ struct journal {
     struct journal_preparing preparing;
     struct buffer *block; // for headers and announcements
     bool writing;
+    bool spare;      // the files take no more space
     bool announcing; // what is being written names the next file
     struct durable_op write;
     struct iovec vectors[2];

@@ -14,7 +14,9 @@
 //    and are not compacted: whatever space there is belongs to the logs that are state. They have
 //    their time to finish what they had begun (GRACE_MS) before the ballast goes.
 // 2. Meanwhile the logs that are state use small segments and are compacted whenever there is
-//    something to gain, so what they take together stays about what it was.
+//    something to gain, so what they take together stays about what it was. Each segment that is
+//    sealed asks for it at once: when nothing is left there is no space to compact to, either. The
+//    journal takes no more space.
 // 3. The ballast carries nothing: losing it loses no data, and no sync is needed.
 #include "storage/space.h"
 
@@ -135,7 +137,37 @@ bool space_is_coming(const struct log *log)
     if (!may_ask(log) || store->closing || log->deleting)
         return false;
     return store->ballast.state == BALLAST_WANTED || store->ballast.state == BALLAST_GOING ||
-           (store->ballast.state == BALLAST_OUT && store->compactor.running);
+           (store->ballast.state == BALLAST_OUT &&
+            (store->compactor.running || store->compactor.wanted));
+}
+
+void space_sealed(struct log *log)
+{
+    if (is_state(log) && log->store->ballast.state == BALLAST_OUT && space_is_tight(log->store))
+        log->store->compactor.wanted = true;
+    log->store->ballast.sealed_bytes += (uint64_t)log->config.reserve_bytes;
+}
+
+bool space_must_wait(struct log *log)
+{
+    const struct log_store *store = log->store;
+    bool behind = store->ballast.sealed_bytes >= store->ballast.bytes / 4;
+    log->waits_for_space = behind && is_state(log) && store->ballast.state == BALLAST_OUT &&
+                           store->compactor.running && !store->closing && !log->deleting;
+    return log->waits_for_space;
+}
+
+void space_compacted(struct log_store *store)
+{
+    store->ballast.sealed_bytes = 0;
+    list_each(node, &store->logs) {
+        struct log *log = list_entry(node, struct log, node);
+        if (!log->waits_for_space)
+            continue;
+        log->waits_for_space = false;
+        if (!log->deleting)
+            commit_unpark(log);
+    }
 }
 
 // What was put off for lack of space is tried again: there may be some now.
@@ -156,7 +188,7 @@ static void gone(struct io_op *op)
     store_enter(store);
     store->ballast.state = BALLAST_OUT;
     store->ballast.since_ns = store->io->now_ns;
-    store->compactor.idle_until_ns = 0;
+    store->compactor.wanted = true;
     store_leave(store);
 }
 

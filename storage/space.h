@@ -25,9 +25,10 @@ struct ballast {
     uint64_t bytes;
     char *path;
     int fd;
-    uint64_t since_ns; // WANTED, OUT: when that began, or it was last tried to take it back
-    bool counted;      // in space->tight
-    bool seen;         // the tightness that this store's logs are set up for
+    uint64_t since_ns;     // WANTED, OUT: when that began, or it was last tried to take it back
+    bool counted;          // in space->tight
+    uint64_t sealed_bytes; // by logs that are state, since the last compaction ended
+    bool seen;             // the tightness that this store's logs are set up for
     struct io_op op;
     struct log_space *space; // shared by the stores of the data directory, or &own
     struct log_space *own;
@@ -47,6 +48,17 @@ void space_note(struct log *log, int64_t result);
 
 // Whether a log that has met a full device had better try again: its store is making space.
 bool space_is_coming(const struct log *log);
+
+// A segment of the log has been sealed: while its store lives on what was in reserve, there may be
+// something to gain.
+void space_sealed(struct log *log);
+
+// Whether the log must not go on before the compaction under way has ended: it would use up what
+// that needs. The caller parks the log; space_compacted wakes it.
+bool space_must_wait(struct log *log);
+
+// A compaction has ended.
+void space_compacted(struct log_store *store);
 
 // Files have been removed: it may be worth trying to take the ballast back.
 void space_freed(struct log_store *store);

@@ -153,6 +153,7 @@ struct log {
     struct list journal_node; // store->journal_running
     int64_t journal_offset;   // behind what is in that commit
     uint64_t journal_frame;   // the last frame that has bytes in it
+    bool waits_for_space;     // parked until a compaction has ended
     bool in_journal;          // a journal commit with bytes of it is under way
     bool direct_once;         // the next commit does not go to the journal
     bool rewrite;             // what a failed write left behind the last frame is not known: only
