@@ -229,7 +229,7 @@ static int entry_take(struct judging *judging, struct numbers *numbers,
         entry->log < numbers->count ? numbers->logs[entry->log] : NULL;
     if (!log && commit->header.sequence >= judging->needed)
         undefined_note(judging, numbers, commit);
-    if (!log || (commit->header.sequence < judging->needed && !sound))
+    if (!log || (!commit->payload_sound && commit->header.sequence < judging->needed))
         return 0;
     if (!sound) {
         log->lost_sequence = commit->header.sequence;

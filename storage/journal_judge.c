@@ -184,7 +184,7 @@ static int entry_judge(struct journal *journal, struct numbers *numbers,
         return 0;
     }
     struct found_log *log = numbers->numbers[entry->log].log;
-    if (!log || (!sound && commit->header.sequence < numbers->needed))
+    if (!log || (!commit->payload_sound && commit->header.sequence < numbers->needed))
         return 0;
     if (sound && kind_is_known(entry->kind))
         return entry_take(journal->findings, log, commit, entry, payload);
