@@ -23,6 +23,12 @@ static inline struct span span_text(const char *text)
     return text ? span_of(text, strlen(text)) : (struct span){0};
 }
 
+static inline bool span_is_zero(struct span span)
+{
+    return span.size == 0 ||
+           (span.data[0] == 0 && memcmp(span.data, span.data + 1, span.size - 1) == 0);
+}
+
 // Equal bytes. Absent and empty compare equal.
 static inline bool span_equal(struct span a, struct span b)
 {

@@ -14,16 +14,6 @@
 
 enum { WINDOW_BYTES = 512 * 1024 };
 
-static uint64_t block_down(uint64_t position)
-{
-    return position & ~(uint64_t)(FORMAT_BLOCK - 1);
-}
-
-static uint64_t block_up(uint64_t position)
-{
-    return block_down(position + FORMAT_BLOCK - 1);
-}
-
 static struct log_store *store_of(const struct compact_reader *reader)
 {
     return reader->segment->log->store;
@@ -78,12 +68,12 @@ static void read_done(struct io_op *op)
 static enum compact_read window_read(struct compact_reader *reader, uint64_t size)
 {
     struct log_store *store = store_of(reader);
-    uint64_t start = block_down(reader->position);
-    uint64_t length = block_up(reader->position + size) - start;
+    uint64_t start = format_block_start(reader->position);
+    uint64_t length = format_next_block(reader->position + size) - start;
     if (length < WINDOW_BYTES)
         length = WINDOW_BYTES;
-    if (length > block_up(reader->segment->end) - start)
-        length = block_up(reader->segment->end) - start;
+    if (length > format_next_block(reader->segment->end) - start)
+        length = format_next_block(reader->segment->end) - start;
     if (reader->buffer && reader->buffer->capacity < length) {
         buffer_unref(reader->buffer);
         reader->buffer = NULL;
@@ -126,7 +116,7 @@ static bool find_frame(struct compact_reader *reader, struct frame_header *frame
 {
     if (is_next_frame(reader, reader->position, frame))
         return true;
-    uint64_t position = block_up(reader->position);
+    uint64_t position = format_next_block(reader->position);
     if (position == reader->position || !holds(reader, position, FRAME_HEADER_SIZE) ||
         !is_next_frame(reader, position, frame))
         return false;
@@ -147,14 +137,14 @@ static enum compact_read frame_next(struct compact_reader *reader)
         needed = FORMAT_BLOCK + FRAME_HEADER_SIZE;
     if (!holds(reader, reader->position, needed)) {
         // A window that was read for this and is too short is the end of a file that was cut.
-        if (reader->have > 0 && reader->start == block_down(reader->position))
+        if (reader->have > 0 && reader->start == format_block_start(reader->position))
             return COMPACT_READ_DAMAGED;
         return window_read(reader, needed);
     }
     if (!find_frame(reader, &frame))
         return COMPACT_READ_DAMAGED;
     if (!holds(reader, reader->position, frame.stored_size)) {
-        if (reader->start == block_down(reader->position) &&
+        if (reader->start == format_block_start(reader->position) &&
             reader->buffer->capacity >= reader->position - reader->start + frame.stored_size)
             return COMPACT_READ_DAMAGED;
         return window_read(reader, frame.stored_size);

@@ -16,13 +16,9 @@
 
 static int remove_wait(struct log *log, char *path)
 {
-    struct io_op op = {0};
-    if (!path)
-        return -ENOMEM;
-    io_unlink(log->store->io, &op, path, false);
-    int64_t result = io_wait(log->store->io, &op);
+    int error = path ? io_remove_wait(log->store->io, path, false) : -ENOMEM;
     free(path);
-    return result < 0 && result != -ENOENT ? (int)result : 0;
+    return error;
 }
 
 int compact_sweep(struct log *log, const struct listing *files)

@@ -23,11 +23,6 @@ enum {
     BUFFER_BYTES = 1024 * 1024,
 };
 
-static uint64_t block_down(uint64_t size)
-{
-    return size & ~(uint64_t)(FORMAT_BLOCK - 1);
-}
-
 static void finish_wait(struct compact_writer *writer, int error)
 {
     writer->waiting = false;
@@ -179,7 +174,7 @@ int compact_writer_add(struct compact_writer *writer, struct span batch,
     if (writer->batch_count > 0 && payload_size(writer) + batch.size > FRAME_BYTES)
         frame_seal(writer, writer->next_offset);
     if (writer->batch_count == 0 && writer->frame_at >= WRITE_BYTES)
-        return write_out(writer, block_down(writer->frame_at));
+        return write_out(writer, format_block_start(writer->frame_at));
     int error = reserve(writer, batch.size);
     if (error)
         return error;
@@ -218,7 +213,7 @@ int compact_writer_finish(struct compact_writer *writer, int64_t next_offset)
     if (segment->next_offset < next_offset)
         frame_seal(writer, next_offset);
     if (writer->frame_at > 0) {
-        uint64_t size = block_down(writer->frame_at + FORMAT_BLOCK - 1);
+        uint64_t size = format_next_block(writer->frame_at);
         memset(writer->buffer->data + writer->frame_at, 0, size - writer->frame_at);
         writer->fill = writer->frame_at = size;
         return write_out(writer, size);

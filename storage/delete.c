@@ -191,11 +191,9 @@ static int remove_wait(struct io *io, const char *directory, const char *name, b
     char *path = NULL;
     if (asprintf(&path, "%s/%s", directory, name) < 0)
         return -ENOMEM;
-    struct io_op op = {0};
-    io_unlink(io, &op, path, is_directory);
-    int64_t result = io_wait(io, &op);
+    int error = io_remove_wait(io, path, is_directory);
     free(path);
-    return result < 0 && result != -ENOENT ? (int)result : 0;
+    return error;
 }
 
 static int remove_deleted(struct io *io, const char *topic_directory, const char *name)

@@ -81,11 +81,17 @@ void format_segment_write(const struct segment_header *header, uint8_t block[FOR
 int format_segment_read(const uint8_t block[FORMAT_BLOCK], struct segment_header *out,
                         uint32_t *version);
 
+// The block that `position` lies in.
+static inline uint64_t format_block_start(uint64_t position)
+{
+    return position & ~(uint64_t)(FORMAT_BLOCK - 1);
+}
+
 // Where the frame behind one that ends at `end` may start: there, or, when the writer did not have
 // the bytes before it in memory, at the next multiple of FORMAT_BLOCK.
 static inline uint64_t format_next_block(uint64_t end)
 {
-    return (end + FORMAT_BLOCK - 1) & ~(uint64_t)(FORMAT_BLOCK - 1);
+    return format_block_start(end + FORMAT_BLOCK - 1);
 }
 
 // The bytes a frame takes on disk.

@@ -14,11 +14,6 @@ enum { FILE_MAX = 1 << 30, STATE_MAX = 64 * 1024 * 1024 };
 
 // --- one file
 
-static bool is_zero(const uint8_t *bytes, uint64_t size)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
-}
-
 static void image_read(struct inspect_journal_file *file, struct inspect_file *source)
 {
     file->size = source->size / JOURNAL_BLOCK * JOURNAL_BLOCK;
@@ -37,7 +32,8 @@ static void image_read(struct inspect_journal_file *file, struct inspect_file *s
     if (error == -EPROTONOSUPPORT)
         file->state = INSPECT_VERSION;
     else if (error)
-        file->state = is_zero(file->image, JOURNAL_BLOCK) ? INSPECT_EMPTY : INSPECT_GARBLED;
+        file->state =
+            span_is_zero(span_of(file->image, JOURNAL_BLOCK)) ? INSPECT_EMPTY : INSPECT_GARBLED;
     else
         file->state = INSPECT_SOUND;
 }

@@ -58,11 +58,6 @@ char *inspect_segment_path(const struct inspect_segment *segment, const char *su
     return path;
 }
 
-static bool is_zero(const uint8_t *bytes, uint64_t size)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
-}
-
 // --- header
 
 static const struct inspect_segment *behind(const struct inspect_segment *segment,
@@ -84,7 +79,7 @@ static enum inspect_state header_judge(struct inspect_segment *segment, const ui
     if (error == -EPROTONOSUPPORT)
         return INSPECT_VERSION;
     if (error)
-        return is_zero(block, FORMAT_BLOCK) ? INSPECT_EMPTY : INSPECT_GARBLED;
+        return span_is_zero(span_of(block, FORMAT_BLOCK)) ? INSPECT_EMPTY : INSPECT_GARBLED;
     if (log->single)
         segment->base = segment->header.base_offset;
     else if (!kp_uuid_equal(segment->header.topic_id, log->topic_id) ||
@@ -125,7 +120,8 @@ static void content_look(struct walk *walk)
             uint64_t left = walk->file.size - at;
             uint64_t size = left < FORMAT_BLOCK ? left : FORMAT_BLOCK;
             const uint8_t *bytes = inspect_file_at(&walk->file, at, size);
-            segment->has_content = segment->has_content || (bytes && !is_zero(bytes, size));
+            segment->has_content =
+                segment->has_content || (bytes && !span_is_zero(span_of(bytes, size)));
         }
     }
 }
@@ -143,8 +139,8 @@ static const char *header_fault(const struct walk *walk, uint64_t position, cons
         return "the device does not give these bytes";
     if (!bytes)
         return "the file ends before";
-    return is_zero(bytes, FRAME_HEADER_SIZE) ? "zeros where a frame was"
-                                             : "no frame header passes its checksum";
+    return span_is_zero(span_of(bytes, FRAME_HEADER_SIZE)) ? "zeros where a frame was"
+                                                           : "no frame header passes its checksum";
 }
 
 // The frame at `position`, whether it is the next one or not.
@@ -188,7 +184,7 @@ static struct look look_at(struct walk *walk, uint64_t position)
 static struct look look_next(struct walk *walk)
 {
     uint64_t end = walk->segment->end;
-    uint64_t block = (end + FORMAT_BLOCK - 1) / FORMAT_BLOCK * FORMAT_BLOCK;
+    uint64_t block = format_next_block(end);
     struct look look = look_at(walk, end);
     if (look.continues || block == end)
         return look;
@@ -257,7 +253,7 @@ static uint64_t search(struct walk *walk, uint64_t from, uint64_t sequence,
         const uint8_t *bytes = size > 0 ? inspect_file_at(&walk->file, at, size) : NULL;
         if (!bytes)
             return 0;
-        if (is_zero(bytes, size))
+        if (span_is_zero(span_of(bytes, size)))
             continue;
         segment->content_end = at + size;
         if (size == step &&
@@ -295,7 +291,7 @@ static int bad_frame(struct walk *walk, const struct look *look)
     uint64_t sequence = segment->next_sequence;
     uint64_t from = segment->end + walk->alignment;
     const uint8_t *bytes = inspect_file_at(&walk->file, segment->end, walk->alignment);
-    if (bytes && !is_zero(bytes, walk->alignment))
+    if (bytes && !span_is_zero(span_of(bytes, walk->alignment)))
         segment->content_end = from;
     if (look->header_sound) {
         uint64_t end = look->position + look->frame.stored_size;

@@ -223,6 +223,14 @@ int io_close_wait(struct io *io, int fd)
     return (int)io_wait(io, &op);
 }
 
+int io_remove_wait(struct io *io, const char *path, bool directory)
+{
+    struct io_op op = {0};
+    io_unlink(io, &op, path, directory);
+    int64_t result = io_wait(io, &op);
+    return result < 0 && result != -ENOENT ? (int)result : 0;
+}
+
 int io_sync_directory_wait(struct io *io, const char *path)
 {
     int fd = io_open_wait(io, path, O_RDONLY | O_DIRECTORY, 0);

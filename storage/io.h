@@ -178,6 +178,7 @@ int64_t io_read_wait(struct io *io, int fd, void *to, size_t size, uint64_t offs
 int64_t io_write_wait(struct io *io, int fd, const void *from, size_t size, uint64_t offset,
                       bool durable);
 int io_close_wait(struct io *io, int fd);
+int io_remove_wait(struct io *io, const char *path, bool directory); // 0 also when it was gone
 int io_sync_directory_wait(struct io *io, const char *path);
 
 // Makes everything durable that was written to the file system of `path` before: bytes, sizes and

@@ -29,14 +29,6 @@ static int rename_wait(struct io *io, const char *from, const char *to)
     return result < 0 && result != -ENOENT ? (int)result : 0;
 }
 
-static int unlink_wait(struct io *io, const char *path)
-{
-    struct io_op op = {0};
-    io_unlink(io, &op, path, false);
-    int64_t result = io_wait(io, &op);
-    return result < 0 && result != -ENOENT ? (int)result : 0;
-}
-
 static bool is_ours(const struct journal *journal, const struct found_file *file)
 {
     const struct journal_options *options = &journal->options;
@@ -136,7 +128,7 @@ static int others_remove(struct journal *journal)
     for (uint32_t i = 0; i < findings->file_count && !error; i++) {
         struct found_file *file = &findings->files[i];
         if (file->path && !file->stray && !is_ours(journal, file) && is_handled_here(journal, file))
-            error = unlink_wait(options->io, file->path);
+            error = io_remove_wait(options->io, file->path, false);
     }
     if (!error)
         error = io_sync_directory_wait(options->io, journal->directory);
@@ -149,13 +141,13 @@ static int others_remove(struct journal *journal)
         if (asprintf(&path, JOURNAL_STATE_NAME, options->directory, file->header.shard,
                      file->header.shard_count) < 0)
             return -ENOMEM;
-        error = unlink_wait(options->io, path);
+        error = io_remove_wait(options->io, path, false);
         free(path);
     }
     for (uint32_t i = 0; i < findings->state_count && !error; i++) {
         const struct found_state *state = &findings->states[i];
         if (!state->ours && state->header.shard % options->shard_count == options->shard)
-            error = unlink_wait(options->io, state->path);
+            error = io_remove_wait(options->io, state->path, false);
     }
     return error;
 }
@@ -189,7 +181,8 @@ static int ours_free(struct journal *journal)
         // One of an earlier identity would be taken for another journal's at the next start.
         bool keep = journal->file_count < journal->file_limit &&
                     (!file->sound || file->header.identity == journal->identity);
-        error = keep ? file_keep(journal, file) : unlink_wait(journal->options.io, file->path);
+        error = keep ? file_keep(journal, file)
+                     : io_remove_wait(journal->options.io, file->path, false);
     }
     return error;
 }

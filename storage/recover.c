@@ -229,13 +229,6 @@ static void offsets_set(struct recovery *recovery)
     forget_old_damage(log);
 }
 
-static bool is_zero_from(const uint8_t *block, uint64_t at)
-{
-    while (at < FORMAT_BLOCK && block[at] == 0)
-        at++;
-    return at == FORMAT_BLOCK;
-}
-
 // Bytes behind the last frame in its block, the rest of a torn write, give way to zeros: a header
 // among them could be taken for the next frame's, which may well begin in the next block. The bytes
 // before are written again as they are (rule 3). But behind a damaged frame such a header is what
@@ -247,7 +240,7 @@ static int rest_judge(struct segment *active, uint8_t *block, bool *keep)
     uint64_t used = active->end % FORMAT_BLOCK;
     memset(block, 0, FORMAT_BLOCK);
     int64_t got = io_read_wait(io, active->fd, block, FORMAT_BLOCK, active->end - used);
-    bool clean = is_zero_from(block, used);
+    bool clean = span_is_zero(span_of(block + used, FORMAT_BLOCK - used));
     *keep = !clean && active->damaged;
     if (got >= 0 && !clean && !active->damaged) {
         memset(block + used, 0, FORMAT_BLOCK - used);

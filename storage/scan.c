@@ -108,11 +108,6 @@ bool scan_frame(struct scan *scan, uint64_t position, struct frame_header *out)
     return look_at(scan, position, out) == FOUND_SOUND;
 }
 
-static bool is_zero(const uint8_t *bytes, uint64_t size)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
-}
-
 // What was only allocated reads as zeros, so it need not be read.
 static uint64_t skip_unwritten(struct scan *scan, uint64_t position, uint64_t step)
 {
@@ -132,7 +127,7 @@ bool scan_is_zero(struct scan *scan, uint64_t position)
         uint64_t size = scan->segment->file_size - position;
         size = size < FORMAT_BLOCK ? size : FORMAT_BLOCK;
         const uint8_t *bytes = bytes_at(scan, position, size);
-        if (!bytes || !is_zero(bytes, size))
+        if (!bytes || !span_is_zero(span_of(bytes, size)))
             return false;
     }
     return true;
@@ -190,7 +185,7 @@ static uint64_t look_ahead(struct scan *scan, uint64_t from, uint64_t sequence, 
         const uint8_t *bytes = bytes_at(scan, at, header->alignment);
         if (!bytes)
             return 0;
-        if (is_zero(bytes, header->alignment)) {
+        if (span_is_zero(span_of(bytes, header->alignment))) {
             if ((at + header->alignment) % FORMAT_BLOCK == 0)
                 at = skip_unwritten(scan, at + header->alignment, header->alignment) -
                      header->alignment;
@@ -248,7 +243,7 @@ static int judge(struct scan *scan, enum found found, const struct frame_header 
     } else if (found == FOUND_BAD_HEADER) {
         uint64_t left = segment->file_size - segment->end;
         const uint8_t *bytes = bytes_at(scan, segment->end, left < step ? left : step);
-        if (bytes && !is_zero(bytes, left < step ? left : step))
+        if (bytes && !span_is_zero(span_of(bytes, left < step ? left : step)))
             nonzero += left < step ? left : step;
     }
     struct frame_header next;

@@ -44,9 +44,7 @@ static int measure_file(struct log_store *store, const char *path, struct durabl
         buffer_unref(buffer);
     }
     io_close_wait(io, fd);
-    struct io_op op = {0};
-    io_unlink(io, &op, path, false);
-    io_wait(io, &op);
+    (void)io_remove_wait(io, path, false);
     return error;
 }
 

@@ -155,11 +155,8 @@ static int probe(struct log_store *store)
         fd = io_open_wait(store->io, path, flags, 0640);
     }
     int error = fd < 0 ? fd : io_close_wait(store->io, fd);
-    struct io_op op = {0};
-    if (fd >= 0) {
-        io_unlink(store->io, &op, path, false);
-        io_wait(store->io, &op);
-    }
+    if (fd >= 0)
+        (void)io_remove_wait(store->io, path, false);
     free(path);
     return error;
 }

@@ -105,16 +105,6 @@ void tail_cache_evict(struct tail_cache *cache, size_t keep_bytes)
 
 // --- places
 
-static uint64_t block_down(uint64_t size)
-{
-    return size & ~(uint64_t)(FORMAT_BLOCK - 1);
-}
-
-static uint64_t block_up(uint64_t size)
-{
-    return block_down(size + FORMAT_BLOCK - 1);
-}
-
 static uint64_t stored_size(const struct tail_frame *frame)
 {
     return format_stored_size(frame->payload_size, FORMAT_ALIGNMENT);
@@ -308,7 +298,7 @@ static struct chunk *place_find(struct tail *tail, uint64_t position, size_t siz
 {
     struct chunk *chunk = last_chunk(tail);
     if (chunk) {
-        *at = position % FORMAT_BLOCK == 0 ? block_up(chunk_end(chunk)) : chunk_end(chunk);
+        *at = position % FORMAT_BLOCK == 0 ? format_next_block(chunk_end(chunk)) : chunk_end(chunk);
         if (chunk_fits(tail, chunk, *at + FRAME_HEADER_SIZE + size) && frames_fit(chunk))
             return chunk;
     }
@@ -322,7 +312,7 @@ static struct tail_frame *frame_open(struct tail *tail, size_t size, int64_t bas
     struct chunk *last = last_chunk(tail);
     uint64_t position = begins ? FORMAT_BLOCK : tail->next.position;
     if ((!last || size >= FRAME_ALIGN_BYTES) && !tail->block)
-        position = block_up(position);
+        position = format_next_block(position);
     if (last)
         cache_remove(tail->cache, last); // it must not go while it is looked at
     uint64_t at = 0;
@@ -342,7 +332,7 @@ static struct tail_frame *frame_open(struct tail *tail, size_t size, int64_t bas
         .sequence = tail->sequence++,
     };
     if (chunk != last && last && last->flushed_count == last->frame_count)
-        prefix_copy(chunk, frame, last->buffer->data + block_down(chunk_end(last)));
+        prefix_copy(chunk, frame, last->buffer->data + format_block_start(chunk_end(last)));
     else if (chunk != last && !last && tail->block && !begins)
         prefix_copy(chunk, frame, tail->block->data);
     if (begins)
@@ -544,7 +534,7 @@ void tail_flush(struct tail *tail)
     struct chunk *other = chunk;
     const struct tail_frame *after = tail_after(tail, frame, &other);
     if (after && other != chunk && !after->begins_segment)
-        prefix_copy(other, after, chunk->buffer->data + block_down(chunk_end(chunk)));
+        prefix_copy(other, after, chunk->buffer->data + format_block_start(chunk_end(chunk)));
     if (chunk->flushed_count == chunk->frame_count)
         cache_add(tail->cache, chunk);
 }
@@ -569,7 +559,7 @@ void tail_join(struct tail *tail)
     struct chunk *chunk = NULL;
     struct tail_frame *frame = tail_first(tail, &chunk);
     CHECK(frame && frame->begins_segment && tail->flushed.position > 0);
-    uint64_t moved = block_up(tail->flushed.position) - FORMAT_BLOCK;
+    uint64_t moved = format_next_block(tail->flushed.position) - FORMAT_BLOCK;
     frame->begins_segment = false;
     for (; frame && !frame->begins_segment; frame = tail_after(tail, frame, &chunk))
         frame->position += moved;
@@ -648,5 +638,5 @@ int tail_keep_block(struct tail *tail)
     const struct tail_frame *frame = tail_first(tail, &chunk);
     if (!frame || frame->position % FORMAT_BLOCK == 0)
         return 0;
-    return keep_block(tail, chunk->buffer->data + block_down(frame->at));
+    return keep_block(tail, chunk->buffer->data + format_block_start(frame->at));
 }

@@ -37,20 +37,10 @@ enum {
     TELL_EVERY_S = 60,
 };
 
-static uint64_t block_down(uint64_t position)
-{
-    return position & ~(uint64_t)(BUFFER_ALIGN - 1);
-}
-
-static uint64_t block_up(uint64_t position)
-{
-    return block_down(position + BUFFER_ALIGN - 1);
-}
-
 // What is read from the device at once.
 static uint64_t blocks_of(const struct window *window)
 {
-    return block_up(window->to) - block_down(window->position);
+    return format_next_block(window->to) - format_block_start(window->position);
 }
 
 // --- how far to read
@@ -82,7 +72,7 @@ static void plan_by_index(struct window *window, uint64_t size)
     const struct index *index = &segment->index;
     const struct index_entry *entry = entry_behind(index, window->position);
     const struct index_entry *end = index->entries + index->count;
-    uint64_t limit = block_down(window->position) + size;
+    uint64_t limit = format_block_start(window->position) + size;
     uint64_t most = index->step <= size ? WINDOW_LARGEST : size;
     while (entry && entry + 1 < end && entry[1].position <= limit)
         entry++;
@@ -94,7 +84,7 @@ static void plan_by_index(struct window *window, uint64_t size)
 static void plan(struct window *window, uint64_t size)
 {
     const struct segment *segment = window->segment;
-    uint64_t limit = block_down(window->position) + size;
+    uint64_t limit = format_block_start(window->position) + size;
     if (segment->end <= limit)
         end_at(window, segment->end, segment->next_offset);
     else
@@ -237,7 +227,7 @@ static enum look take_frame(struct window *window, uint64_t start, uint64_t at, 
                             const struct frame_header *frame)
 {
     const uint8_t *payload = bytes_at(window, start, found) + FRAME_HEADER_SIZE;
-    bool gap = (found != at && found != block_up(at)) || window->bad_from > 0 ||
+    bool gap = (found != at && found != format_next_block(at)) || window->bad_from > 0 ||
                frame->base_offset != window->expected;
     bool sound = format_checksum(payload, frame->payload_size, window->segment->header.salt) ==
                  frame->payload_checksum;
@@ -268,7 +258,7 @@ static enum look take_cut(struct window *window, uint64_t at, uint64_t found,
         window->to = at; // the next window begins here
         return LOOK_READY;
     }
-    if (window->bad_from == 0 && found != at && found != block_up(at))
+    if (window->bad_from == 0 && found != at && found != format_next_block(at))
         window->bad_from = at;
     window->position = found;
     end_at(window, found + frame->stored_size, frame->next_offset);
@@ -283,7 +273,7 @@ static enum look take_cut(struct window *window, uint64_t at, uint64_t found,
 static enum look take_end(struct window *window, uint64_t at)
 {
     if (window->planned != INT64_MAX) {
-        if (window->expected >= window->planned && block_up(at) >= window->to)
+        if (window->expected >= window->planned && format_next_block(at) >= window->to)
             return LOOK_READY;
         if (!window->again)
             return LOOK_AGAIN;
@@ -296,7 +286,7 @@ static enum look take_end(struct window *window, uint64_t at)
         return LOOK_READY;
     }
     // Nothing yet: the bad bytes go on, unless this was the end of a block that was left free.
-    if (window->bad_from == 0 && block_up(at) < window->to)
+    if (window->bad_from == 0 && format_next_block(at) < window->to)
         window->bad_from = at;
     window->position = window->to;
     plan(window, WINDOW_SIZE);
@@ -305,7 +295,7 @@ static enum look take_end(struct window *window, uint64_t at)
 
 static enum look take_frames(struct window *window)
 {
-    uint64_t start = block_down(window->position);
+    uint64_t start = format_block_start(window->position);
     uint64_t at = window->position;
     for (;;) {
         struct frame_header frame;
@@ -327,7 +317,7 @@ static void read_next(struct window *window);
 
 static void begin_again(struct window *window)
 {
-    uint64_t size = window->to - block_down(window->from);
+    uint64_t size = window->to - format_block_start(window->from);
     window->again = true;
     window->piece_count = 0;
     window->position = window->from;
@@ -464,7 +454,7 @@ static void read_next(struct window *window)
     store->stats.device_reads++;
     window->op.done = read_done;
     io_read(store->io, &window->op, window->segment->fd, window->buffer->data, blocks_of(window),
-            block_down(window->position));
+            format_block_start(window->position));
 }
 
 static void open_done(struct segment_open *opening)
@@ -554,7 +544,7 @@ struct window *window_start(struct segment *segment, int64_t offset, uint64_t po
         return NULL;
     }
     if (purpose == WINDOW_AHEAD) {
-        window->ahead_bytes = window->to - block_down(window->from);
+        window->ahead_bytes = window->to - format_block_start(window->from);
         cache->ahead_bytes += window->ahead_bytes;
         segment->log->store->stats.read_ahead++;
     }

@@ -6,8 +6,18 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
+import unittest
 
-from harness.broker import binary
+from harness.broker import Broker, binary
+from harness.wire import NONE, batch, create, produce
+
+RECORDS = 40
+SEGMENT = 32 * 1024
+
+
+def value_of(number):
+    return b"%04d " % number + b"x" * 3000
 
 
 def without_journal():
@@ -83,3 +93,47 @@ def swap(one, other):
     os.rename(one, one + ".swap")
     os.rename(other, one)
     os.rename(one + ".swap", other)
+
+
+class SpoiltDirectories(unittest.TestCase):
+    """Tests that take a copy of a broker's directory and spoil it: `killed` is that of a broker that
+    was killed, `stopped` of one that was stopped. Both hold RECORDS records in each of two topics."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.scratch = tempfile.mkdtemp(prefix="weir-spoilt-")
+        cls.killed = cls.make("killed", Broker.kill)
+        cls.stopped = cls.make("stopped", Broker.stop)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.scratch)
+
+    @classmethod
+    def make(cls, name, end):
+        with Broker(directory=os.path.join(cls.scratch, name), settings=without_journal()) as broker:
+            with broker.connect() as connection:
+                for topic in ("t", "other"):
+                    assert create(connection, topic, segment_bytes=SEGMENT)[0] == NONE
+                    for number in range(RECORDS):
+                        assert produce(connection, topic, batch(value_of(number))) == (NONE, number)
+            end(broker)
+        return DataDirectory(broker.directory)
+
+    def take(self, original):
+        path = os.path.join(self.scratch, self._testMethodName)
+        if os.path.exists(path):
+            shutil.rmtree(path)
+        self.data = original.copy_to(path)
+        self.logs = self.data.files("t")
+        return self.logs
+
+    def first_of(self, path):
+        return int(os.path.basename(path).split(".")[0])
+
+    def frame_of(self, offset):
+        """The file and the frame that hold an offset."""
+        path = [path for path in self.logs if self.first_of(path) <= offset][-1]
+        (frame,) = [frame for frame in self.data.frames(path)
+                    if frame["base_offset"] <= offset < frame["next_offset"]]
+        return path, frame

@@ -8,58 +8,12 @@ import tempfile
 import unittest
 
 from harness.broker import Broker
-from harness.damage import DataDirectory, flip, overwrite, read, swap, without_journal
+from harness.damage import (RECORDS, SEGMENT, DataDirectory, SpoiltDirectories, flip, overwrite, read, swap,
+                            value_of)
 from harness.wire import NONE, batch, create, delete_records, produce, wait_until
 
-RECORDS = 40
-SEGMENT = 32 * 1024
 
-
-def value_of(number):
-    return b"%04d " % number + b"x" * 3000
-
-
-class Verify(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        """One directory of a broker that was killed, one of a broker that was stopped."""
-        cls.scratch = tempfile.mkdtemp(prefix="weir-verify-")
-        cls.killed = cls.make("killed", Broker.kill)
-        cls.stopped = cls.make("stopped", Broker.stop)
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.scratch)
-
-    @classmethod
-    def make(cls, name, end):
-        with Broker(directory=os.path.join(cls.scratch, name), settings=without_journal()) as broker:
-            with broker.connect() as connection:
-                for topic in ("t", "other"):
-                    assert create(connection, topic, segment_bytes=SEGMENT)[0] == NONE
-                    for number in range(RECORDS):
-                        assert produce(connection, topic, batch(value_of(number))) == (NONE, number)
-            end(broker)
-        return DataDirectory(broker.directory)
-
-    def take(self, original):
-        path = os.path.join(self.scratch, self._testMethodName)
-        if os.path.exists(path):
-            shutil.rmtree(path)
-        self.data = original.copy_to(path)
-        self.logs = self.data.files("t")
-        return self.logs
-
-    def first_of(self, path):
-        return int(os.path.basename(path).split(".")[0])
-
-    def frame_of(self, offset):
-        """The file and the frame that hold an offset."""
-        path = [path for path in self.logs if self.first_of(path) <= offset][-1]
-        (frame,) = [frame for frame in self.data.frames(path)
-                    if frame["base_offset"] <= offset < frame["next_offset"]]
-        return path, frame
-
+class Verify(SpoiltDirectories):
     def assert_found(self, *expected, notes=None):
         """Each of `expected`: kind, file or None, first offset or None, next offset or None."""
         findings, harmless = self.data.verify()
