@@ -284,11 +284,11 @@ static void journalled_judge(struct judging *judging, const struct inspect_journ
     struct inspect_log *log = judging->log;
     for (size_t i = 0; i < journalled->count; i++) {
         const struct inspect_journalled *item = &journalled->items[i];
-        if (item->kind != FRAME_DATA || item->next <= log->journal_next)
+        if (item->next <= log->journal_next)
             continue;
         if (item->base > log->journal_next && !log->end_is_lost && !in_doubt)
             journal_gap(judging, item);
-        if (log->journal_first < 0)
+        if (log->journal_first < 0 && item->kind == FRAME_DATA)
             log->journal_first = item->base > log->end ? item->base : log->end;
         log->journal_next = item->next;
     }

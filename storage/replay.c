@@ -5,9 +5,10 @@
 // 1. Batches below the end of the segments are there already and are left out. That the segments
 // end
 //    in the torn rest of a frame which the journal covers is therefore no damage.
-// 2. A batch beyond the end means that what lies between was lost with a damaged part of the
-//    journal: damage, named, and the log goes on behind it. The frame that brings the batch to the
-//    segment keeps that gap, and later starts report it again.
+// 2. An entry beyond the end, of any kind, means that what lies between was lost with a damaged
+// part
+//    of the journal: damage, named, and the log goes on behind it. The frame that brings the entry
+//    to the segment keeps that gap, and later starts report it again.
 // 3. A log of which the journal may have held more than can be read is uncertain: it serves what is
 //    known, accepts nothing, and says so at each start until it is repaired.
 // 4. If it is not known where the segments end, nothing is put behind them: it could overwrite what
@@ -47,7 +48,9 @@ static int gap_note(struct recovery *recovery, int64_t to)
     recovery->result->damaged_ranges++;
     tail_close(&log->tail); // a gap lies between frames
     producers_recover_gap(log);
-    return log_note_damage(log, log->end, to);
+    int64_t from = log->end;
+    log->end = to;
+    return log_note_damage(log, from, to);
 }
 
 // Batches from the first one that is not in the segments on.
@@ -80,37 +83,51 @@ static int replay_batches(struct recovery *recovery, struct span payload)
     return 0;
 }
 
-static int replay_start(struct recovery *recovery, int64_t base_offset, struct span payload)
+// `gap`: offsets before it are lost, so a frame has to keep that, whatever start it says.
+static int replay_start(struct recovery *recovery, struct span payload, bool gap)
 {
     struct log *log = recovery->log;
-    int64_t start = payload.size == 8 ? (int64_t)load_le64(payload.data) : 0;
-    // The same start again, too: it may be known from an index only, which nothing made durable.
-    if (start < log->start || base_offset < log->end || start > log->end)
+    int64_t start = (int64_t)load_le64(payload.data);
+    if (start < log->start && !gap)
         return 0;
-    int error = restore(log, FRAME_LOG_START, log->end, payload);
+    // The same start again, too: it may be known from an index only, which nothing made durable.
+    uint8_t bytes[8];
+    start = start < log->start ? log->start : start;
+    store_le64(bytes, (uint64_t)start);
+    int error = restore(log, FRAME_LOG_START, log->end, span_of(bytes, sizeof(bytes)));
     if (!error)
         log->start = start;
     return error;
+}
+
+// A frame that is not of records. It has no offsets of its own, but everything below its base
+// offset was there when it was journalled.
+static int replay_control(struct recovery *recovery, enum frame_kind kind, int64_t base_offset,
+                          struct span payload)
+{
+    struct log *log = recovery->log;
+    bool gap = base_offset > log->end;
+    if (base_offset < log->end)
+        return 0;
+    if (kind == FRAME_LOG_START &&
+        (payload.size != 8 || (int64_t)load_le64(payload.data) > base_offset))
+        return 0; // sound bytes, so never written by a log
+    int error = gap ? gap_note(recovery, base_offset) : 0;
+    if (error)
+        return error;
+    if (kind == FRAME_LOG_START)
+        return replay_start(recovery, payload, gap);
+    error = restore(log, kind, base_offset, payload);
+    return error ? error : producers_recover_frame(log, kind, payload);
 }
 
 static int replay_entry(void *context, enum frame_kind kind, int64_t base_offset,
                         struct span payload)
 {
     struct recovery *recovery = context;
-    struct log *log = recovery->log;
-    int error = 0;
-    switch (kind) {
-    case FRAME_DATA:
+    if (kind == FRAME_DATA)
         return replay_batches(recovery, payload);
-    case FRAME_LOG_START:
-        return replay_start(recovery, base_offset, payload);
-    case FRAME_PRODUCERS:
-        if (base_offset != log->end)
-            return 0;
-        error = restore(log, kind, base_offset, payload);
-        return error ? error : producers_recover_frame(log, kind, payload);
-    }
-    return 0;
+    return replay_control(recovery, kind, base_offset, payload);
 }
 
 static int uncertain_note(struct recovery *recovery)
