@@ -534,8 +534,11 @@ static void trim_append(struct log *log)
     }
     uint8_t payload[8];
     store_le64(payload, (uint64_t)start);
-    uint64_t frame =
-        tail_control(&log->tail, FRAME_LOG_START, span_of(payload, sizeof(payload)), log->end);
+    uint64_t frame = 0;
+    tail_close(&log->tail);
+    if (log_put_producers(log, sizeof(payload))) // it may begin a segment, and outlive those before
+        frame =
+            tail_control(&log->tail, FRAME_LOG_START, span_of(payload, sizeof(payload)), log->end);
     if (frame == 0) {
         end_trims(log, &log->trims, -ENOMEM);
         return;

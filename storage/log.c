@@ -347,22 +347,33 @@ int log_recovered(struct log *log, uint64_t next_sequence, const uint8_t *block)
     return tail_start_at(&log->tail, place, block);
 }
 
-static int restore_data(struct log *log, struct span payload)
+static int restore_data(struct log *log, struct span batch)
 {
     struct batch_header header;
-    while (payload.size > 0) {
-        if (batch_header_read(payload, &header) != BATCH_OK ||
-            batch_total_size(&header) > payload.size)
-            return -EIO;
-        size_t size = batch_total_size(&header);
-        int64_t next = batch_last_offset(&header) + 1;
-        if (!tail_append(&log->tail, span_of(payload.data, size), header.base_offset, next,
-                         header.max_timestamp))
-            return -ENOMEM;
-        log->end = next;
-        payload = span_of(payload.data + size, payload.size - size);
-    }
+    if (batch_header_read(batch, &header) != BATCH_OK || batch_total_size(&header) != batch.size)
+        return -EIO;
+    int64_t next = batch_last_offset(&header) + 1;
+    if (!tail_append(&log->tail, batch, header.base_offset, next, header.max_timestamp))
+        return -ENOMEM;
+    log->end = next;
     return 0;
+}
+
+static void restored(struct log *log)
+{
+    struct chunk *chunk = NULL;
+    for (struct tail_frame *frame = tail_waiting(&log->tail, &chunk); frame;
+         frame = tail_after(&log->tail, frame, &chunk))
+        tail_hold(&log->tail, frame);
+    tail_commit(&log->tail);
+    log->committed = log->end;
+}
+
+int log_restore_producers(struct log *log, size_t size)
+{
+    bool put = log_put_producers(log, size);
+    restored(log);
+    return put ? 0 : -ENOMEM;
 }
 
 int log_restore(struct log *log, enum frame_kind kind, int64_t base_offset, struct span payload)
@@ -372,12 +383,7 @@ int log_restore(struct log *log, enum frame_kind kind, int64_t base_offset, stru
         error = restore_data(log, payload);
     else if (tail_control(&log->tail, kind, payload, base_offset) == 0)
         error = -ENOMEM;
-    struct chunk *chunk = NULL;
-    for (struct tail_frame *frame = tail_waiting(&log->tail, &chunk); frame;
-         frame = tail_after(&log->tail, frame, &chunk))
-        tail_hold(&log->tail, frame);
-    tail_commit(&log->tail);
-    log->committed = log->end;
+    restored(log);
     return error;
 }
 

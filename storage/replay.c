@@ -11,7 +11,8 @@
 //    to the segment keeps that gap, and later starts report it again.
 // 3. A log of which the journal may have held more than can be read is uncertain: it serves what is
 //    known, accepts nothing, and says so at each start until it is repaired.
-// 4. If it is not known where the segments end, nothing is put behind them: it could overwrite what
+// 4. A segment that begins here begins with what is known of producers, as any other does.
+// 5. If it is not known where the segments end, nothing is put behind them: it could overwrite what
 //    is there. The journal keeps its entries then.
 #include <errno.h>
 #include <inttypes.h>
@@ -30,12 +31,22 @@ static bool make_room(struct log *log)
     return start_sync(log->store) == 0 && flush_all_wait(log->store) == 0;
 }
 
+static int restore_once(struct log *log, enum frame_kind kind, int64_t base_offset,
+                        struct span payload)
+{
+    int error = kind == FRAME_PRODUCERS ? 0 : log_restore_producers(log, payload.size);
+    if (!error && kind == FRAME_DATA)
+        error = producers_recover_frame(log, kind, payload);
+    return error ? error : log_restore(log, kind, base_offset, payload);
+}
+
+// Having done it in part does no harm: the same snapshot, and the same batch, count once.
 static int restore(struct log *log, enum frame_kind kind, int64_t base_offset, struct span payload)
 {
-    int error = log_restore(log, kind, base_offset, payload);
+    int error = restore_once(log, kind, base_offset, payload);
     if (error != -ENOMEM || !make_room(log))
         return error;
-    return log_restore(log, kind, base_offset, payload);
+    return restore_once(log, kind, base_offset, payload);
 }
 
 static int gap_note(struct recovery *recovery, int64_t to)
@@ -58,27 +69,20 @@ static int replay_batches(struct recovery *recovery, struct span payload)
 {
     struct log *log = recovery->log;
     struct batch_header header;
-    bool tried = false;
-    for (size_t at = 0; at < payload.size;) {
+    for (size_t at = 0; at < payload.size; at += batch_total_size(&header)) {
         struct span rest = span_of(payload.data + at, payload.size - at);
         if (batch_header_read(rest, &header) != BATCH_OK || batch_total_size(&header) > rest.size)
             return 0; // sound bytes, so never written by a log; nothing can be done with them
-        if (header.base_offset < log->end) {
-            at += batch_total_size(&header);
+        if (header.base_offset < log->end)
             continue;
-        }
         int error = 0;
         if (header.base_offset > log->end && !planted(PLANT_IGNORE_GAP))
             error = gap_note(recovery, header.base_offset);
         if (!error)
-            error = producers_recover_frame(log, FRAME_DATA, rest);
-        if (!error)
-            error = log_restore(log, FRAME_DATA, header.base_offset, rest);
-        if (error == -ENOMEM && !tried && make_room(log)) {
-            tried = true; // part of it may be in the tail already
-            continue;
-        }
-        return error;
+            error = restore(log, FRAME_DATA, header.base_offset,
+                            span_of(rest.data, batch_total_size(&header)));
+        if (error)
+            return error;
     }
     return 0;
 }
@@ -152,7 +156,7 @@ static int entry_seen(void *context, enum frame_kind kind, int64_t base_offset, 
     return 1; // one is enough
 }
 
-// Rule 4.
+// Rule 5.
 static void entries_keep(struct log *log)
 {
     bool any = false;

@@ -223,10 +223,14 @@ void log_fire(struct log *log);
 int log_make(struct log_store *store, struct log_name name, const struct log_config *config,
              struct log **out);
 
-// Puts into the tail what the journal held: whole batches, or the payload of another frame, that
-// follow the log's end. They are committed then, and not flushed. Start-up only. 0 or -ENOMEM;
-// -EIO when these are no batches.
+// Puts into the tail what the journal held: a batch, or the payload of another frame, that follows
+// the log's end. It is committed then, and not flushed. Start-up only. 0 or -ENOMEM; -EIO when it
+// is no batch.
 int log_restore(struct log *log, enum frame_kind kind, int64_t base_offset, struct span payload);
+
+// Comes before that, and before the batch is counted: should `size` bytes begin a segment, it
+// begins with what is known of producers, as it does when they are appended. 0 or -ENOMEM.
+int log_restore_producers(struct log *log, size_t size);
 
 // Recovery has set the segments and the offsets: the tail begins behind them. `block`: see
 // tail_start_at. 0 or -ENOMEM.

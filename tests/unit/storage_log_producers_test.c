@@ -318,6 +318,67 @@ Test(storage_log_producers, lost_indexes_cost_nothing)
     end(&world);
 }
 
+// Whatever the next append does, the segment it goes to is not the first one.
+static void tiny_segments(struct world *world)
+{
+    world->config.segment_bytes = 8 * KIB;
+    log_configure(world->log, &world->config);
+}
+
+static void expect_first_gone(struct world *world)
+{
+    for (int i = 0; i < 50; i++) {
+        world_turn(world);
+        log_retain(world->log);
+    }
+    cr_assert_not(world_has_file(world, 0, ".log"));
+}
+
+Test(storage_log_producers, a_trim_that_begins_a_segment_keeps_them)
+{
+    struct world world;
+    begin(&world);
+    for (int32_t i = 0; i < 6; i++)
+        expect_new(&world, 7, i, 1);
+    world_append(&world, 1, 40 * KIB);
+    world_settle(&world);
+    tiny_segments(&world);
+    cr_assert_eq(world_trim(&world, -1), 0);
+    expect_first_gone(&world);
+    restart(&world, CRASH);
+    for (int32_t i = 1; i < 6; i++)
+        expect_repeated(&world, 7, i, 1, i);
+    expect_gap(&world, 7, 7);
+    end(&world);
+}
+
+Test(storage_log_producers, a_segment_that_replay_begins_keeps_them)
+{
+    struct world world;
+    world_begin(&world, 1);
+    world.journal_bytes = MIB;
+    cr_assert_eq(world_open(&world), 0);
+    for (int32_t i = 0; i < 6; i++)
+        expect_new(&world, 7, i, 1);
+    for (int i = 0; i < 2; i++) {
+        world_append(&world, 1, 8 * KIB);
+        world_settle(&world);
+    }
+    cr_assert_gt(log_store_stats(world.store).journal_commits, 6);
+    tiny_segments(&world);
+    restart(&world, CRASH); // with segments that are smaller than what is replayed
+    cr_assert_eq(world_trim(&world, -1), 0);
+    expect_first_gone(&world);
+    int64_t end_offset = log_offsets(world.log).end;
+    world_crash(&world);
+    remove_indexes(&world, end_offset);
+    cr_assert_eq(world_open(&world), 0);
+    for (int32_t i = 1; i < 6; i++)
+        expect_repeated(&world, 7, i, 1, i);
+    expect_gap(&world, 7, 7);
+    end(&world);
+}
+
 Test(storage_log_producers, who_was_quiet_too_long_is_new)
 {
     struct world world;
