@@ -363,7 +363,9 @@ static void check_sequences(const struct checker *checker)
 
 static bool is_missing(const struct checker *checker, const struct attempt *attempt, int64_t start)
 {
-    return !attempt->checked && attempt->last >= start && !checker->compacted &&
+    bool known = attempt->state == ATTEMPT_ACKED || attempt->state == ATTEMPT_FOUND ||
+                 attempt->exposed || attempt->base < checker->committed;
+    return known && !attempt->checked && attempt->last >= start && !checker->compacted &&
            !overlaps_damage(checker, attempt->base, attempt->last + 1);
 }
 
@@ -382,7 +384,8 @@ void checker_verified(struct checker *checker, int64_t start)
             free(attempt);
             continue;
         }
-        if (attempt->state != ATTEMPT_ACKED)
+        bool unknown = attempt->base >= checker->committed && !attempt->checked;
+        if (attempt->state != ATTEMPT_ACKED && !unknown)
             attempt->state = ATTEMPT_FOUND;
         checker->attempts[kept++] = attempt;
     }
