@@ -35,6 +35,7 @@ struct checkpoint {
     uint8_t *image;
     size_t size;
     uint64_t covered;
+    int64_t log_start;
     int fd;
     bool active;
     bool failed;
@@ -57,6 +58,7 @@ static void checkpoint_end(struct checkpoint *checkpoint)
     store_enter(store);
     if (!checkpoint->failed) {
         segment->covered = checkpoint->covered;
+        segment->log_start = checkpoint->log_start;
         segment->image_size = (uint32_t)checkpoint->size;
     }
     checkpoint_free(checkpoint);
@@ -183,6 +185,7 @@ static struct checkpoint *checkpoint_new(struct segment *segment)
         return NULL;
     checkpoint->segment = segment;
     checkpoint->covered = segment->end;
+    checkpoint->log_start = segment->log->start;
     checkpoint->path = segment_path(segment->log, segment->header.base_offset, ".index");
     checkpoint->beside = segment_path(segment->log, segment->header.base_offset, ".index.new");
     if (!segment->damaged)

@@ -5,9 +5,10 @@
 //
 // 1. `start` is the highest that the first segment's name, any segment's header, an index or a
 //    control frame says.
-// 2. What was found behind the last index file may not have reached the device yet (the crash may
-//    have been ours alone): the store syncs the file system, once for all logs, before anything is
-//    served and before anything is written behind it (start.c).
+// 2. What was found and the last segment's index file does not cover, records as well as a start
+//    that has moved, may not have reached the device yet (the crash may have been ours alone): the
+//    store syncs the file system, once for all logs, before anything is served and before anything
+//    is written behind it (start.c).
 // 3. A last file without a sound header and without any content is a creation that a crash ended:
 //    it is removed. So is one without frames when the segment before it goes on beyond its base
 //    offset: the creation had failed. Any other file without a sound header is damage. So is an
@@ -194,11 +195,13 @@ static int leftover_judge(struct recovery *recovery)
     return leftover_remove(recovery);
 }
 
-// Rule 2. An index file was written when what it covers was durable.
+// Rule 2. An index file was written when what it covers was durable, and the start that it names.
+// The removal of a segment moves the start too, and may not be durable.
 static void durable_note(const struct log *log)
 {
     const struct segment *active = log_active(log);
-    if (active && !active->bad && (active->covered == 0 || active->covered < active->end))
+    if (active && (active->bad || active->covered == 0 || active->covered < active->end ||
+                   active->log_start < log->start))
         start_found(log->store);
 }
 
@@ -352,8 +355,8 @@ static int recover(struct recovery *recovery)
         error = leftover_judge(recovery);
     if (error)
         return error;
-    durable_note(log);
     offsets_set(recovery);
+    durable_note(log);
     error = tail_set(log);
     if (error)
         return error;

@@ -57,6 +57,7 @@ static int header_load(struct segment *segment)
         return 0;
     }
     segment->header = header;
+    segment->log_start = header.log_start;
     segment->next_sequence = header.first_sequence;
     return 0;
 }
@@ -152,6 +153,8 @@ static int index_apply(struct scan *scan, int error, const struct index_header *
     struct segment *segment = scan->segment;
     if (error == 0) {
         scan->evidence = *header;
+        if (segment->log_start < header->log_start)
+            segment->log_start = header->log_start;
         if (scan->log_start < header->log_start)
             scan->log_start = header->log_start;
     }

@@ -39,6 +39,7 @@ struct segment *segment_new(struct log *log, const struct segment_header *header
     segment->next_offset = header->base_offset;
     segment->next_sequence = header->first_sequence;
     segment->max_timestamp = -1;
+    segment->log_start = header->log_start;
     segment->end = FORMAT_BLOCK;
     list_init(&segment->idle_node);
     return segment;

@@ -42,6 +42,7 @@ struct segment {
     uint64_t last_frame; // its position; 0 = none
     uint64_t file_size;  // what is allocated
     uint64_t covered;    // by the index file; 0 = there is none
+    int64_t log_start;   // of the log, as the header or the index file says
     uint64_t quiet_end;  // `end` when checkpoint_look saw it last
     uint32_t image_size; // of the index file written last
     struct index index;

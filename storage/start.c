@@ -126,9 +126,15 @@ int log_store_settle(struct log_store *store)
     if (error)
         return error;
     error = planted(PLANT_BEGIN_UNSETTLED) ? 0 : flush_all_wait(store);
-    if (error)
+    if (error) {
         log_line(LOG_WARN, "%s: not all that the journal had could be written to segments: %s",
                  store->topics, strerror(-error));
+        // It is served all the same, and the journal's last commit may be in the page cache only.
+        store->unsynced = true;
+        int failed = start_sync(store);
+        if (failed)
+            return failed;
+    }
     store->unflushed =
         store->unflushed || error != 0 || (store->journal && journal_is_unreadable(store->journal));
     error = store->journal ? journal_settled(store->journal) : 0;

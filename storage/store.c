@@ -294,8 +294,9 @@ static int close_log(struct log *log)
 {
     struct io *io = log->store->io;
     struct segment *active = log_active(log);
-    if (!active || log->error ||
-        (active->covered == active->end && active->file_size == active->end))
+    if (!active || log->error || log->store->unsynced ||
+        (active->covered == active->end && active->file_size == active->end &&
+         active->log_start >= log->start))
         return 0;
     if (active->fd < 0) {
         if (active->last_frame > 0)
