@@ -277,7 +277,7 @@ void checker_restarted(struct checker *checker, int64_t start, int64_t committed
         fail(checker, "%" PRId64 " to %" PRId64 " were %s and are lost", committed, least - 1,
              checker->acked > committed ? "acknowledged" : "shown");
     // Where it was may have been written in what is damaged.
-    if (start < checker->start && !lost_end)
+    if (start < checker->start && !lost_end && !checker->start_damaged)
         fail(checker, "the start goes back from %" PRId64 " to %" PRId64, checker->start, start);
     if (!start_may_be(checker, start))
         fail(checker, "the start is %" PRId64 ", which nobody asked for", start);
@@ -391,6 +391,7 @@ void checker_verified(struct checker *checker, int64_t start)
     }
     checker->count = kept;
     checker->verifying = false;
+    checker->start_damaged = false;
     if (checker->acked < checker->committed || checker->end_damaged)
         checker->acked = checker->committed;
     check_sequences(checker);

@@ -59,9 +59,10 @@ struct checker {
     bool keyed;
     struct checker_damage damages[CHECKER_DAMAGES];
     uint32_t damage_count;
-    bool verifying;   // between checker_restarted and checker_verified
-    bool refusing;    // its end is lost, so it accepts nothing in this life
-    bool end_damaged; // acknowledged records at the end may be unreadable, if the log says so
+    bool verifying;     // between checker_restarted and checker_verified
+    bool refusing;      // its end is lost, so it accepts nothing in this life
+    bool end_damaged;   // acknowledged records at the end may be unreadable, if the log says so
+    bool start_damaged; // until the next verified start: a trim may have been in what is damaged
     struct content_builder builder;
     struct arena arena;
 };

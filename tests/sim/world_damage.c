@@ -307,5 +307,6 @@ void world_damage_journal(struct world *world)
             continue;
         damaged(log, 0, INT64_MAX);
         log->checker.end_damaged = true;
+        log->checker.start_damaged = true;
     }
 }
