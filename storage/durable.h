@@ -39,8 +39,8 @@ struct durable_measured {
     enum durable_way better;
 };
 
-// Writes 4 KiB blocks from `from` to `offset`, again and again, both ways in turns, until the
-// better one is clear. Start-up only.
-// 0 or a negative errno.
+// Writes 4 KiB blocks from `from` to `offset`, again and again, both ways in turns. Fdatasync is
+// better when it is so by 1.3 times, in the median, in the best case and nearly every time; while
+// it looks like that, more samples are taken. Start-up only. 0 or a negative errno.
 int durable_measure(struct io *io, int fd, const void *from, uint64_t offset,
                     struct durable_measured *out);

@@ -55,6 +55,8 @@ struct sim {
     uint64_t now_ns;
     int64_t wall_ms;
     uint64_t usual_ns;           // how long the device takes, mostly
+    uint64_t durable_ns;         // and how much longer for a durable write,
+    uint64_t sync_ns;            // for a sync
     struct sim_pending *pending; // in no order
     size_t pending_count;
     size_t pending_room;

@@ -83,9 +83,9 @@ static int64_t outcome(struct sim *sim, const struct io_op *op)
 // --- time and order
 
 // Mostly what the device usually takes; sometimes much longer, so that everything else overtakes.
-static uint64_t latency(struct sim *sim, enum io_kind kind)
+static uint64_t latency(struct sim *sim, const struct io_op *op)
 {
-    if (kind == IO_NOP)
+    if (op->kind == IO_NOP)
         return 0;
     if (sim->off)
         return 1;
@@ -95,7 +95,10 @@ static uint64_t latency(struct sim *sim, enum io_kind kind)
         most *= 10;
     if (dice == 0)
         most *= 20;
-    return 1 + random_below(&sim->random, most);
+    uint64_t more = op->kind == IO_SYNC ? sim->sync_ns : 0;
+    if (op->kind == IO_WRITE && op->flags)
+        more = sim->durable_ns;
+    return 1 + more + random_below(&sim->random, most);
 }
 
 static uint64_t write_digest(const struct io_op *op)
@@ -121,7 +124,7 @@ static void sim_start(struct io *io, struct io_op *op)
     sim->pending[sim->pending_count++] = (struct sim_pending){
         .op = op,
         .port = port,
-        .due_ns = ready ? sim->now_ns + latency(sim, op->kind) : SIM_NEVER,
+        .due_ns = ready ? sim->now_ns + latency(sim, op) : SIM_NEVER,
         .digest = write_digest(op),
     };
 }
@@ -131,7 +134,7 @@ void sim_socket_wake(struct sim *sim)
     for (size_t i = 0; i < sim->pending_count; i++) {
         struct sim_pending *pending = &sim->pending[i];
         if (pending->due_ns == SIM_NEVER && sim_socket_ready(sim, pending->op))
-            pending->due_ns = sim->now_ns + latency(sim, pending->op->kind);
+            pending->due_ns = sim->now_ns + latency(sim, pending->op);
     }
 }
 
@@ -351,6 +354,13 @@ static void choose_device(struct sim *sim)
 {
     enum { FASTEST_NS = 10000, STEPS = 8 };
     sim->usual_ns = (uint64_t)FASTEST_NS << random_below(&sim->random, STEPS);
+}
+
+void sim_set_device(struct sim *sim, uint64_t usual_ns, uint64_t durable_ns, uint64_t sync_ns)
+{
+    sim->usual_ns = usual_ns;
+    sim->durable_ns = durable_ns;
+    sim->sync_ns = sync_ns;
 }
 
 struct sim *sim_create(uint64_t seed)

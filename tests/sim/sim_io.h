@@ -48,6 +48,10 @@ void sim_advance(struct sim *sim, uint64_t ns);
 // Sets the wall clock forward or back.
 void sim_jump(struct sim *sim, int64_t ms);
 
+// How long the device mostly takes for an operation, at most, and how much longer for a durable
+// write and for a sync. Without this call it depends on the seed, and all kinds take the same.
+void sim_set_device(struct sim *sim, uint64_t usual_ns, uint64_t durable_ns, uint64_t sync_ns);
+
 // Bytes that files may take, in whole sectors; 0 = without limit (the default).
 void sim_set_capacity(struct sim *sim, uint64_t bytes);
 uint64_t sim_used_bytes(const struct sim *sim);
