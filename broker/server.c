@@ -221,11 +221,15 @@ static int run_in_directory(struct server *server)
     raise_descriptor_limit();
     start_threads(server);
     wait_for_end(server, &signals);
+    // A start that has failed and was closed in order leaves things as it found them.
+    bool was_clean = server->directory.found_clean && !server->unclosed;
+    int error = 0;
+    if (!server->failure || was_clean)
+        error = directory_mark_clean(&server->directory);
     if (server->failure) {
         fprintf(stderr, "weir-broker: %s\n", server->why);
         return 1;
     }
-    int error = directory_mark_clean(&server->directory);
     if (error)
         log_line(LOG_WARN, "cannot leave the mark of an orderly end: %s", strerror(-error));
     log_line(LOG_INFO, "stopped");

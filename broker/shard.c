@@ -272,9 +272,11 @@ static void close_all(struct shard *shard)
     if (shard->offsets)
         offsets_close(shard);
     int error = shard->store ? log_store_close(shard->store) : 0;
-    if (error)
+    if (error) {
         log_line(LOG_ERROR, "shard %u: closing the logs failed: %s", shard->index,
                  strerror(-error));
+        atomic_store(&shard->server->unclosed, true);
+    }
     partition_forget_all(shard);
     // Nobody uses the catalog, the rings or the mailboxes of others after this.
     server_meet(shard->server, error, "closing the logs failed");

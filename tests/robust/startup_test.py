@@ -154,6 +154,15 @@ class Startup(unittest.TestCase):
             self.assertEqual(consumer.end_offsets([where])[where], 500)
             consumer.close()
 
+    def test_failed_start_leaves_the_mark_of_the_clean_stop(self):
+        with Broker(directory=self.directory) as broker:
+            self.assertEqual(broker.stop(), 0)
+        with Broker() as other:
+            line = self.run_broker("--data-dir", self.directory, "--listen", other.address)
+            self.assertIn("Address already in use", line)
+        with Broker(directory=self.directory) as broker:
+            self.assertNotIn("did not end in order", broker.log())
+
     def test_stop_under_load_keeps_what_was_acknowledged(self):
         with Broker(directory=self.directory, shards=2) as broker:
             producer = KafkaProducer(bootstrap_servers=broker.address, retries=0, acks="all",
