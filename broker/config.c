@@ -4,7 +4,8 @@
 // 1. After config_finish every value is valid by settings.def and the derived fields agree with it.
 // 2. A setting has its default, or what the file says, or what the command line says, in rising
 //    order of rank: that is the order in which they are set.
-// 3. Of settings that say the same in several units (log.retention.ms, .minutes, .hours) the finest
+// 3. A setting that is refused does not end the reading: all of them are told of at once.
+// 4. Of settings that say the same in several units (log.retention.ms, .minutes, .hours) the finest
 //    given one decides, and after config_finish the one in ms holds the result.
 #include "broker/config.h"
 
@@ -197,6 +198,29 @@ static char *trim(char *text)
     return text;
 }
 
+// What is wrong, in lines; what does not fit is counted.
+struct problems {
+    char *text;
+    size_t size;
+    uint32_t count;
+    uint32_t untold;
+};
+
+static void problem_add(struct problems *problems, const char *why)
+{
+    enum { LAST_LINE = 32 };
+    size_t left = CONFIG_PROBLEMS_SIZE - problems->size;
+    size_t needed = strlen(why) + 2;
+    problems->count++;
+    if (problems->untold > 0 || needed + LAST_LINE > left) {
+        problems->untold++;
+        snprintf(problems->text + problems->size, left, "\nand %u more", problems->untold);
+        return;
+    }
+    problems->size += (size_t)snprintf(problems->text + problems->size, left, "%s%s",
+                                       problems->size > 0 ? "\n" : "", why);
+}
+
 static int read_line(struct config *config, const char *path, int number, char *line, char *why)
 {
     char reason[CONFIG_WHY_SIZE];
@@ -215,7 +239,7 @@ static int read_line(struct config *config, const char *path, int number, char *
     return error;
 }
 
-static int read_file(struct config *config, const char *path, char *why)
+static int read_file(struct config *config, const char *path, struct problems *problems, char *why)
 {
     int error = 0;
     char *line = NULL;
@@ -234,6 +258,10 @@ static int read_file(struct config *config, const char *path, char *why)
         if (size && line[size - 1] == '\n')
             line[size - 1] = '\0';
         error = read_line(config, path, number, line, why);
+        if (error == -EINVAL) {
+            problem_add(problems, why);
+            error = 0;
+        }
     }
 out:
     free(line);
@@ -320,7 +348,8 @@ static const struct option *find_option(const char *argument, size_t size)
 
 // One pass over the arguments: the file first, then everything else, for the command line outranks
 // the file wherever --config stands.
-static int read_arguments(struct config *config, int argc, char *const *argv, bool files, char *why)
+static int read_arguments(struct config *config, int argc, char *const *argv, bool files,
+                          struct problems *problems, char *why)
 {
     for (int i = 1; i < argc; i++) {
         const char *equals = strncmp(argv[i], "--", 2) == 0 ? strchr(argv[i], '=') : NULL;
@@ -344,30 +373,39 @@ static int read_arguments(struct config *config, int argc, char *const *argv, bo
         }
         bool is_file = strcmp(option->name, "--config") == 0;
         int error = 0;
-        if (is_file && files)
-            error = read_file(config, value, why);
-        else if (!is_file && !files)
+        if (is_file && files) {
+            error = read_file(config, value, problems, why);
+        } else if (!is_file && !files) {
             error = apply_option(config, option->name, value, why);
+            if (error == -EINVAL) {
+                problem_add(problems, why);
+                error = 0;
+            }
+        }
         if (error)
             return error;
     }
     return 0;
 }
 
-int config_load(int argc, char *const *argv, struct config **out, char why[CONFIG_WHY_SIZE])
+int config_load(int argc, char *const *argv, struct config **out,
+                char problems[CONFIG_PROBLEMS_SIZE])
 {
+    char why[CONFIG_WHY_SIZE] = "out of memory";
+    struct problems found = {.text = problems};
     struct config *config = config_create();
     int error = config ? 0 : -ENOMEM;
-    snprintf(why, CONFIG_WHY_SIZE, "out of memory");
     if (!error)
-        error = read_arguments(config, argc, argv, true, why);
+        error = read_arguments(config, argc, argv, true, &found, why);
     if (!error)
-        error = read_arguments(config, argc, argv, false, why);
-    if (!error)
+        error = read_arguments(config, argc, argv, false, &found, why);
+    if (!error && found.count == 0)
         error = config_finish(config, why);
-    if (error) {
+    if (error)
+        problem_add(&found, why);
+    if (found.count > 0) {
         config_free(config);
-        return error;
+        return error ? error : -EINVAL;
     }
     *out = config;
     return 0;

@@ -42,11 +42,13 @@ struct config {
     struct config_text *texts; // memory of the above
 };
 
-enum { CONFIG_WHY_SIZE = 512 };
+enum { CONFIG_WHY_SIZE = 512, CONFIG_PROBLEMS_SIZE = 8192 };
 
 // 0 with *out, to be freed with config_free. On failure -EINVAL (wrong usage) or the negative errno
-// of reading the file, and one sentence without a newline in `why`.
-int config_load(int argc, char *const *argv, struct config **out, char why[CONFIG_WHY_SIZE]);
+// of reading the file, and in `problems` everything that is wrong with the settings, one sentence
+// per line, no newline behind the last.
+int config_load(int argc, char *const *argv, struct config **out,
+                char problems[CONFIG_PROBLEMS_SIZE]);
 void config_free(struct config *config);
 
 // Everything at its default, for tests; settings are then changed with config_set.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // weir-broker: reads the settings and runs the server.
 #include <stdio.h>
+#include <string.h>
 
 #include "broker/config.h"
 #include "broker/listing.h"
@@ -32,9 +33,13 @@ static int act(const struct config *config)
 int main(int argc, char **argv)
 {
     struct config *config = NULL;
-    char why[CONFIG_WHY_SIZE];
-    if (config_load(argc, argv, &config, why) != 0) {
-        fprintf(stderr, "weir-broker: %s\n", why);
+    char problems[CONFIG_PROBLEMS_SIZE];
+    if (config_load(argc, argv, &config, problems) != 0) {
+        for (char *line = problems, *rest; line; line = rest) {
+            rest = strchr(line, '\n');
+            int size = rest ? (int)(rest++ - line) : (int)strlen(line);
+            fprintf(stderr, "weir-broker: %.*s\n", size, line);
+        }
         return EXIT_USAGE;
     }
     int code = act(config);

@@ -10,7 +10,7 @@
 
 enum { ARGUMENTS_MAX = 16 };
 
-static int load(struct config **out, char why[CONFIG_WHY_SIZE], const char *a, const char *b,
+static int load(struct config **out, char why[CONFIG_PROBLEMS_SIZE], const char *a, const char *b,
                 const char *c, const char *d)
 {
     char program[] = "weir-broker";
@@ -28,7 +28,7 @@ static int load(struct config **out, char why[CONFIG_WHY_SIZE], const char *a, c
 static struct config *load_ok(const char *a, const char *b, const char *c, const char *d)
 {
     struct config *config = NULL;
-    char why[CONFIG_WHY_SIZE] = "";
+    char why[CONFIG_PROBLEMS_SIZE] = "";
     cr_assert_eq(load(&config, why, a, b, c, d), 0, "%s", why);
     return config;
 }
@@ -37,7 +37,7 @@ static struct config *load_ok(const char *a, const char *b, const char *c, const
 static void expect_refused(const char *a, const char *b, const char *part)
 {
     struct config *config = NULL;
-    char why[CONFIG_WHY_SIZE] = "";
+    char why[CONFIG_PROBLEMS_SIZE] = "";
     cr_assert_neq(load(&config, why, a, b, NULL, NULL), 0, "%s %s", a, b);
     cr_assert(strstr(why, part), "\"%s\" does not say \"%s\"", why, part);
     cr_assert_null(strchr(why, '\n'));
@@ -71,6 +71,43 @@ Test(broker, config_defaults_are_complete_and_valid)
     config_free(config);
 }
 
+Test(broker, config_names_everything_that_is_refused)
+{
+    const char *path = file_with("num.io.threads=8\nnum.partitions=0\nzookeeper.connect=h\n");
+    struct config *config = NULL;
+    char why[CONFIG_PROBLEMS_SIZE] = "";
+    cr_assert_neq(load(&config, why, "--config", path, "--set", "no.such=1"), 0);
+    unlink(path);
+    const char *const parts[] = {":1: there is no setting \"num.io.threads\"",
+                                 ":2: ", ":3: there is no setting \"zookeeper.connect\"",
+                                 "no.such"};
+    const char *at = why;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        at = strstr(at, parts[i]);
+        cr_assert(at, "\"%s\" is missing from \"%s\"", parts[i], why);
+    }
+}
+
+Test(broker, config_counts_what_is_too_much_to_be_named)
+{
+    enum { LINES = 1000 };
+    char *content = calloc(LINES, 16);
+    for (int i = 0; i < LINES; i++)
+        strcat(content, "no.such=1\n");
+    const char *path = file_with(content);
+    free(content);
+    struct config *config = NULL;
+    char why[CONFIG_PROBLEMS_SIZE] = "";
+    cr_assert_neq(load(&config, why, "--config", path, NULL, NULL), 0);
+    unlink(path);
+    uint32_t told = 0;
+    for (const char *at = why; (at = strchr(at, '\n')); at++)
+        told++;
+    unsigned untold = 0;
+    cr_assert_eq(sscanf(strrchr(why, '\n'), "\nand %u more", &untold), 1);
+    cr_assert_eq(told + untold, LINES);
+}
+
 Test(broker, config_command_line_outranks_the_file_wherever_it_stands)
 {
     const char *path = file_with("# comment\n\n num.partitions = 7 \r\nlog.dirs=/from/file\n"
@@ -86,7 +123,7 @@ Test(broker, config_command_line_outranks_the_file_wherever_it_stands)
 
 Test(broker, config_file_errors_name_the_line)
 {
-    char why[CONFIG_WHY_SIZE];
+    char why[CONFIG_PROBLEMS_SIZE];
     struct config *config;
     const char *path = file_with("num.partitions=2\nnum.partition=3\n");
     cr_assert_eq(load(&config, why, "--config", path, NULL, NULL), -EINVAL);
