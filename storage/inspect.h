@@ -232,6 +232,7 @@ struct inspect_journal_file {
     uint32_t shard; // as the name says
     uint32_t slot;
     bool set_aside; // by a start that found it damaged
+    bool unsettled; // set aside by one that did not come to its end: it still counts
     enum inspect_state state;
     uint32_t version;
     struct journal_header header;

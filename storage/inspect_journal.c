@@ -115,7 +115,7 @@ static bool file_name_read(const char *name, struct inspect_journal_file *file)
             2 ||
         length == 0)
         return false;
-    file->set_aside = strcmp(name + length, ".damaged") == 0;
+    file->set_aside = strncmp(name + length, ".damaged", strlen(".damaged")) == 0;
     return name[length] == '\0' || file->set_aside;
 }
 

@@ -273,8 +273,8 @@ static int commit_take(struct judging *judging, struct numbers *numbers,
 bool inspect_journal_has(const struct inspect_journal_group *group,
                          const struct inspect_journal_file *file)
 {
-    return file->state == INSPECT_SOUND && !file->set_aside && file->header.shard == group->shard &&
-           file->header.shard_count == group->shard_count &&
+    return file->state == INSPECT_SOUND && (!file->set_aside || file->unsettled) &&
+           file->header.shard == group->shard && file->header.shard_count == group->shard_count &&
            file->header.identity == group->identity;
 }
 
@@ -487,13 +487,18 @@ static size_t groups_find(struct inspect_journal *journal, struct inspect_journa
                                                 .state = state});
     }
     for (size_t i = 0; i < journal->file_count; i++) {
-        const struct inspect_journal_file *file = &journal->files[i];
+        struct inspect_journal_file *file = &journal->files[i];
         const struct journal_header *header = &file->header;
         file_judge(journal, file);
-        if (file->state != INSPECT_SOUND || file->set_aside)
+        if (file->state != INSPECT_SOUND)
             continue;
         const struct inspect_journal_state *state =
             state_of(journal, header->shard, header->shard_count);
+        file->unsettled = file->set_aside && state && state->header.in_use &&
+                          state->header.identity == header->identity &&
+                          state->header.life <= header->life;
+        if (file->set_aside && !file->unsettled)
+            continue;
         if (state && state->header.identity != header->identity) {
             note(journal, INSPECT_STRANGER, file->name, 0, 0, "a file of another journal");
             continue;

@@ -11,7 +11,9 @@
 // 1. A file is overwritten or removed only when a durable state file says that nothing in it is
 //    needed; a start in between therefore does not miss it.
 // 2. Files of another number of shards are handled by one store: that of number shard % ours.
-// 3. Files with damage keep their bytes, under another name ("...journal.damaged").
+// 3. Files with damage keep their bytes, under another name ("...journal.damaged", or with a number
+//    behind it when there is one of that name). Until the state file says "settled" a start reads
+//    them there: what it has to say of the damage is the same.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +22,8 @@
 #include "base/log_line.h"
 #include "storage/journal_internal.h"
 #include "storage/plant.h"
+
+enum { ASIDE_MAX = 1000 }; // of one name; the last is written over
 
 static int rename_wait(struct io *io, const char *from, const char *to)
 {
@@ -51,18 +55,43 @@ static bool is_handled_here(const struct journal *journal, const struct found_fi
            (file->sound || file->shard >= options->shard_count);
 }
 
+// A name for the file that nothing has yet, from malloc. 0 or a negative errno.
+static int aside_name(struct io *io, const char *path, char **out)
+{
+    for (unsigned number = 1;; number++) {
+        int length = number == 1 ? asprintf(out, "%s.damaged", path)
+                                 : asprintf(out, "%s.damaged.%u", path, number);
+        if (length < 0)
+            return -ENOMEM;
+        int fd = io_open_wait(io, *out, O_RDONLY, 0);
+        if (fd >= 0)
+            io_close_wait(io, fd);
+        if (fd == -ENOENT || (fd >= 0 && number == ASIDE_MAX))
+            return 0;
+        free(*out);
+        if (fd < 0)
+            return fd;
+    }
+}
+
 static int damaged_aside(struct journal *journal)
 {
     struct journal_findings *findings = journal->findings;
     for (uint32_t i = 0; i < findings->file_count; i++) {
         struct found_file *file = &findings->files[i];
+        if (file->aside) {
+            free(file->path);
+            file->path = NULL;
+            continue;
+        }
         bool suspect = !file->sound && file->size > 0 && findings->damaged;
         if ((!file->damaged && !suspect) || file->stray || !is_handled_here(journal, file))
             continue;
         char *path = NULL;
-        if (asprintf(&path, "%s.damaged", file->path) < 0)
-            return -ENOMEM;
-        int error = rename_wait(journal->options.io, file->path, path);
+        int error = aside_name(journal->options.io, file->path, &path);
+        if (error)
+            return error;
+        error = rename_wait(journal->options.io, file->path, path);
         if (!error)
             log_line(LOG_WARN, "%s is kept as %s", file->path, path);
         free(path);

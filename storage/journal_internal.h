@@ -144,6 +144,7 @@ struct found_file {
     uint32_t slot;
     bool sound; // the header is
     bool stray; // of a journal that is not known here: never touched
+    bool aside; // under the name of a damaged one already
     bool damaged;
     bool unclaimed; // holds entries of a log that nobody asked for
     struct journal_header header;

@@ -7,7 +7,9 @@
 // 2. Nothing is changed here; that begins when every store has settled (journal_settled and
 //    journal_begin). So a crash anywhere in between finds everything as it was.
 // 3. A state file that says "settled" ends the matter: nothing in that journal's files is needed.
-// 4. What the device does not give now it may give next time: logs that it may concern accept
+// 4. A file that was set aside as damaged counts as long as the state file says that its life, or
+//    an earlier one, is in use: the start that renamed it did not come to its end.
+// 5. What the device does not give now it may give next time: logs that it may concern accept
 //    nothing in this run, nothing is remembered of that, and the files stay as they are.
 #include <errno.h>
 #include <inttypes.h>
@@ -109,33 +111,45 @@ static int states_read(struct journal *journal)
 
 // --- files
 
-static bool file_name(const char *name, uint32_t *shard, uint32_t *slot)
+static bool file_name(const char *name, struct found_file *file)
 {
     int length = 0;
-    return sscanf(name, "%" SCNu32 "-%" SCNu32 ".journal%n", shard, slot, &length) == 2 &&
-           length > 0 && name[length] == 0;
+    if (sscanf(name, "%" SCNu32 "-%" SCNu32 ".journal%n", &file->shard, &file->slot, &length) !=
+            2 ||
+        length == 0)
+        return false;
+    file->aside = strncmp(name + length, ".damaged", strlen(".damaged")) == 0;
+    return file->aside || name[length] == 0;
 }
 
-static int file_header_read(struct journal *journal, struct found_file *file)
+// Its size, and its first block; *got: what the device gave of that. 0 or a negative errno.
+static int first_block_read(struct journal *journal, struct found_file *file, int64_t *got)
 {
     struct io *io = journal->options.io;
     int fd = io_open_wait(io, file->path, O_RDONLY | (journal->options.direct ? O_DIRECT : 0), 0);
     if (fd < 0)
         return fd;
     int64_t size = io_file_size(io, fd);
-    int64_t got = -EIO;
-    for (int attempt = 0; attempt < 2 && got < 0; attempt++)
-        got = io_read_wait(io, fd, journal->block->data, JOURNAL_BLOCK, 0);
+    *got = -EIO;
+    for (int attempt = 0; attempt < 2 && *got < 0; attempt++)
+        *got = io_read_wait(io, fd, journal->block->data, JOURNAL_BLOCK, 0);
     io_close_wait(io, fd);
+    file->size = size < 0 ? 0 : (uint64_t)size & ~(uint64_t)(JOURNAL_BLOCK - 1);
+    return size < 0 ? (int)size : 0;
+}
+
+static int file_header_read(struct journal *journal, struct found_file *file)
+{
+    int64_t got = 0;
+    int error = first_block_read(journal, file, &got);
+    if (error)
+        return error;
     if (got < 0) {
         log_line(LOG_ERROR, "%s cannot be read: %s", file->path, strerror((int)-got));
         journal->findings->unreadable = true;
     }
-    if (size < 0)
-        return (int)size;
-    file->size = (uint64_t)size & ~(uint64_t)(JOURNAL_BLOCK - 1);
     uint32_t version = 0;
-    int error = -EBADMSG;
+    error = -EBADMSG;
     if (got == JOURNAL_BLOCK)
         error = journal_header_read(journal->block->data, &file->header, &version);
     if (error == -EPROTONOSUPPORT) {
@@ -150,18 +164,50 @@ static int file_header_read(struct journal *journal, struct found_file *file)
     return 0;
 }
 
+static const struct found_state *state_of(const struct journal_findings *findings, uint32_t shard,
+                                          uint32_t shard_count)
+{
+    for (uint32_t i = 0; i < findings->state_count; i++) {
+        const struct journal_state_header *header = &findings->states[i].header;
+        if (header->shard == shard && header->shard_count == shard_count)
+            return &findings->states[i];
+    }
+    return NULL;
+}
+
+// Rule 4. Of a file whose header is bad too there is nothing to be read.
+static bool aside_counts(struct journal *journal, struct found_file *file)
+{
+    int64_t got = 0;
+    uint32_t version = 0;
+    if (first_block_read(journal, file, &got) != 0 || got != JOURNAL_BLOCK ||
+        journal_header_read(journal->block->data, &file->header, &version) != 0)
+        return false;
+    const struct journal_header *header = &file->header;
+    const struct found_state *state =
+        state_of(journal->findings, header->shard, header->shard_count);
+    file->sound = true;
+    return state && state->header.in_use && state->header.identity == header->identity &&
+           state->header.life <= header->life;
+}
+
 static int file_found(struct journal *journal, const char *name)
 {
     struct journal_findings *findings = journal->findings;
     struct found_file *file = &findings->files[findings->file_count];
-    if (!file_name(name, &file->shard, &file->slot))
+    *file = (struct found_file){0};
+    if (!file_name(name, file))
         return 0;
     if (asprintf(&file->path, "%s/%s", journal->directory, name) < 0) {
         file->path = NULL;
         return -ENOMEM;
     }
+    if (file->aside && !aside_counts(journal, file)) {
+        free(file->path);
+        return 0;
+    }
     findings->file_count++;
-    return file_header_read(journal, file);
+    return file->aside ? 0 : file_header_read(journal, file);
 }
 
 static int files_find(struct journal *journal)
@@ -235,17 +281,6 @@ static int file_read(struct journal *journal, struct found_group *group, struct 
 }
 
 // --- groups: what belongs to one journal
-
-static const struct found_state *state_of(const struct journal_findings *findings, uint32_t shard,
-                                          uint32_t shard_count)
-{
-    for (uint32_t i = 0; i < findings->state_count; i++) {
-        const struct journal_state_header *header = &findings->states[i].header;
-        if (header->shard == shard && header->shard_count == shard_count)
-            return &findings->states[i];
-    }
-    return NULL;
-}
 
 static int by_life(const void *a, const void *b)
 {

@@ -158,7 +158,7 @@ void plan_journal(struct plan *plan, struct log_survey *survey, bool filtered)
             plan_remove(plan, NULL, journal->states[i].name, "damaged");
     }
     for (size_t i = 0; i < journal->file_count && !filtered; i++) {
-        if (journal->files[i].set_aside)
+        if (journal->files[i].set_aside && !journal->files[i].unsettled)
             plan_remove(plan, NULL, journal->files[i].name, "was set aside as damaged");
     }
 }

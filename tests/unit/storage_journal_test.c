@@ -318,6 +318,63 @@ Test(storage, a_bad_payload_in_the_middle_of_a_journal_concerns_its_log_only)
     desk_end(&desk);
 }
 
+// Whether the start, stopped after `operations`, had come to its end.
+static bool stop_a_start_with_damage(uint64_t operations)
+{
+    struct desk desk;
+    desk_begin(&desk, operations);
+    cr_assert_eq(desk_start(&desk), 0);
+    some_commits(&desk, 5);
+    flip(&desk, file_0, 4096 * 3 + JOURNAL_COMMIT_HEADER + 150);
+    sim_power_off(desk.sim, operations);
+    desk.journal = NULL;
+    bool through = desk_start(&desk) == 0 && !sim_power_is_off(desk.sim);
+    if (desk.journal)
+        desk_crash(&desk);
+    else
+        sim_restart(desk.sim);
+    cr_assert_eq(desk_start(&desk), 0);
+    for (int i = 0; i < DESK_LOGS; i++)
+        cr_assert_not(desk.logs[i].uncertain, "log %d, after %" PRIu64 " operations", i,
+                      operations);
+    cr_assert(desk_has(&desk, "/data/journal/000-000.journal.damaged"));
+    desk_crash(&desk);
+    desk_end(&desk);
+    return through;
+}
+
+Test(storage, a_start_that_sets_a_journal_file_aside_can_be_stopped_at_any_point)
+{
+    uint64_t operations = 1;
+    while (!stop_a_start_with_damage(operations))
+        operations++;
+    cr_assert_gt(operations, 20);
+}
+
+Test(storage, a_journal_file_that_is_set_aside_does_not_replace_another)
+{
+    struct desk desk;
+    desk_begin(&desk, 21);
+    for (int time = 0; time < 2; time++) {
+        cr_assert_eq(desk_start(&desk), 0);
+        some_commits(&desk, 5);
+        flip(&desk, file_0, 4096 * 3 + JOURNAL_COMMIT_HEADER + 150);
+        cr_assert_eq(desk_start(&desk), 0);
+        journal_close(desk.journal);
+        // Without a journal its files go, so that the next one begins with the first name again.
+        uint64_t bytes = desk.bytes;
+        desk.bytes = 0;
+        cr_assert_eq(desk_start(&desk), 0);
+        journal_close(desk.journal);
+        desk.bytes = bytes;
+    }
+    cr_assert(desk_has(&desk, "/data/journal/000-000.journal.damaged"));
+    cr_assert(desk_has(&desk, "/data/journal/000-000.journal.damaged.2"));
+    cr_assert_eq(desk_start(&desk), 0);
+    desk_crash(&desk);
+    desk_end(&desk);
+}
+
 Test(storage, a_lost_commit_in_the_middle_leaves_logs_uncertain_that_are_in_none_behind)
 {
     struct desk desk;
