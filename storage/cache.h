@@ -67,6 +67,7 @@ struct window {
     struct io_op op;
     struct segment_open opening;
     uint64_t position;  // where the next frame is looked for
+    uint64_t have;      // bytes read from its block on
     uint64_t bad_from;  // position of bytes that belong to no sound frame; 0 = none
     int64_t planned;    // next_offset if everything up to `to` is there; INT64_MAX = not known
     int64_t expected;   // offset of the next frame
@@ -88,8 +89,6 @@ struct read_cache {
     struct list kept;                     // used again after a reader had gone through
     struct list queued[WINDOW_SCRUB + 1]; // by purpose
     uint32_t active;                      // device reads in flight
-    uint64_t seen_commits; // of the store's statistics, when they were looked at last
-    uint64_t quiet_ns;     // the device is the producers' before this
 };
 
 void cache_init(struct read_cache *cache, struct log_store *store, size_t limit_bytes);

@@ -213,6 +213,12 @@ void commit_fail(struct log *log, int error, const char *what)
 
 // --- bytes are durable
 
+static void count_commit(struct log_store *store)
+{
+    store->stats.commits++;
+    store->committed_ns = store->io->now_ns;
+}
+
 static void finish_appends(struct log *log)
 {
     while (!list_empty(&log->appends)) {
@@ -279,7 +285,7 @@ void commit_written(struct log *log, int error)
     struct segment *segment = write->segment;
     store->stats.written_bytes += write->size;
     if (write->commits) {
-        store->stats.commits++;
+        count_commit(store);
     } else {
         store->stats.flushes++;
         store->stats.flushed_bytes += write->size;
@@ -506,7 +512,7 @@ static void journal_done(void *context, int error)
     if (error) {
         store->stats.write_errors++;
     } else {
-        store->stats.commits++;
+        count_commit(store);
         store->stats.committed_bytes += store->journal_bytes;
     }
     store->journal_bytes = 0;

@@ -72,6 +72,7 @@ struct log_store {
     uint64_t told_ns;      // when commit.c last said that a log accepts nothing for now, 0 = never
     uint64_t told_read_ns; // when window.c last said that a file cannot be read, 0 = never
     struct log_store_stats stats;
+    uint64_t committed_ns; // when the last commit was durable; 0 = none in this run
     struct compactor compactor;
     struct ballast ballast;
 };

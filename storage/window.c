@@ -13,9 +13,10 @@
 //    then called damage: named in one line, counted, noted in the log, and stepped over.
 // 3. An error of the device is no damage. The read is tried in smaller pieces, so that what can be
 //    read is; the rest is refused to those who wait for it now, and tried again for the next.
-// 4. At most READS_MAX reads of a store are on the device at a time. While commits go on there are
-//    READS_BUSY, and none that nobody waits for: a device that is kept busy with reads lets writes
-//    wait for a hundred times as long as one that has a moment in between (measured).
+// 4. At most READS_MAX windows of a store are read at a time. While commits go on there are
+//    READS_BUSY, none that nobody waits for, and they are read in pieces of PIECE_SIZE one after
+//    the other: a write waits for what is on the device before it, and where two reads wait the
+//    kernel's scheduler prefers them to writes, for seconds (measured).
 //
 // A window in work holds its segment and its log: both outlive it, also when they are removed.
 #include <errno.h>
@@ -29,7 +30,8 @@
 
 enum {
     READS_MAX = 4,
-    READS_BUSY = 2,  // the same, while commits go on
+    READS_BUSY = 1, // the same, while commits go on
+    PIECE_SIZE = 256 * 1024,
     READS_AHEAD = 2, // while so many are in flight, none begins that nobody waits for
     QUIET_MS = 20,   // without a commit, until the device counts as idle
     WINDOW_LARGEST = 4 * 1024 * 1024, // read on the word of the index alone
@@ -392,6 +394,28 @@ static void look(struct window *window)
     }
 }
 
+// Whether producers use the device at present.
+static bool is_busy(const struct log_store *store)
+{
+    uint64_t quiet_ns = store->committed_ns + QUIET_MS * UINT64_C(1000000);
+    return store->committed_ns > 0 && store->io->now_ns < quiet_ns;
+}
+
+static void read_done(struct io_op *op);
+
+// What is still missing of the window, or a part of it.
+static void read_piece(struct window *window)
+{
+    struct log_store *store = window->segment->log->store;
+    uint64_t size = blocks_of(window) - window->have;
+    if (size > PIECE_SIZE && is_busy(store))
+        size = PIECE_SIZE;
+    store->stats.device_reads++;
+    window->op.done = read_done;
+    io_read(store->io, &window->op, window->segment->fd, window->buffer->data + window->have, size,
+            format_block_start(window->position) + window->have);
+}
+
 static void read_done(struct io_op *op)
 {
     struct window *window = list_entry(op, struct window, op);
@@ -401,12 +425,16 @@ static void read_done(struct io_op *op)
         device_failed(window, (int)op->result);
     } else {
         uint64_t wanted = blocks_of(window);
-        uint64_t have = (uint64_t)op->result;
-        store->stats.device_read_bytes += have;
-        // A file that is shorter than it was: what is missing verifies as little as zeros do.
-        if (have < wanted)
-            memset(window->buffer->data + have, 0, wanted - have);
-        look(window);
+        window->have += (uint64_t)op->result;
+        store->stats.device_read_bytes += (uint64_t)op->result;
+        bool whole_piece = (uint64_t)op->result == op->length;
+        if (whole_piece && window->have < wanted) {
+            read_piece(window);
+        } else {
+            // A file that is shorter than it was: what is missing verifies as little as zeros do.
+            memset(window->buffer->data + window->have, 0, wanted - window->have);
+            look(window);
+        }
     }
     store_leave(store);
 }
@@ -451,10 +479,8 @@ static void read_next(struct window *window)
         io_nop(store->io, &window->op);
         return;
     }
-    store->stats.device_reads++;
-    window->op.done = read_done;
-    io_read(store->io, &window->op, window->segment->fd, window->buffer->data, blocks_of(window),
-            format_block_start(window->position));
+    window->have = 0;
+    read_piece(window);
 }
 
 static void open_done(struct segment_open *opening)
@@ -476,27 +502,15 @@ static void open_done(struct segment_open *opening)
 
 // --- whose turn it is
 
-// Whether producers use the device at present.
-static bool is_busy(struct read_cache *cache)
-{
-    const struct log_store *store = cache->store;
-    uint64_t now_ns = store->io->now_ns;
-    if (cache->seen_commits != store->stats.commits) {
-        cache->seen_commits = store->stats.commits;
-        cache->quiet_ns = now_ns + QUIET_MS * UINT64_C(1000000);
-    }
-    return now_ns < cache->quiet_ns;
-}
-
 bool window_may_read_ahead(struct read_cache *cache)
 {
-    return cache->active < READS_AHEAD && !is_busy(cache);
+    return cache->active < READS_AHEAD && !is_busy(cache->store);
 }
 
 static struct list *next_turn(struct read_cache *cache)
 {
     struct list *node = NULL;
-    if (cache->active < (is_busy(cache) ? READS_BUSY : READS_MAX))
+    if (cache->active < (is_busy(cache->store) ? READS_BUSY : READS_MAX))
         node = list_pop(&cache->queued[WINDOW_FOR_READER]);
     if (!node && cache->active < READS_AHEAD)
         node = list_pop(&cache->queued[WINDOW_AHEAD]);

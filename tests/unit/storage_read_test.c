@@ -47,6 +47,13 @@ static void fill_frame(struct world *world, int count, size_t size)
     forget_tail(world);
 }
 
+// Until producers count as gone.
+static void be_quiet(struct world *world)
+{
+    sim_advance(world->sim, 100 * 1000000);
+    world_turn(world);
+}
+
 static uint64_t payload_of(const struct world *world)
 {
     uint64_t bytes = 0;
@@ -149,6 +156,7 @@ Test(storage, readers_of_one_region_share_one_device_read)
     struct world world;
     begin(&world, 25, 16 * MIB);
     fill_frame(&world, 40, 20000);
+    be_quiet(&world);
     int64_t offsets[] = {0, 0, 13, 39, 7};
     several_readers(&world, offsets, 5);
     cr_assert_eq(stats_of(&world).device_reads, 1);
@@ -161,6 +169,7 @@ Test(storage, readers_share_without_a_cache_too)
     struct world world;
     begin(&world, 26, 0);
     fill_frame(&world, 40, 20000);
+    be_quiet(&world);
     int64_t offsets[] = {3, 20, 3};
     several_readers(&world, offsets, 3);
     cr_assert_eq(stats_of(&world).device_reads, 1);
@@ -222,21 +231,56 @@ Test(storage, what_a_sequential_reader_wants_next_is_there)
     finish(&world);
 }
 
+// Reads while somebody produces all the time. Returns the offset behind what was read.
+static int64_t read_beside_producer(struct world *world, int64_t offset, uint32_t max_bytes)
+{
+    struct reading reading = {
+        .op = {
+            .done = read_finished, .offset = offset, .max_bytes = max_bytes, .at_least_one = true}};
+    log_read(world->log, &reading.op);
+    while (!reading.done) {
+        if (log_offsets(world->log).committed == log_offsets(world->log).end)
+            world_append(world, 1, 100);
+        world_turn(world);
+    }
+    int64_t next = world_compare(world, &reading.op);
+    log_read_release(&reading.op);
+    return next;
+}
+
 Test(storage, nothing_is_read_ahead_beside_producers)
 {
     struct world world;
     begin(&world, 28, 32 * MIB);
     fill(&world, 40, 400000);
     for (int64_t at = 0; at < 40;) {
-        struct reading reading;
-        world_read(&world, &reading, at, MIB);
-        at = world_compare(&world, &reading.op);
-        log_read_release(&reading.op);
-        world_append(&world, 1, 100);
-        world_settle(&world);
+        at = read_beside_producer(&world, at, MIB);
         cr_assert_leq(world.store->reads.active, 1);
     }
     cr_assert_eq(stats_of(&world).read_ahead, 0);
+    world_settle(&world);
+    finish(&world);
+}
+
+Test(storage, the_device_is_read_in_one_go_without_producers)
+{
+    struct world world;
+    begin(&world, 28, 32 * MIB);
+    fill(&world, 1, 2000000);
+    be_quiet(&world);
+    world_verify_range(&world, 0, 1, 100);
+    cr_assert_eq(stats_of(&world).device_reads, 1);
+    finish(&world);
+}
+
+Test(storage, the_device_is_read_in_pieces_beside_producers)
+{
+    struct world world;
+    begin(&world, 28, 32 * MIB);
+    fill(&world, 1, 2000000);
+    cr_assert_eq(read_beside_producer(&world, 0, 100), 1);
+    cr_assert_geq(stats_of(&world).device_reads, 2000000 / (256 * 1024));
+    world_settle(&world);
     finish(&world);
 }
 
