@@ -149,6 +149,12 @@ static void segment_opened(struct segment_open *open)
         truncate_start(checkpoint);
 }
 
+// The snapshot with which it begins may not be whole: a start has to look.
+static bool is_begun_only(const struct segment *segment)
+{
+    return !segment_has_records(segment) && !retain_has_producers(segment->log);
+}
+
 // An index without the producers would say that there are none.
 static uint8_t *image_make(const struct segment *segment, size_t *size)
 {
@@ -164,7 +170,7 @@ static uint8_t *image_make(const struct segment *segment, size_t *size)
     };
     uint8_t *producers;
     size_t producers_size;
-    if (segment->log->producers_gap)
+    if (segment->log->producers_gap || is_begun_only(segment))
         return NULL;
     if (producers_snapshot_image(&segment->log->producers, PRODUCERS_COMMITTED, &producers,
                                  &producers_size) != 0)

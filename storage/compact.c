@@ -21,6 +21,8 @@
 // 5. The loop is not held up: after STEP_BYTES of work, or one batch that is larger, the others
 //    have their turn. What is read and written is paid for at bytes_per_second.
 // 6. A segment that is clean already is read first, and written only if something in it has to go.
+// 7. What the last of them says of producers (compaction keeps one batch of each) must be in the
+//    active one before it is touched.
 #include "storage/compact_engine.h"
 
 #include <errno.h>
@@ -527,6 +529,14 @@ static void begin(struct log *log, const struct compact_plan *plan)
     compact_go_on(compaction);
 }
 
+// Rule 7.
+static bool is_needed(const struct segment *segment)
+{
+    const struct log *log = segment->log;
+    return segment->next_offset == log_active(log)->header.base_offset &&
+           !retain_has_producers(log);
+}
+
 static struct compact_extent extent_of(const struct segment *segment)
 {
     const struct log *log = segment->log;
@@ -539,7 +549,7 @@ static struct compact_extent extent_of(const struct segment *segment)
         .created_ms = segment->header.created_ms,
         .cleaned_to = segment->header.cleaned_to,
         .dirty_from = segment->header.dirty_from,
-        .sealed = segment->sealed && segment->next_offset <= log->committed,
+        .sealed = segment->sealed && segment->next_offset <= log->committed && !is_needed(segment),
         .damaged = segment->bad || segment->damaged,
     };
 }

@@ -60,10 +60,14 @@ static void creation_failed(struct creation *creation)
     // What a torn write has left there must be overwritten from where it begins, which a frame that
     // was made for the begin of a segment cannot do: the next one will.
     bool torn_rest = first && log->tail.block;
-    if (!log->tail.roll_put_off || torn_rest) {
+    // Nothing but a snapshot of producers waits, for a segment that is not there.
+    bool idle = first && first->held_size == 0 && log->end == log->committed &&
+                list_empty(&log->trims) && list_empty(&log->trims_writing);
+    if (!log->tail.roll_put_off || torn_rest || idle) {
         commit_fail(log, creation->error, "creating a segment file");
         return;
     }
+    log->producers_at = -1; // the segment to come begins without them
     if (first)
         tail_join(&log->tail); // the segment goes on in the space that it has
     commit_unpark(log);

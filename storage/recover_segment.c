@@ -171,6 +171,8 @@ static int index_apply(struct scan *scan, int error, const struct index_header *
     segment->next_sequence = header->sequence;
     segment->last_frame = header->last_frame;
     segment->max_timestamp = header->max_timestamp;
+    if (!segment_has_records(segment) && producers.size > 0)
+        segment->log->producers_at = header->base_offset; // see checkpoint.c
     return producers_recover_section(segment->log, producers);
 }
 

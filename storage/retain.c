@@ -55,19 +55,20 @@ static bool is_surplus(const struct log *log, const struct segment *segment)
            total_bytes(log) - (int64_t)segment->end >= log->config.retention_bytes;
 }
 
-// What the segment before the last one says of producers is in the last one too.
-static bool producers_are_kept(const struct log *log)
+bool retain_has_producers(const struct log *log)
 {
     const struct segment *active = log_active(log);
-    return producers_count(&log->producers) == 0 || active->end > FORMAT_BLOCK ||
-           (log->producers_at >= active->header.base_offset && log->tail.uncommitted_bytes == 0);
+    if (producers_count(&log->producers) == 0 || segment_has_records(active))
+        return true;
+    return log->producers_at >= active->header.base_offset &&
+           (log->committed > log->producers_at || log->tail.uncommitted_bytes == 0);
 }
 
 // Whether the oldest segment should go. The active one never does.
 static bool oldest_is_due(const struct log *log)
 {
     if (log->segment_count < 2 || log->replaced_stay ||
-        (log->segment_count == 2 && !producers_are_kept(log)))
+        (log->segment_count == 2 && !retain_has_producers(log)))
         return false;
     const struct segment *oldest = log->segments[0];
     if (!oldest->sealed || oldest->sealing || oldest->compacting || oldest->ahead.running)
@@ -177,7 +178,7 @@ void log_retain(struct log *log)
                 keep_producers(log);
             commit_wake(log);
         }
-    } else if (log->segment_count > 1 && !producers_are_kept(log)) {
+    } else if (log->segment_count > 1 && !retain_has_producers(log)) {
         keep_producers(log);
     }
     checkpoint_look(log, true);

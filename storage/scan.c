@@ -143,8 +143,12 @@ static int frame_accept(struct scan *scan, const struct frame_header *frame, boo
     if (scan->log_start < start)
         scan->log_start = start;
     segment_extend(segment, frame, note);
-    return producers_recover_frame(segment->log, frame->kind,
-                                   span_of(payload, frame->payload_size));
+    struct log *log = segment->log;
+    int error = producers_recover_frame(log, frame->kind, span_of(payload, frame->payload_size));
+    if (frame->kind == FRAME_PRODUCERS && !log->producers.incoming &&
+        frame->base_offset == segment->header.base_offset)
+        log->producers_at = frame->base_offset;
+    return error;
 }
 
 // Records the bytes from the segment's end up to `position`, where the offset is `offset`.

@@ -136,7 +136,8 @@ struct log {
     struct list appends; // not yet durable, by offset
     struct producers producers;
     bool producers_gap;   // frames could not be read, so some of the producers may be missing
-    int64_t producers_at; // offset before which the last whole snapshot was appended; -1 = none
+    int64_t producers_at; // offset before which the last whole snapshot was appended, or found at
+                          // the begin of its segment; -1 = none
     struct list trims;    // those that have no frame yet
     struct list trims_writing; // those that the frame of number trim_frame makes durable
     int64_t trim_start;
@@ -311,6 +312,10 @@ int start_sync(struct log_store *store);
 // The time by which records grow old: that of the wall clock, but never ahead of what has really
 // passed since the store was opened.
 int64_t store_time_ms(const struct log_store *store);
+
+// Whether the active segment has what those before it say of producers, durable: then they may go,
+// or be compacted. There is an active segment.
+bool retain_has_producers(const struct log *log);
 
 // The start moved: removes the segments below it.
 void retain_wake(struct log *log);

@@ -73,7 +73,7 @@ static void log_renew(struct world_log *log)
     log->config = (struct log_config){0};
     log->checker.compacted = log->checker.keyed = world_chance(world, 3) && !world->inspecting;
     choose_config(log);
-    log->producers_unsure = log->checker.compacted;
+    log->producers_unsure = false;
     world_producers_begin(log);
     world_say(world, "%s begins%s%s", log->name, log->checker.compacted ? ", compacted" : "",
               log->checker.retention ? ", with retention" : "");

@@ -325,12 +325,18 @@ static void tiny_segments(struct world *world)
     log_configure(world->log, &world->config);
 }
 
+static void retain_often(struct world *world, int times)
+{
+    for (int i = 0; i < times; i++) {
+        sim_advance(world->sim, 10000000);
+        log_retain(world->log);
+        world_turn(world);
+    }
+}
+
 static void expect_first_gone(struct world *world)
 {
-    for (int i = 0; i < 50; i++) {
-        world_turn(world);
-        log_retain(world->log);
-    }
+    retain_often(world, 50);
     cr_assert_not(world_has_file(world, 0, ".log"));
 }
 
@@ -372,6 +378,72 @@ Test(storage_log_producers, a_segment_that_replay_begins_keeps_them)
     int64_t end_offset = log_offsets(world.log).end;
     world_crash(&world);
     remove_indexes(&world, end_offset);
+    cr_assert_eq(world_open(&world), 0);
+    for (int32_t i = 1; i < 6; i++)
+        expect_repeated(&world, 7, i, 1, i);
+    expect_gap(&world, 7, 7);
+    end(&world);
+}
+
+static void look_after(struct world *world, int times)
+{
+    for (int i = 0; i < times; i++) {
+        sim_advance(world->sim, 10000000);
+        log_store_compact(world->store);
+        world_turn(world);
+    }
+}
+
+// The last segment that has their batches must stay as it is until the next one has a snapshot.
+Test(storage_log_producers, compaction_does_not_come_before_the_next_snapshot)
+{
+    struct world world;
+    world_begin(&world, 1);
+    world.config.compact = true;
+    world.compaction = (struct log_compaction){.enabled = true, .backoff_ms = 1};
+    cr_assert_eq(world_open(&world), 0);
+    for (int32_t i = 0; i < 6; i++)
+        expect_new(&world, 7, i, 1);
+    world_append(&world, 1, 8 * KIB);
+    world_settle(&world);
+    tiny_segments(&world);
+    sim_fail(world.sim, IO_WRITE, 2, -ENOSPC, true); // after the new segment's header
+    cr_assert_eq(offer(&world, 7, 0, 6, 1).error, -ENOSPC);
+    cr_assert(world_has_file(&world, 7, ".log"));
+    sim_fail(world.sim, IO_WRITE, 0, 0, false);
+    look_after(&world, 200);
+    cr_assert_eq(log_store_stats(world.store).compactions, 0);
+    restart(&world, CRASH);
+    for (int32_t i = 1; i < 6; i++)
+        expect_repeated(&world, 7, i, 1, i);
+    log_retain(world.log);
+    look_after(&world, 200);
+    cr_assert_gt(log_store_stats(world.store).compactions, 0, "then it may");
+    restart(&world, CRASH);
+    for (int32_t i = 1; i < 6; i++)
+        expect_repeated(&world, 7, i, 1, i);
+    expect_gap(&world, 7, 7);
+    expect_new(&world, 7, 6, 1);
+    end(&world);
+}
+
+// The snapshot was to begin a segment for which there is no space, and went into the one before.
+Test(storage_log_producers, a_segment_that_could_not_be_made_begins_with_them_later)
+{
+    struct world world;
+    begin(&world);
+    world.config.retention_ms = 1000;
+    log_configure(world.log, &world.config);
+    for (int32_t i = 0; i < 6; i++)
+        expect_new(&world, 7, i, 1);
+    sim_advance(world.sim, UINT64_C(5000) * 1000000);
+    sim_fail(world.sim, IO_OPEN, 1, -ENOSPC, true);
+    retain_often(&world, 20);
+    sim_fail(world.sim, IO_OPEN, 0, 0, false);
+    retain_often(&world, 50);
+    cr_assert_eq(log_offsets(world.log).start, 6, "everything expires");
+    world_crash(&world);
+    remove_indexes(&world, 7);
     cr_assert_eq(world_open(&world), 0);
     for (int32_t i = 1; i < 6; i++)
         expect_repeated(&world, 7, i, 1, i);
