@@ -120,8 +120,8 @@ struct journal {
 
 // --- journal_state.c
 
-// The state file of one journal: 0, -ENOENT, -EBADMSG (named in a log line), -EPROTONOSUPPORT
-// (likewise), -ENOMEM. *uncertain is from malloc.
+// The state file of one journal: 0, -ENOENT, or, named in a log line, -EBADMSG, -EPROTONOSUPPORT,
+// -ENOMEM, what the device says twice. *uncertain is from malloc.
 int journal_state_load(struct io *io, const char *path, struct journal_state_header *out,
                        struct journal_uncertain **uncertain);
 

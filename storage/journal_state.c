@@ -36,25 +36,33 @@ static int state_parse(const char *path, const uint8_t *bytes, size_t size,
     return 0;
 }
 
-int journal_state_load(struct io *io, const char *path, struct journal_state_header *out,
-                       struct journal_uncertain **uncertain)
+// The whole file, from malloc. Its size, or a negative errno.
+static int64_t file_load(struct io *io, const char *path, uint8_t **out)
 {
     int fd = io_open_wait(io, path, O_RDONLY, 0);
     if (fd < 0)
         return fd;
     int64_t size = io_file_size(io, fd);
-    uint8_t *bytes = NULL;
-    int error = size < 0 ? (int)size : 0;
-    if (!error && size <= STATE_FILE_MAX)
-        bytes = malloc((size_t)size + 1);
-    if (!error && !bytes)
-        error = -ENOMEM;
-    if (!error) {
-        int64_t got = io_read_wait(io, fd, bytes, (size_t)size, 0);
-        error = got < 0 ? (int)got : state_parse(path, bytes, (size_t)got, out, uncertain);
-    }
-    free(bytes);
+    if (size >= 0 && size <= STATE_FILE_MAX)
+        *out = malloc((size_t)size + 1);
+    int64_t got = size < 0 ? size : -ENOMEM;
+    for (int attempt = 0; attempt < 2 && *out && got < 0; attempt++)
+        got = io_read_wait(io, fd, *out, (size_t)size, 0);
     io_close_wait(io, fd);
+    return got;
+}
+
+int journal_state_load(struct io *io, const char *path, struct journal_state_header *out,
+                       struct journal_uncertain **uncertain)
+{
+    uint8_t *bytes = NULL;
+    int64_t got = file_load(io, path, &bytes);
+    int error = got < 0 ? (int)got : state_parse(path, bytes, (size_t)got, out, uncertain);
+    free(bytes);
+    if (got < 0 && got != -ENOENT)
+        log_line(LOG_ERROR,
+                 "%s cannot be read: %s: without it nobody knows what the journal must have", path,
+                 strerror(-error));
     return error;
 }
 

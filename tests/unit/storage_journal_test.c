@@ -593,6 +593,26 @@ Test(storage, a_lost_state_file_is_no_loss)
     desk_end(&desk);
 }
 
+Test(storage, a_state_file_that_the_device_gives_at_the_second_time_is_read)
+{
+    struct desk desk;
+    desk_begin(&desk, 22);
+    cr_assert_eq(desk_start(&desk), 0);
+    some_commits(&desk, 2);
+    sim_fail(desk.sim, IO_READ, 1, -EIO, false);
+    cr_assert_eq(desk_start(&desk), 0);
+    cr_assert_eq(desk.found.damages, 0);
+    cr_assert_eq(desk.logs[3].replayed, 2);
+    desk_crash(&desk);
+    // It may name logs that must not accept anything, so there is no start without it.
+    sim_fail(desk.sim, IO_READ, 1, -EIO, true);
+    cr_assert_eq(desk_start(&desk), -EIO);
+    sim_fail(desk.sim, IO_READ, 0, 0, false);
+    cr_assert_eq(desk_start(&desk), 0);
+    desk_crash(&desk);
+    desk_end(&desk);
+}
+
 Test(storage, logs_that_could_not_be_opened_find_their_entries_at_the_next_start)
 {
     struct desk desk;
