@@ -611,10 +611,15 @@ void commit_run(struct log_store *store)
     list_init(&now);
     flush_run(store);
     list_splice(&now, &store->dirty);
+    // During a start only: nothing is written behind what is not durable.
+    int error = list_empty(&now) ? 0 : start_sync(store);
     for (struct list *node; (node = list_pop(&now));) {
         struct log *log = list_entry(node, struct log, queue_node);
         log->queue = QUEUE_NONE;
-        commit_advance(log);
+        if (error && log->way == WAY_IDLE)
+            commit_fail(log, error, "making durable what a start has found");
+        else
+            commit_advance(log);
     }
     journal_form(store);
     compact_run(store);

@@ -82,8 +82,14 @@ int journal_replay(struct journal *journal, struct journal_log *log, journal_eac
 // file by journal_settled, so that it stays so until repaired.
 void journal_uncertain(struct journal *journal, const struct journal_log *log, int64_t next_offset);
 
-// Everything replayed is durable in segments. `all_opened`: nobody else may come to ask for what
-// was found. Waits. 0 or a negative errno.
+// Not everything replayed can be brought to segments, so that it is served from here: writes the
+// newest commit again, durable, since only the program may have ended after its sync had failed
+// (the earlier ones were durable before it was begun). Before journal_settled. Waits. 0 or a
+// negative errno.
+int journal_secure(struct journal *journal);
+
+// Everything replayed is durable in segments, or secured. `all_opened`: nobody else may come to ask
+// for what was found. Waits. 0 or a negative errno.
 int journal_settled(struct journal *journal);
 
 // Whether the device did not give all of what was found, so that nothing of it may be given up: no

@@ -25,6 +25,35 @@
 
 enum { ASIDE_MAX = 1000 }; // of one name; the last is written over
 
+static int commit_rewrite(struct journal *journal, const struct found_file *file)
+{
+    struct io *io = journal->options.io;
+    struct buffer *buffer = pool_get(journal->options.pool, file->last_size);
+    if (!buffer)
+        return -ENOMEM;
+    memcpy(buffer->data, file->image + file->last_at, file->last_size);
+    int fd = io_open_wait(io, file->path, O_RDWR | (journal->options.direct ? O_DIRECT : 0), 0);
+    int64_t result = fd;
+    if (fd >= 0) {
+        result = durable_write_wait(io, journal->options.way, fd, buffer->data, file->last_size,
+                                    file->last_at);
+        io_close_wait(io, fd);
+    }
+    buffer_unref(buffer);
+    return result < 0 ? (int)result : 0;
+}
+
+int journal_secure(struct journal *journal)
+{
+    const struct journal_findings *findings = journal->findings;
+    int error = 0;
+    for (uint32_t i = 0; i < findings->file_count && !error; i++) {
+        if (findings->files[i].last_size > 0)
+            error = commit_rewrite(journal, &findings->files[i]);
+    }
+    return error;
+}
+
 static int rename_wait(struct io *io, const char *from, const char *to)
 {
     struct io_op op = {0};

@@ -146,7 +146,9 @@ struct found_file {
     bool stray; // of a journal that is not known here: never touched
     bool aside; // under the name of a damaged one already
     bool damaged;
-    bool unclaimed; // holds entries of a log that nobody asked for
+    bool unclaimed;   // holds entries of a log that nobody asked for
+    uint64_t last_at; // the newest sound commit of its journal; size 0 = it is not in this file
+    uint64_t last_size;
     struct journal_header header;
     uint8_t *image; // NULL = not needed
     uint64_t size;

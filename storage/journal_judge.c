@@ -374,6 +374,10 @@ int journal_judge(struct journal *journal, struct found_group *group)
     if (group->commit_count > 0)
         qsort(group->commits, group->commit_count, sizeof(*group->commits), by_sequence);
     const struct found_commit *newest = newest_sound(group);
+    if (newest) {
+        newest->file->last_at = newest->position;
+        newest->file->last_size = newest->header.stored_size;
+    }
     uint64_t lost = 0;
     error = commits_take(journal, group, newest, &lost);
     if (error)

@@ -26,6 +26,7 @@ enum plant {
     PLANT_CHECKPOINT_EARLY,    // an index of the active segment covers what is not durable
     PLANT_BEGIN_UNSETTLED,     // the journal begins anew before its old entries are in segments
     PLANT_STALE_LIFE,          // commits of an earlier life of a journal file are replayed
+    PLANT_BELIEVE_CACHE,       // what a start finds is not written again before it is synced
     PLANT_COUNT,
 };
 

@@ -6,7 +6,10 @@
 // 1. `start` is the highest that the first segment's name, any segment's header, an index or a
 //    control frame says.
 // 2. What was found and the last segment's index file does not cover, records as well as a start
-//    that has moved, may not have reached the device yet (the crash may have been ours alone): the
+//    that has moved, may not have reached the device yet (the crash may have been ours alone), and
+//    if a sync of it has failed, no later one will bring it there: what is read is the kernel's
+//    copy. Frames of a log are written one at a time, so that can only be the last one (or the
+//    header of a file without any). It is written again as it is; then the
 //    store syncs the file system, once for all logs, before anything is served and before anything
 //    is written behind it (start.c).
 // 3. A last file without a sound header and without any content is a creation that a crash ended:
@@ -197,12 +200,24 @@ static int leftover_judge(struct recovery *recovery)
 
 // Rule 2. An index file was written when what it covers was durable, and the start that it names.
 // The removal of a segment moves the start too, and may not be durable.
-static void durable_note(const struct log *log)
+static int found_secure(const struct log *log)
 {
-    const struct segment *active = log_active(log);
-    if (active && (active->bad || active->covered == 0 || active->covered < active->end ||
-                   active->log_start < log->start))
+    struct segment *active = log_active(log);
+    if (!active)
+        return 0;
+    bool covered = active->covered > 0 && active->covered >= active->end;
+    if (active->bad || !covered || active->log_start < log->start)
         start_found(log->store);
+    if (active->bad || covered || planted(PLANT_BELIEVE_CACHE))
+        return 0;
+    int error = recover_open(active);
+    if (error)
+        return error;
+    struct scan scan = {.segment = active};
+    error = scan_rewrite_last(&scan);
+    scan_free(&scan);
+    segment_drop(active);
+    return error;
 }
 
 // Damage below the start concerns nobody any more.
@@ -356,8 +371,9 @@ static int recover(struct recovery *recovery)
     if (error)
         return error;
     offsets_set(recovery);
-    durable_note(log);
-    error = tail_set(log);
+    error = found_secure(log);
+    if (!error)
+        error = tail_set(log);
     if (error)
         return error;
     segments_seal(log);

@@ -133,6 +133,28 @@ bool scan_is_zero(struct scan *scan, uint64_t position)
     return true;
 }
 
+int scan_rewrite_last(struct scan *scan)
+{
+    struct segment *segment = scan->segment;
+    uint64_t from = 0;
+    uint64_t to = FORMAT_BLOCK;
+    if (segment->last_frame > 0) {
+        struct frame_header frame;
+        if (!scan_frame(scan, segment->last_frame, &frame))
+            return scan->error; // it is damaged: an index says that it was durable
+        from = segment->last_frame - segment->last_frame % FORMAT_BLOCK;
+        to = format_next_block(segment->last_frame + frame.stored_size);
+    }
+    if (to > segment->file_size)
+        return 0; // cut when it was closed, with everything durable
+    const uint8_t *bytes = bytes_at(scan, from, to - from);
+    if (!bytes)
+        return scan->error ? scan->error : -EIO;
+    int64_t written =
+        io_write_wait(segment->log->store->io, segment->fd, bytes, to - from, from, false);
+    return written < 0 ? (int)written : 0;
+}
+
 static int frame_accept(struct scan *scan, const struct frame_header *frame, bool note)
 {
     struct segment *segment = scan->segment;

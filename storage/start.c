@@ -4,7 +4,8 @@
 //
 // 1. What recovery found behind the index files may be in the page cache only, if the crash was the
 //    process's alone. It is made durable, with one sync of the file system for all logs, before
-//    anything is served and before anything is written behind it.
+//    anything is served and before anything is written behind it. Recovery has written again what
+//    a failed sync may have lost; if this one fails, nothing is served and no index written.
 // 2. What only the journal had is written into segments, durably, before the journal begins anew;
 //    and it begins only when every store of the directory has got so far (log_store_begin).
 // 3. Without a journal everything works: a journal that cannot begin costs speed, not the start.
@@ -106,10 +107,11 @@ void start_found(struct log_store *store)
 
 int start_sync(struct log_store *store)
 {
-    if (!store->unsynced)
-        return 0;
+    if (!store->unsynced || store->sync_error)
+        return store->sync_error;
     int error = io_sync_filesystem_wait(store->io, store->topics);
     if (error) {
+        store->sync_error = error;
         log_line(LOG_ERROR, "syncing the file system of %s failed: %s", store->topics,
                  strerror(-error));
         return error;
@@ -126,15 +128,14 @@ int log_store_settle(struct log_store *store)
     if (error)
         return error;
     error = planted(PLANT_BEGIN_UNSETTLED) ? 0 : flush_all_wait(store);
+    int secured = 0;
     if (error) {
         log_line(LOG_WARN, "%s: not all that the journal had could be written to segments: %s",
                  store->topics, strerror(-error));
-        // It is served all the same, and the journal's last commit may be in the page cache only.
-        store->unsynced = true;
-        int failed = start_sync(store);
-        if (failed)
-            return failed;
+        secured = store->journal ? journal_secure(store->journal) : 0;
     }
+    if (secured)
+        return secured;
     store->unflushed =
         store->unflushed || error != 0 || (store->journal && journal_is_unreadable(store->journal));
     error = store->journal ? journal_settled(store->journal) : 0;

@@ -36,6 +36,7 @@ struct log_store {
     bool can_allocate; // false once the file system refused to
     bool closing;
     bool unsynced;                // start.c: what recovery found may not have reached the device
+    int sync_error;               // start.c: and it cannot be brought there
     bool settled;                 // start.c: it has
     bool unflushed;               // start.c: but not all that the journal had is in segments
     uint32_t checkpoints_running; // index files of active segments being written
@@ -304,7 +305,7 @@ void read_unpark(struct log *log);
 int start_open(struct log_store *store, const struct log_store_options *options);
 
 // What recovery found is durable: syncs the file system if that was not done. Blocks, at start-up
-// only. 0 or a negative errno.
+// only. 0 or a negative errno, which stays: a sync is not tried twice.
 int start_sync(struct log_store *store);
 
 // --- retain.c

@@ -470,7 +470,7 @@ static int open_store(struct scene *scene)
         .directory = directory,
         .tail_cache_bytes = 32 * KIB,
         .read_cache_bytes = 128 * KIB,
-        .direct = true,
+        .direct = scene->direct,
         .journal_bytes = 256 * KIB,
         .journal_file_bytes = 64 * KIB,
         .sync = scene->sync,

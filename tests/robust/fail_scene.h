@@ -37,6 +37,7 @@ struct scene {
     struct io *io;
     struct pool *pool;
     enum log_sync sync;
+    bool direct;
     struct log_store *store; // NULL = not open
     bool settled;
     bool begun;

@@ -244,6 +244,7 @@ static const char *const plant_names[PLANT_COUNT] = {
     [PLANT_CHECKPOINT_EARLY] = "checkpoint-early",
     [PLANT_BEGIN_UNSETTLED] = "begin-unsettled",
     [PLANT_STALE_LIFE] = "stale-life",
+    [PLANT_BELIEVE_CACHE] = "believe-cache",
 };
 
 static int plant(const char *name)
@@ -276,9 +277,12 @@ static int run_plants(const struct options *options)
             missed++;
         }
     }
+    // That nothing is found without a fault is mostly the business of weir-sim.
+    struct options none = *options;
+    none.seeds = options->seeds / 10;
     plant_active = PLANT_NONE;
     fprintf(messages, "%-20s ", "none");
-    missed += run_many(options);
+    missed += run_many(&none);
     fprintf(messages, "%d of %d missed\n", missed, PLANT_COUNT - 1);
     return missed > 0;
 }

@@ -189,6 +189,13 @@ static void faults_clear(struct world *world)
     world->faulty = false;
 }
 
+// What a failed sync of cached writes has lost is still read until the machine stops: mostly it is
+// the program alone that ends then.
+static bool machine_ends(const struct world *world, bool usually)
+{
+    return world->faulty && !world->direct ? world->turns % 4 == 0 : usually;
+}
+
 void world_stop(struct world *world)
 {
     world_say(world, "stop");
@@ -202,7 +209,7 @@ void world_stop(struct world *world)
     if (sim_open_files(world->sim) > 0 && !excused)
         world_fail(world, "%u files stay open", sim_open_files(world->sim));
     world->clean = !off && !error && !world->faulty;
-    bool machine = off || world_chance(world, 2) || (world->faulty && !world->direct);
+    bool machine = off || machine_ends(world, world_chance(world, 2));
     faults_clear(world);
     if (machine)
         sim_restart(world->sim);
@@ -212,8 +219,7 @@ void world_stop(struct world *world)
 
 void world_crash(struct world *world)
 {
-    // What a failed sync of cached writes has lost is still read until the machine stops.
-    bool machine = !world_chance(world, 4) || (world->faulty && !world->direct);
+    bool machine = machine_ends(world, !world_chance(world, 4));
     world_say(world, "crash of the %s", machine ? "machine" : "program");
     world->counts[COUNT_CRASHES]++;
     sim_power_off(world->sim, 0);

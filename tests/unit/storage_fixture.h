@@ -53,6 +53,8 @@ struct world {
     size_t read_cache_bytes;
     struct log_compaction compaction;
     uint64_t ballast_bytes;
+    bool buffered; // no O_DIRECT
+    enum log_sync sync;
     char directory[64];
     struct random random;
     struct model model;
@@ -116,7 +118,8 @@ static inline int world_open_store(struct world *world)
         .open_files = world->open_files,
         .journal_bytes = world->journal_bytes,
         .read_cache_bytes = world->read_cache_bytes,
-        .direct = true,
+        .direct = !world->buffered,
+        .sync = world->sync,
         .compaction = world->compaction,
         .ballast_bytes = world->ballast_bytes,
     };
@@ -176,6 +179,15 @@ static inline void world_crash(struct world *world)
     sim_power_off(world->sim, 0);
     log_store_close(world->store);
     sim_restart(world->sim);
+    world->in_flight = 0;
+}
+
+// The program ends where it is, killed; the machine goes on.
+static inline void world_kill(struct world *world)
+{
+    sim_power_off(world->sim, 0);
+    log_store_close(world->store);
+    sim_restart_process(world->sim);
     world->in_flight = 0;
 }
 
