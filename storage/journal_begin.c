@@ -11,7 +11,9 @@
 // 1. A file is overwritten or removed only when a durable state file says that nothing in it is
 //    needed; a start in between therefore does not miss it.
 // 2. Files of another number of shards are handled by one store: that of number shard % ours.
-// 3. Files with damage keep their bytes, under another name ("...journal.damaged", or with a number
+// 3. A name is durable before anything that it holds is relied upon, also that of a file that a run
+//    before made.
+// 4. Files with damage keep their bytes, under another name ("...journal.damaged", or with a number
 //    behind it when there is one of that name). Until the state file says "settled" a start reads
 //    them there: what it has to say of the damage is the same.
 #include <errno.h>
@@ -245,6 +247,17 @@ static int ours_free(struct journal *journal)
     return error;
 }
 
+// What was found is to be used: its names, and what the state file says, may be in the kernel's
+// cache only, if the program alone had stopped.
+static int names_sync(const struct journal *journal)
+{
+    struct io *io = journal->options.io;
+    if (journal->findings->file_count == 0 && journal->findings->state_count == 0)
+        return 0;
+    int error = io_sync_directory_wait(io, journal->directory);
+    return error ? error : io_sync_directory_wait(io, journal->options.directory);
+}
+
 // After an orderly end, or the first time, there is nothing to be said or removed.
 static bool is_clear(const struct journal *journal)
 {
@@ -268,8 +281,10 @@ int journal_clear(struct journal *journal)
     struct io *io = journal->options.io;
     uint32_t known = journal->uncertain_count;
     uncertain_prune(journal);
-    if (journal->uncertain_count == known && is_clear(journal))
-        return ours_free(journal);
+    if (journal->uncertain_count == known && is_clear(journal)) {
+        int failed = names_sync(journal);
+        return failed ? failed : ours_free(journal);
+    }
     int error = damaged_aside(journal);
     if (!error)
         error = io_sync_directory_wait(io, journal->directory);

@@ -177,6 +177,42 @@ Test(storage, a_journal_with_unflushed_entries_is_read_also_after_an_orderly_end
     desk_end(&desk);
 }
 
+// The program stops after `operations` of its first start, and the machine in the next run.
+static bool stop_a_first_start(uint64_t seed, uint64_t operations)
+{
+    struct desk desk;
+    desk_begin(&desk, seed);
+    sim_power_off(desk.sim, operations);
+    desk.journal = NULL;
+    bool through = desk_start(&desk) == 0 && !sim_power_is_off(desk.sim);
+    sim_power_off(desk.sim, 0);
+    if (desk.journal)
+        journal_close(desk.journal);
+    sim_restart_process(desk.sim);
+    cr_assert_eq(desk_start(&desk), 0);
+    desk_commit(&desk, 4, 100);
+    desk_crash(&desk);
+    cr_assert_eq(desk_start(&desk), 0);
+    for (int i = 0; i < 4; i++) {
+        cr_assert_eq(desk.logs[i].replayed, 1, "seed %" PRIu64 ", %" PRIu64 " operations", seed,
+                     operations);
+        cr_assert_not(desk.logs[i].uncertain);
+    }
+    desk_crash(&desk);
+    desk_end(&desk);
+    return through;
+}
+
+Test(storage, a_journal_file_that_a_stopped_start_has_made_is_there_after_a_crash)
+{
+    uint64_t operations = 1;
+    for (; !stop_a_first_start(1, operations); operations++) {
+        for (uint64_t seed = 2; seed < 8; seed++)
+            stop_a_first_start(seed, operations);
+    }
+    cr_assert_gt(operations, 10);
+}
+
 Test(storage, the_ring_of_journal_files_goes_round_and_frees_what_is_flushed)
 {
     struct desk desk;
