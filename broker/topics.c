@@ -40,13 +40,13 @@ static int open_partition(struct shard *shard, const struct catalog_topic *topic
     return 0;
 }
 
-static int open_from(struct shard *shard, const struct catalog_topic *topic, int32_t first,
-                     bool recover, struct topics_summary *summary)
+static int create_from(struct shard *shard, const struct catalog_topic *topic, int32_t first)
 {
     int error = 0;
+    struct topics_summary ignored = {0};
     for (int32_t i = first; i < topic->partition_count && error != -ENOMEM; i++)
         if (is_here(shard, topic, i))
-            error = open_partition(shard, topic, i, recover, summary);
+            error = open_partition(shard, topic, i, false, &ignored);
     return error;
 }
 
@@ -83,12 +83,58 @@ static void remove_partition(struct shard *shard, const struct catalog_topic *to
     }
 }
 
+// A walk over the partitions of the catalog that are here.
+struct walk {
+    uint32_t topic;
+    int32_t partition;
+};
+
+// The next one; NULL at the end.
+static const struct catalog_topic *walk_next(struct shard *shard, const struct catalog *catalog,
+                                             struct walk *walk, int32_t *partition)
+{
+    for (; walk->topic < catalog->topic_count; walk->topic++, walk->partition = 0) {
+        const struct catalog_topic *topic = catalog->topics[walk->topic];
+        while (walk->partition < topic->partition_count) {
+            *partition = walk->partition++;
+            if (is_here(shard, topic, *partition))
+                return topic;
+        }
+    }
+    return NULL;
+}
+
+static void expect_next(struct shard *shard, const struct catalog *catalog, struct walk *ahead)
+{
+    int32_t partition;
+    const struct catalog_topic *topic = walk_next(shard, catalog, ahead, &partition);
+    if (topic)
+        log_expect(shard->store, (struct log_name){span_text(topic->name), topic->id, partition});
+}
+
+// One after the other, while what is needed for the next ones is being read.
+static int open_existing(struct shard *shard, const struct catalog *catalog,
+                         struct topics_summary *out)
+{
+    enum { AHEAD = 32 };
+    int error = 0;
+    struct walk ahead = {0};
+    struct walk at = {0};
+    for (int i = 0; i < AHEAD; i++)
+        expect_next(shard, catalog, &ahead);
+    int32_t partition;
+    const struct catalog_topic *topic;
+    while (!error && (topic = walk_next(shard, catalog, &at, &partition))) {
+        error = open_partition(shard, topic, partition, true, out);
+        expect_next(shard, catalog, &ahead);
+    }
+    return error;
+}
+
 int topics_open(struct shard *shard, const struct catalog *catalog, struct topics_summary *out)
 {
-    int error = 0;
     *out = (struct topics_summary){0};
-    for (uint32_t i = 0; i < catalog->topic_count && !error; i++)
-        error = open_from(shard, catalog->topics[i], 0, true, out);
+    int error = open_existing(shard, catalog, out);
     for (uint32_t i = 0; i < catalog->doomed_count && !error; i++)
         for (int32_t p = 0; p < catalog->doomed[i]->partition_count; p++)
             if (is_here(shard, catalog->doomed[i], p))
@@ -149,13 +195,11 @@ static void configure_topic(struct shard *shard, const struct catalog_topic *top
 static int apply_change(struct shard *shard, const struct catalog_change *change,
                         struct topics_update *update)
 {
-    struct topics_summary ignored = {0};
     if (!change->after)
         return drop_topic(shard, change->before, update);
     if (change->before)
         configure_topic(shard, change->after);
-    return open_from(shard, change->after, change->before ? change->before->partition_count : 0,
-                     false, &ignored);
+    return create_from(shard, change->after, change->before ? change->before->partition_count : 0);
 }
 
 int topics_apply(struct shard *shard, struct topics_update *update)

@@ -62,6 +62,18 @@ static void log_init(struct log *log, struct log_store *store, const struct log_
     list_append(&store->logs, &log->node);
 }
 
+char *log_directory(const struct log_store *store, struct log_name name)
+{
+    char *directory = NULL;
+    char id[UUID_TEXT_SIZE + 1];
+    uuid_text(name.topic_id, id);
+    if (!name_is_safe(name.topic) || name.partition < 0 ||
+        asprintf(&directory, "%s/%.*s/%d-%s", store->topics, (int)name.topic.size,
+                 (const char *)name.topic.data, (int)name.partition, id) < 0)
+        return NULL;
+    return directory;
+}
+
 int log_make(struct log_store *store, struct log_name name, const struct log_config *config,
              struct log **out)
 {
@@ -70,12 +82,11 @@ int log_make(struct log_store *store, struct log_name name, const struct log_con
     struct log *log = calloc(1, sizeof(*log));
     if (!log)
         return -ENOMEM;
-    char id[UUID_TEXT_SIZE + 1];
-    uuid_text(name.topic_id, id);
     log->topic = strndup((const char *)name.topic.data, name.topic.size);
-    if (!log->topic || asprintf(&log->directory, "%s/%s/%d-%s", store->topics, log->topic,
-                                (int)name.partition, id) < 0) {
+    log->directory = log_directory(store, name);
+    if (!log->topic || !log->directory) {
         free(log->topic);
+        free(log->directory);
         free(log);
         return -ENOMEM;
     }

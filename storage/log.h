@@ -143,6 +143,11 @@ struct log_recovery {
     uint64_t scanned_bytes;
 };
 
+// log_open of this log follows, soon: what it reads is read in advance, for as many logs as are
+// expected at a time (up to 64; of further ones nothing). Nothing in the log's directory may change
+// before. Start-up only.
+void log_expect(struct log_store *store, struct log_name name);
+
 // The log that an earlier run left, or an empty one if it left no file. Waits (start-up only).
 // A log with damage opens, serves what is sound, and says so here and in one log line per range.
 int log_open(struct log_store *store, struct log_name name, const struct log_config *config,

@@ -29,6 +29,7 @@
 
 #include "base/check.h"
 #include "base/log_line.h"
+#include "storage/expect.h"
 #include "storage/listing.h"
 #include "storage/plant.h"
 #include "storage/producers_recover.h"
@@ -257,7 +258,10 @@ static int rest_judge(struct segment *active, uint8_t *block, bool *keep)
     struct io *io = active->log->store->io;
     uint64_t used = active->end % FORMAT_BLOCK;
     memset(block, 0, FORMAT_BLOCK);
-    int64_t got = io_read_wait(io, active->fd, block, FORMAT_BLOCK, active->end - used);
+    int64_t got = (int64_t)expect_read(active->log, active->header.base_offset, block, used,
+                                       FORMAT_BLOCK, active->end - used);
+    if (got == 0)
+        got = io_read_wait(io, active->fd, block, FORMAT_BLOCK, active->end - used);
     bool clean = span_is_zero(span_of(block + used, FORMAT_BLOCK - used));
     *keep = !clean && active->damaged;
     if (got >= 0 && !clean && !active->damaged) {
@@ -301,22 +305,12 @@ static void segments_seal(struct log *log)
     }
 }
 
-// The base offset that a file of this kind is named after, or -1.
-static int64_t base_of(const char *name, const char *suffix)
-{
-    int64_t base = 0;
-    int length = 0;
-    if (sscanf(name, "%20" SCNd64 "%n", &base, &length) != 1 || length != 20 || base < 0)
-        return -1;
-    return strcmp(name + length, suffix) == 0 ? base : -1;
-}
-
 // Names are in order, so the last index is that of the last segment there was.
 static void lost_note(struct recovery *recovery, const struct listing *files)
 {
     const struct segment *last = log_active(recovery->log);
     for (size_t i = 0; i < files->count; i++) {
-        int64_t base = base_of(files->names[i], ".index");
+        int64_t base = segment_base_of(files->names[i], ".index");
         if (base >= 0 && (!last || base > last->header.base_offset))
             recovery->lost = base;
     }
@@ -327,7 +321,7 @@ static int files_load(struct recovery *recovery, const struct listing *files)
     struct log *log = recovery->log;
     int error = 0;
     for (size_t i = 0; i < files->count && !error; i++) {
-        int64_t base = base_of(files->names[i], ".log");
+        int64_t base = segment_base_of(files->names[i], ".log");
         if (base < 0)
             continue;
         if (log->segment_count > 0)
@@ -350,7 +344,7 @@ static int recover(struct recovery *recovery)
 {
     struct log *log = recovery->log;
     struct listing files;
-    int error = listing_read(&files, log->store->io, log->directory);
+    int error = expect_listing(log, &files);
     if (!error)
         error = files_load(recovery, &files);
     if (!error)
@@ -405,7 +399,9 @@ int log_open(struct log_store *store, struct log_name name, const struct log_con
     int error = log_make(store, name, config, &recovery.log);
     if (error)
         return error;
+    expect_begin(recovery.log);
     error = recover(&recovery);
+    expect_end(store);
     if (recovery.leftover)
         segment_free(recovery.leftover);
     if (error) {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/log_line.h"
+#include "storage/expect.h"
 #include "storage/plant.h"
 #include "storage/producers_recover.h"
 #include "storage/recover.h"
@@ -38,7 +39,10 @@ static int header_load(struct segment *segment)
     struct buffer *block = pool_get(log->store->pool, FORMAT_BLOCK);
     if (!block)
         return -ENOMEM;
-    int64_t got = io_read_wait(log->store->io, segment->fd, block->data, FORMAT_BLOCK, 0);
+    int64_t base = segment->header.base_offset;
+    int64_t got = (int64_t)expect_read(log, base, block->data, FORMAT_BLOCK, FORMAT_BLOCK, 0);
+    if (got == 0)
+        got = io_read_wait(log->store->io, segment->fd, block->data, FORMAT_BLOCK, 0);
     struct segment_header header;
     uint32_t version = 0;
     int error = -EBADMSG;
@@ -66,6 +70,8 @@ int recover_open(struct segment *segment)
 {
     struct log_store *store = segment->log->store;
     segment_hold(segment);
+    if (segment->fd < 0)
+        segment->fd = expect_file(segment->log, segment->header.base_offset);
     if (segment->fd >= 0)
         return 0;
     int error = -ENOMEM;
@@ -110,26 +116,31 @@ static bool index_is_sane(const struct segment *segment, const struct index_head
            header->next_offset >= header->base_offset && header->last_frame < header->covered;
 }
 
-// 0, -ENOMEM, or -EBADMSG for a file that cannot be used. *out is from malloc; *producers lies in
-// it.
-static int image_load(struct segment *segment, int fd, struct index_header *header,
-                      struct span *producers, uint8_t **out)
+// The whole index file, from malloc. 0, -ENOENT, -ENOMEM, or -EBADMSG for one that cannot be used.
+static int image_read(struct segment *segment, uint8_t **image, size_t *size)
 {
     struct io *io = segment->log->store->io;
-    int64_t size = io_file_size(io, fd);
-    if (size < INDEX_HEADER_SIZE || size > INDEX_FILE_MAX)
-        return -EBADMSG;
-    uint8_t *image = malloc((size_t)size);
-    if (!image)
+    *image = expect_index(segment->log, segment->header.base_offset, size);
+    if (*image)
+        return 0;
+    char *path = segment_path(segment->log, segment->header.base_offset, ".index");
+    if (!path)
         return -ENOMEM;
-    *out = image;
-    int error = io_read_wait(io, fd, image, (size_t)size, 0) == size
-                    ? index_load(&segment->index, image, (size_t)size, segment->header.salt, header,
-                                 producers)
-                    : -EBADMSG;
-    if (error)
-        return error;
-    return index_is_sane(segment, header) ? 0 : -EBADMSG;
+    int fd = io_open_wait(io, path, O_RDONLY, 0);
+    free(path);
+    if (fd < 0)
+        return fd == -ENOMEM ? fd : -ENOENT;
+    int64_t file_size = io_file_size(io, fd);
+    int error = file_size < INDEX_HEADER_SIZE || file_size > INDEX_FILE_MAX ? -EBADMSG : 0;
+    if (!error) {
+        *size = (size_t)file_size;
+        *image = malloc(*size);
+        error = *image ? 0 : -ENOMEM;
+    }
+    if (!error && io_read_wait(io, fd, *image, *size, 0) != file_size)
+        error = -EBADMSG;
+    io_close_wait(io, fd);
+    return error;
 }
 
 // Whether the frame that the index calls the last one is what it says. Its payload is checked for
@@ -181,19 +192,17 @@ static int index_apply(struct scan *scan, int error, const struct index_header *
 int recover_index(struct scan *scan)
 {
     struct segment *segment = scan->segment;
-    struct io *io = segment->log->store->io;
-    char *path = segment_path(segment->log, segment->header.base_offset, ".index");
-    if (!path)
-        return -ENOMEM;
-    int fd = io_open_wait(io, path, O_RDONLY, 0);
-    free(path);
-    if (fd < 0)
-        return fd == -ENOMEM ? fd : 0;
+    uint8_t *image = NULL;
+    size_t size = 0;
+    int error = image_read(segment, &image, &size);
+    if (error == -ENOENT)
+        return 0;
     struct index_header header;
     struct span producers = {0};
-    uint8_t *image = NULL;
-    int error = image_load(segment, fd, &header, &producers, &image);
-    io_close_wait(io, fd);
+    if (!error)
+        error = index_load(&segment->index, image, size, segment->header.salt, &header, &producers);
+    if (!error && !index_is_sane(segment, &header))
+        error = -EBADMSG;
     error = index_apply(scan, error, &header, producers);
     free(image);
     return error;

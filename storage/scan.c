@@ -28,6 +28,7 @@
 
 #include "base/endian.h"
 #include "base/log_line.h"
+#include "storage/expect.h"
 #include "storage/plant.h"
 #include "storage/producers_recover.h"
 #include "storage/store.h"
@@ -65,8 +66,12 @@ static int window_read(struct scan *scan, uint64_t position, uint64_t size)
         if (!scan->buffer)
             return -ENOMEM;
     }
+    const struct segment *segment = scan->segment;
     int64_t result =
-        io_read_wait(store->io, scan->segment->fd, scan->buffer->data, length, scan->start);
+        (int64_t)expect_read(segment->log, segment->header.base_offset, scan->buffer->data,
+                             position - scan->start + size, length, scan->start);
+    if (result == 0)
+        result = io_read_wait(store->io, segment->fd, scan->buffer->data, length, scan->start);
     if (result < 0)
         return result == -ENOMEM ? -ENOMEM : -EIO;
     scan->have = (uint64_t)result;

@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/log_line.h"
@@ -26,6 +27,15 @@ char *segment_path(const struct log *log, int64_t base_offset, const char *suffi
     if (asprintf(&path, "%s/%020" PRId64 "%s", log->directory, base_offset, suffix) < 0)
         return NULL;
     return path;
+}
+
+int64_t segment_base_of(const char *name, const char *suffix)
+{
+    int64_t base = 0;
+    int length = 0;
+    if (sscanf(name, "%20" SCNd64 "%n", &base, &length) != 1 || length != 20 || base < 0)
+        return -1;
+    return strcmp(name + length, suffix) == 0 ? base : -1;
 }
 
 struct segment *segment_new(struct log *log, const struct segment_header *header)

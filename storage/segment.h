@@ -56,6 +56,9 @@ struct segment {
 // "<directory>/<20 digits><suffix>", from malloc; NULL without memory.
 char *segment_path(const struct log *log, int64_t base_offset, const char *suffix);
 
+// The base offset that a file of this kind is named after, or -1.
+int64_t segment_base_of(const char *name, const char *suffix);
+
 // In memory only. NULL without memory.
 struct segment *segment_new(struct log *log, const struct segment_header *header);
 

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/log_line.h"
+#include "storage/expect.h"
 #include "storage/plant.h"
 #include "storage/recover.h"
 #include "storage/store.h"
@@ -122,6 +123,7 @@ int start_sync(struct log_store *store)
 
 int log_store_settle(struct log_store *store)
 {
+    expect_drop_all(store);
     if (store->settled)
         return store->unflushed;
     int error = start_sync(store);

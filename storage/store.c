@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/log_line.h"
+#include "storage/expect.h"
 #include "storage/store.h"
 
 static void store_turn(struct log_store *store);
@@ -222,6 +223,7 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     store->can_allocate = true;
     compact_init(&store->compactor, &options->compaction);
     list_init(&store->logs);
+    list_init(&store->expectations);
     list_init(&store->deletes_waiting);
     list_init(&store->dirty);
     list_init(&store->journal_waiting);
@@ -332,6 +334,7 @@ static int close_logs(struct log_store *store)
 int log_store_close(struct log_store *store)
 {
     store->closing = true;
+    expect_drop_all(store);
     int error = start_sync(store);
     compact_stop(store);
     list_each(node, &store->logs)

@@ -41,6 +41,9 @@ struct log_store {
     bool unflushed;               // start.c: but not all that the journal had is in segments
     uint32_t checkpoints_running; // index files of active segments being written
     struct list logs;
+    struct list expectations; // expect.c: of logs that are opened soon
+    uint32_t expectation_count;
+    struct expectation *expected;   // of the one that is being opened; NULL = nothing
     struct journal *journal;     // NULL = there is none
     enum durable_way way;        // how writes of segments become durable
     struct list dirty;           // logs that commit.c has to look at
@@ -184,6 +187,9 @@ void store_leave(struct log_store *store);
 void store_kick(struct log_store *store);
 
 // --- log.c
+
+// The log's directory, from malloc; NULL without memory, or for a name that cannot be one's.
+char *log_directory(const struct log_store *store, struct log_name name);
 
 int64_t log_producers_ms(const struct log *log);
 

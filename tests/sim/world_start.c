@@ -112,6 +112,12 @@ static bool log_start(struct world_log *log, bool *all_opened)
 static bool logs_open(struct world *world, bool *all_opened)
 {
     for (uint32_t i = 0; i < world->log_count; i++) {
+        const struct world_log *log = &world->logs[i];
+        struct log_name name = {span_text(log->topic), log->id, log->partition};
+        if (log->exists && world_chance(world, 2))
+            log_expect(world->shards[shard_of(world, log->id, log->partition)].store, name);
+    }
+    for (uint32_t i = 0; i < world->log_count; i++) {
         if (world->logs[i].exists && !log_start(&world->logs[i], all_opened))
             return false;
     }

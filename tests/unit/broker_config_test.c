@@ -92,8 +92,8 @@ Test(broker, config_counts_what_is_too_much_to_be_named)
 {
     enum { LINES = 1000 };
     char *content = calloc(LINES, 16);
-    for (int i = 0; i < LINES; i++)
-        strcat(content, "no.such=1\n");
+    for (size_t i = 0, at = 0; i < LINES; i++)
+        at += (size_t)snprintf(content + at, 16, "no.such=1\n");
     const char *path = file_with(content);
     free(content);
     struct config *config = NULL;

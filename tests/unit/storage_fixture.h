@@ -131,6 +131,8 @@ static inline int world_open(struct world *world)
     int error = world_open_store(world);
     if (error)
         return error;
+    if (world->seed % 2 == 0)
+        log_expect(world->store, world_name());
     error = log_open(world->store, world_name(), &world->config, &world->log, &world->recovery);
     if (!error)
         error = log_store_begin(world->store, true);
