@@ -60,6 +60,7 @@ struct checker {
     struct checker_damage damages[CHECKER_DAMAGES];
     uint32_t damage_count;
     bool verifying;     // between checker_restarted and checker_verified
+    bool device_failed; // in this life: appends that failed may be there all the same
     bool refusing;      // its end is lost, so it accepts nothing in this life
     bool end_damaged;   // acknowledged records at the end may be unreadable, if the log says so
     bool start_damaged; // until the next verified start: a trim may have been in what is damaged

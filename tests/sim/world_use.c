@@ -213,6 +213,7 @@ static void read_done(struct log_read *op)
         check_error(reading);
     } else {
         check_nothing(reading);
+        log->checker.device_failed = log->world->faulty;
         reading->next = checker_read(&log->checker, op->offset, op->slices, op->slice_count);
         if (reading->next > op->offsets.committed)
             world_fail(log->world,
