@@ -7,6 +7,12 @@
 // 2. A damaged segment is left alone and not counted; it is no reason to begin at it for ever.
 #include "storage/compact_select.h"
 
+// Of a damaged segment next_offset says only how far it is sound.
+static int64_t end_of(const struct compact_extent *extents, uint32_t count, uint32_t at)
+{
+    return at + 1 < count ? extents[at + 1].base_offset : extents[at].next_offset;
+}
+
 // Up to where everything is known to be the last of its key.
 static int64_t clean_end(const struct compact_extent *extents, uint32_t count)
 {
@@ -14,7 +20,7 @@ static int64_t clean_end(const struct compact_extent *extents, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         const struct compact_extent *extent = &extents[i];
         if (extent->damaged) {
-            end = extent->next_offset;
+            end = end_of(extents, count, i);
             continue;
         }
         if (extent->cleaned_to == 0)
@@ -37,7 +43,7 @@ struct compact_plan compact_select(const struct compact_extent *extents, uint32_
     plan.clean_to = plan.dirty_from;
     for (uint32_t i = 0; i + 1 < count && extents[i].sealed; i++) {
         const struct compact_extent *extent = &extents[i];
-        if (extent->next_offset <= limits->log_start)
+        if (end_of(extents, count, i) <= limits->log_start)
             continue;
         if (extent->damaged) {
             plan.whole = false;

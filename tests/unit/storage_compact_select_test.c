@@ -98,6 +98,17 @@ Test(compact_select, damage_is_left_alone_and_counts_for_nothing)
     cr_assert_eq(plan.dirty_from, 200);
 }
 
+Test(compact_select, a_segment_of_which_nothing_is_sound_is_damage)
+{
+    struct compact_extent log[] = {segment(0, 1000, 10), segment(100, 100, 10), active(200)};
+    log[0].damaged = true;
+    log[0].next_offset = 0;
+    struct compact_plan plan = compact_select(log, 3, &limits);
+    cr_assert(plan.due);
+    cr_assert_not(plan.whole);
+    cr_assert_eq(plan.dirty_from, 100);
+}
+
 Test(compact_select, a_pass_that_ended_inside_a_segment_goes_on_there)
 {
     struct compact_extent log[] = {cleaned(0, 100), cleaned(100, 100), segment(200, 100, 10),
