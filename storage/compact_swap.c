@@ -54,6 +54,7 @@ static void replace(struct compaction *compaction)
     memmove(log->segments + at + 1, log->segments + at + count,
             (log->segment_count - at - count) * sizeof(log->segments[0]));
     log->segment_count -= count - 1;
+    log_segments_changed(log);
     for (uint32_t i = 0; i < count; i++)
         compaction->group[i]->removed = true;
     made->compacting = true; // until the other files are gone

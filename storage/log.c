@@ -168,6 +168,20 @@ void log_add_segment(struct log *log, struct segment *segment)
 {
     CHECK(log->segment_count < log->segment_capacity);
     log->segments[log->segment_count++] = segment;
+    log_segments_changed(log);
+}
+
+void log_segments_changed(struct log *log)
+{
+    log->sealed_bytes = 0;
+    for (uint32_t i = 0; i + 1 < log->segment_count; i++)
+        log->sealed_bytes += (int64_t)log->segments[i]->end;
+}
+
+int64_t log_segments_size(const struct log *log)
+{
+    const struct segment *active = log_active(log);
+    return active ? log->sealed_bytes + (int64_t)active->end : 0;
 }
 
 void log_busy(struct log *log)
@@ -190,8 +204,7 @@ struct log_offsets log_offsets(const struct log *log)
         .end = log->end,
         .error = log->error,
     };
-    for (uint32_t i = 0; i < log->segment_count; i++)
-        offsets.size_bytes += (int64_t)log->segments[i]->end;
+    offsets.size_bytes = log_segments_size(log);
     offsets.size_bytes += (int64_t)(log->tail.unflushed_bytes - log->tail.uncommitted_bytes);
     return offsets;
 }

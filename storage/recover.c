@@ -236,6 +236,7 @@ static void offsets_set(struct recovery *recovery)
 {
     struct log *log = recovery->log;
     const struct segment *active = log_active(log);
+    log_segments_changed(log);
     if (!active)
         return;
     log->committed = active->next_offset;

@@ -32,14 +32,6 @@ int64_t store_time_ms(const struct log_store *store)
     return io->wall_ms < most ? io->wall_ms : most;
 }
 
-static int64_t total_bytes(const struct log *log)
-{
-    int64_t total = 0;
-    for (uint32_t i = 0; i < log->segment_count; i++)
-        total += (int64_t)log->segments[i]->end;
-    return total;
-}
-
 // Segments without timestamps age from when they were made.
 static bool is_expired(const struct log *log, const struct segment *segment)
 {
@@ -52,7 +44,7 @@ static bool is_expired(const struct log *log, const struct segment *segment)
 static bool is_surplus(const struct log *log, const struct segment *segment)
 {
     return log->config.retention_bytes >= 0 &&
-           total_bytes(log) - (int64_t)segment->end >= log->config.retention_bytes;
+           log_segments_size(log) - (int64_t)segment->end >= log->config.retention_bytes;
 }
 
 bool retain_has_producers(const struct log *log)
@@ -97,6 +89,7 @@ static void drop_oldest(struct log *log)
     space_freed(log->store);
     log->segment_count--;
     memmove(log->segments, log->segments + 1, log->segment_count * sizeof(log->segments[0]));
+    log_segments_changed(log);
     if (log->start < log->segments[0]->header.base_offset)
         log->start = log->segments[0]->header.base_offset;
     oldest->removed = true;

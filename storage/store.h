@@ -43,14 +43,14 @@ struct log_store {
     struct list logs;
     struct list expectations; // expect.c: of logs that are opened soon
     uint32_t expectation_count;
-    struct expectation *expected;   // of the one that is being opened; NULL = nothing
-    struct journal *journal;     // NULL = there is none
-    enum durable_way way;        // how writes of segments become durable
-    struct list dirty;           // logs that commit.c has to look at
-    struct list journal_waiting; // logs whose bytes go into the next journal commit
-    struct list journal_running; // logs with bytes in the one under way
-    uint64_t journal_bytes;      // of payload, in that one
-    struct list flushes;         // logs whose turn to be flushed has not come
+    struct expectation *expected; // of the one that is being opened; NULL = nothing
+    struct journal *journal;      // NULL = there is none
+    enum durable_way way;         // how writes of segments become durable
+    struct list dirty;            // logs that commit.c has to look at
+    struct list journal_waiting;  // logs whose bytes go into the next journal commit
+    struct list journal_running;  // logs with bytes in the one under way
+    uint64_t journal_bytes;       // of payload, in that one
+    struct list flushes;          // logs whose turn to be flushed has not come
     uint32_t flushes_running;
     struct tail_cache cache;
     struct read_cache reads;
@@ -135,6 +135,7 @@ struct log {
     struct segment **segments; // oldest first; the last one is active
     uint32_t segment_count;
     uint32_t segment_capacity;
+    int64_t sealed_bytes; // of all segments but the last, whose ends do not move any more
     struct damage *damages;
     uint32_t damage_count;
     struct list appends; // not yet durable, by offset
@@ -201,6 +202,12 @@ struct segment *log_active(const struct log *log); // NULL when there is no file
 
 // A log with a reserve and no file gets its first segment, while there is space for it.
 void log_reserve(struct log *log);
+
+// Segments were removed or replaced, or an end was set.
+void log_segments_changed(struct log *log);
+
+// Of all segments, up to their ends.
+int64_t log_segments_size(const struct log *log);
 
 // Makes room for one more segment. 0 or -ENOMEM.
 int log_reserve_segment(struct log *log);

@@ -34,11 +34,33 @@ Test(storage, a_trim_at_the_very_end_of_a_segment_belongs_to_it)
     cr_assert_eq(world_open(&world), 0);
     int64_t size = log_offsets(world.log).size_bytes;
     cr_assert_eq(log_store_close(world.store), 0);
-    sim_restart(world.sim);
-    world_remove_file(&world, 0, ".index");
+    if (world_has_file(&world, 0, ".index"))
+        world_remove_file(&world, 0, ".index"); // indexes are not synced: it may be gone anyhow
     cr_assert_eq(world_open(&world), 0);
     cr_assert_eq(log_offsets(world.log).size_bytes, size);
     world_verify_recovered(&world);
+    cr_assert_eq(log_store_close(world.store), 0);
+    world_end(&world);
+}
+
+Test(storage, the_size_of_a_log_follows_its_segments)
+{
+    struct world world;
+    world_begin(&world, 3);
+    world.config.segment_bytes = 24 * KIB;
+    cr_assert_eq(world_open(&world), 0);
+    append_many(&world, 20, 8000);
+    int64_t whole = log_offsets(world.log).size_bytes;
+    cr_assert_eq(world_trim(&world, 11), 0);
+    while (world_has_file(&world, 8, ".log"))
+        world_turn(&world);
+    append_many(&world, 1, 8000);
+    int64_t size = log_offsets(world.log).size_bytes;
+    cr_assert_lt(size, whole);
+    cr_assert_eq(log_store_close(world.store), 0);
+    sim_restart(world.sim);
+    cr_assert_eq(world_open(&world), 0);
+    cr_assert_eq(log_offsets(world.log).size_bytes, size);
     cr_assert_eq(log_store_close(world.store), 0);
     world_end(&world);
 }
