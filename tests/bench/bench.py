@@ -28,8 +28,8 @@ PARTS = {"pairs": Pairs, "fan": Fan, "writes": Writes, "replay": Replay, "recove
 
 
 class Bench:
-    """What the parts share. A part has round(), called `rounds` times in turn with the others', and
-    finish(), which returns its lines of the report."""
+    """What the parts share. A part has round(), called as often as there are rounds, or as its own
+    `rounds` says, in turn with the others', and finish(), which returns its lines of the report."""
 
     def __init__(self, options):
         self.options = options
@@ -65,17 +65,31 @@ class Bench:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def target(self, what, figure, limit, unit, at_least=False):
-        """Notes a figure that has a limit."""
+        """Notes a figure that has a limit. Returns the sentence that belongs under its table."""
         self.targets.append((what, figure, limit, unit, at_least))
+        return (f"Target, {what}: {'at least' if at_least else 'at most'} {limit:g} {unit}. Measured: "
+                f"{figure:,.2f}, {verdict(figure, limit, at_least)}." if figure is not None else
+                f"Target, {what}: {limit:g} {unit}. Not measured.")
 
     def target_lines(self):
         lines = ["| | measured | target | |", "|---|---|---|---|"]
         for what, figure, limit, unit, at_least in self.targets:
-            met = figure is not None and (figure >= limit if at_least else figure <= limit)
             shown = f"**{figure:,.2f}** {unit}" if figure is not None else "-"
             lines.append(f"| {what} | {shown} | {'at least' if at_least else 'at most'} {limit:g} {unit} | "
-                         f"{'met' if met else '**not met**'} |")
+                         f"{verdict(figure, limit, at_least)} |")
         return lines + [""]
+
+    def section(self, title, only, text):
+        """The head of a part of the report: what is compared, and how to see it again."""
+        return [f"## {title}", "", f"{text} Again: `./dev bench --only {only}`.", ""]
+
+
+def verdict(figure, limit, at_least):
+    if figure is None:
+        return "not measured"
+    if figure >= limit if at_least else figure <= limit:
+        return "met"
+    return f"**missed by {abs(figure - limit) / limit * 100:.1f} %**"
 
 
 def report(bench, parts):
@@ -90,13 +104,15 @@ def report(bench, parts):
             "([tests/bench/roofline.c](../tests/bench/roofline.c)). Client and server share the machine. "
             "Weir is driven by `weir bench` and by programs in [tests/bench](../tests/bench), so its client builds "
             "batches, and its broker checks, indexes and checksums them for the disk.", "",
-            f"Median (smallest to largest) of {options.rounds} rounds; those of time take {options.seconds} s each, "
-            "in turns. Ratios are medians of the ratios round by round. CPU is the server's alone. "
+            f"Median (smallest to largest) of {options.rounds} rounds where nothing else is said; measurements of "
+            f"time take {options.seconds} s each, in turns with what they are compared with. Ratios are medians of "
+            "the ratios round by round: both halves of a round saw the same machine. CPU is the server's alone. "
             "Virtual disks flatter: look at the ratios.", "",
             f"{system()}, {filesystem(options.dir)}, {options.shards} shard{'s' if options.shards > 1 else ''}, "
             f"{time.strftime('%Y-%m-%d')}{', a quick run' if options.quick else ''}. Before measurements of produce "
             "the broker's cache of new records is filled once, so that the first touch of fresh memory does not "
-            "count. Again: `./dev bench`.", ""]
+            "count. All of it again: `./dev bench` (some 12 minutes), or `./dev bench --quick` for a first look.",
+            ""]
     return "\n".join(head + (["## Targets", ""] + bench.target_lines() if bench.targets else []) + lines)
 
 
@@ -119,6 +135,8 @@ def main():
     parts = [PARTS[name](bench) for name in options.only.split(",")]
     for number in range(options.rounds):
         for part in parts:
+            if number >= getattr(part, "rounds", options.rounds):
+                continue
             print(f"round {number + 1} of {options.rounds}: {type(part).__name__.lower()}", file=sys.stderr)
             part.round()
     text = report(bench, parts)

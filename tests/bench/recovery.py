@@ -17,7 +17,7 @@ def timed(action):
 
 
 class Recovery:
-    """Takes one round, however many there are: filling takes long."""
+    """Fills a directory in one round only: that takes long."""
 
     def __init__(self, bench):
         self.bench = bench
@@ -58,10 +58,15 @@ class Recovery:
 
     def finish(self):
         size = f"{self.gigabytes:g} GB in {PARTITIONS:,} partitions"
-        self.bench.target(f"ready after SIGKILL, {size}", statistics.median(self.killed) / 1000, 2, "s")
-        self.bench.target(f"ready after a clean stop, {size}", statistics.median(self.clean) / 1000, 0.5, "s")
-        return ["## Start", "", "From the start of the process to the line that says it is ready. The SIGKILL comes "
-                "under load: 100 B records to all partitions.", "", "| | ms |", "|---|---|",
-                f"| empty | {cell(self.empty)} |", f"| after SIGKILL, {size} | {cell(self.killed)} |",
-                f"| after a clean stop, {size} | {cell(self.clean)} |",
-                f"| the clean stop itself | {cell(self.stops)} |", ""]
+        lines = self.bench.section(
+            "Start", "recovery",
+            f"From the start of the process to the line that says it is ready. {size}, filled by `weir bench "
+            "produce`; the SIGKILL comes under load, 100 B records to all partitions by `fill_bench`. Three times, "
+            "in one data directory; the empty ones three times a round.")
+        return lines + [
+            "| | ms |", "|---|---|",
+            f"| empty | {cell(self.empty)} |", f"| after SIGKILL, {size} | {cell(self.killed)} |",
+            f"| after a clean stop, {size} | {cell(self.clean)} |",
+            f"| the clean stop itself | {cell(self.stops)} |", "",
+            self.bench.target(f"ready after SIGKILL, {size}", statistics.median(self.killed) / 1000, 2, "s"), "",
+            self.bench.target(f"ready after a clean stop, {size}", statistics.median(self.clean) / 1000, 0.5, "s"), ""]
