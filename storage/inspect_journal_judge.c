@@ -11,7 +11,9 @@
 //    by its offsets; of one without nobody knows the end.
 // 4. The file that the newest commit announces, or the state file names, must be there: else
 //    commits behind the newest may be missing.
-// 5. What lies behind the newest commit was not acknowledged.
+// 5. What lies behind the newest commit was not acknowledged, if nothing proves that it was
+// durable:
+//    a commit with a higher number was begun, or a file with such a number in its header.
 // 6. A needed entry whose number is not defined in its file may be of any log of that shard that
 // has
 //    no entry in the file.
@@ -35,6 +37,7 @@ struct judging {
     size_t count;
     uint64_t needed;
     const struct inspect_commit *newest;
+    uint64_t last; // the highest number that must have been durable
 };
 
 // Log numbers of one file.
@@ -147,6 +150,18 @@ static void missing_note(struct judging *judging, const struct inspect_commit *b
     snprintf(what, sizeof(what), "commits %" PRIu64 " up to %" PRIu64 " cannot be read", expected,
              behind->header.sequence - 1);
     damage_note(judging, INSPECT_JOURNAL_DAMAGED, behind->file->name, from, behind->position, what);
+}
+
+static void end_missing_note(struct judging *judging, const struct inspect_commit *before,
+                             uint64_t expected)
+{
+    char what[128];
+    uint64_t from = before ? before->position + before->header.stored_size : 0;
+    snprintf(what, sizeof(what), "commits %" PRIu64 " up to %" PRIu64 ", the last, cannot be read",
+             expected, judging->last);
+    damage_note(judging, INSPECT_JOURNAL_DAMAGED, before ? before->file->name : "journal", from,
+                from, what);
+    judging->group->lost = judging->last;
 }
 
 // --- entries
@@ -319,6 +334,11 @@ static int commits_gather(struct judging *judging)
             continue;
         if (judging->needed < file->header.needed)
             judging->needed = file->header.needed;
+        // The next number when this life began, so those below were given before.
+        if (file->header.sequence > 0 && judging->last < file->header.sequence - 1)
+            judging->last = file->header.sequence - 1;
+        if (group->sequence < judging->last)
+            group->sequence = judging->last;
         while (!error && inspect_commit_next(file, &at, &commit))
             error = commit_add(judging, &capacity, &commit);
     }
@@ -328,6 +348,12 @@ static int commits_gather(struct judging *judging)
         if (judging->commits[i].table_sound && judging->commits[i].payload_sound)
             judging->newest = &judging->commits[i];
     }
+    // One is begun when the one before is durable; the very last may be torn.
+    uint64_t begun = judging->count > 0 ? judging->commits[judging->count - 1].header.sequence : 0;
+    if (begun > 0 && judging->last < begun - 1)
+        judging->last = begun - 1;
+    if (judging->newest && judging->last < judging->newest->header.sequence)
+        judging->last = judging->newest->header.sequence;
     return error;
 }
 
@@ -342,7 +368,7 @@ static int commits_judge(struct judging *judging)
         const struct inspect_commit *commit = &judging->commits[i];
         uint64_t sequence = commit->header.sequence;
         uint64_t end = commit->position + commit->header.stored_size;
-        if (!judging->newest || sequence > judging->newest->header.sequence) {
+        if (sequence > judging->last) {
             note(judging->journal, INSPECT_JOURNAL_TORN, commit->file->name, commit->position, end,
                  "the rest of a commit that nobody was told of");
             break;
@@ -361,6 +387,8 @@ static int commits_judge(struct judging *judging)
             expected = sequence + 1;
         before = commit;
     }
+    if (!error && judging->needed > 0 && expected <= judging->last)
+        end_missing_note(judging, before, expected);
     free(numbers.logs);
     return error;
 }

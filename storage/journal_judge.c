@@ -8,10 +8,12 @@
 //
 // 1. Bytes that are no sound commit, with no commit behind them in the order of the journal, are
 // the
-//    torn rest of the one commit that was under way. Nobody was told of it.
-// 2. A number between the first that is needed and the last that is there, without a sound commit,
-//    is damage. If the table of that commit is sound, it concerns the logs named there whose
-//    entries are bad; else it may concern every log.
+//    torn rest of the one commit that was under way. Nobody was told of it. But a sound header of a
+//    commit, and one of a file that says with which number its life began, prove that the commits
+//    with lower numbers were durable.
+// 2. A number between the first that is needed and the last that is there, or is proven, without a
+//    sound commit, is damage. If the table of that commit is sound, it concerns the logs named
+//    there whose entries are bad; else it may concern every log.
 // 3. So is an announced file without a sound header, and a journal in use without any file: then
 //    nobody knows what was behind.
 // 4. A log that damage may concern and that has a later entry is judged by its offsets (replay.c).
@@ -249,6 +251,36 @@ static const struct found_commit *newest_sound(const struct found_group *group)
     return NULL;
 }
 
+// The last number that was durable; 0 = none is known. Rule 1.
+static uint64_t last_durable(const struct found_group *group, const struct found_commit *newest)
+{
+    uint64_t behind = newest ? newest->header.sequence + 1 : 1;
+    if (group->commit_count > 0) {
+        uint64_t last = group->commits[group->commit_count - 1].header.sequence;
+        behind = behind < last ? last : behind;
+    }
+    for (uint32_t i = 0; i < group->file_count; i++) {
+        if (behind < group->files[i]->header.sequence)
+            behind = group->files[i]->header.sequence;
+    }
+    return behind - 1;
+}
+
+// Commits behind the last one that is there.
+static void end_missing_tell(struct journal *journal, const struct found_commit *before,
+                             uint64_t from, uint64_t last)
+{
+    journal->findings->found->damages++;
+    if (before)
+        before->file->damaged = true;
+    log_line(LOG_ERROR,
+             "%s is damaged or not complete from byte %" PRIu64 " on: commits %" PRIu64
+             " up to %" PRIu64 ", the last ones, cannot be read; a log that may have been in them "
+             "accepts nothing",
+             before ? before->file->path : journal->directory,
+             before ? before->position + before->header.stored_size : 0, from, last);
+}
+
 static void missing_tell(struct journal *journal, const struct found_commit *before,
                          const struct found_commit *behind, uint64_t from)
 {
@@ -315,12 +347,13 @@ static int commits_take(struct journal *journal, const struct found_group *group
     uint64_t needed = first_needed(group);
     struct numbers numbers = {.needed = needed};
     uint64_t expected = needed;
+    uint64_t last = last_durable(group, newest);
     const struct found_commit *before = NULL;
     int error = 0;
     for (uint32_t i = 0; i < group->commit_count && !error; i++) {
         const struct found_commit *commit = &group->commits[i];
         uint64_t sequence = commit->header.sequence;
-        if (!newest || sequence > newest->header.sequence)
+        if (sequence > last)
             break; // rule 1
         if (!commit->table_sound)
             continue;
@@ -343,6 +376,10 @@ static int commits_take(struct journal *journal, const struct found_group *group
         before = commit;
         journal->findings->found->commits++;
     }
+    if (needed > 0 && expected <= last && !error) {
+        end_missing_tell(journal, before, expected, last);
+        *lost = last;
+    }
     free(numbers.numbers);
     return error;
 }
@@ -360,6 +397,23 @@ static void logs_judge(struct journal_findings *findings, uint64_t lost)
     }
     if (lost > 0)
         findings->all_uncertain = true;
+}
+
+// No number is given twice, nor one that a header calls not needed: the state file, which knows the
+// next one, may be lost.
+static void sequences_pass(struct journal_findings *findings, const struct found_group *group)
+{
+    uint64_t next = findings->next_sequence;
+    if (group->commit_count > 0) {
+        uint64_t last = group->commits[group->commit_count - 1].header.sequence;
+        next = next <= last ? last + 1 : next;
+    }
+    for (uint32_t i = 0; i < group->file_count; i++) {
+        const struct journal_header *header = &group->files[i]->header;
+        next = next < header->sequence ? header->sequence : next;
+        next = next < header->needed ? header->needed : next;
+    }
+    findings->next_sequence = next;
 }
 
 int journal_judge(struct journal *journal, struct found_group *group)
@@ -388,9 +442,7 @@ int journal_judge(struct journal *journal, struct found_group *group)
     bool ours = group->shard == journal->options.shard &&
                 group->shard_count == journal->options.shard_count;
     journal->findings->damaged = journal->findings->damaged || lost > 0;
-    uint64_t next =
-        group->commit_count > 0 ? group->commits[group->commit_count - 1].header.sequence + 1 : 0;
-    if (ours && journal->findings->next_sequence < next)
-        journal->findings->next_sequence = next;
+    if (ours)
+        sequences_pass(journal->findings, group);
     return 0;
 }

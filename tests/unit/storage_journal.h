@@ -17,6 +17,9 @@
 
 enum { DESK_LOGS = 8, DESK_ENTRIES = 4096 };
 
+static const char *const desk_file_0 = "/data/journal/000-000.journal";
+static const char *const desk_file_1 = "/data/journal/000-001.journal";
+
 struct desk_log {
     struct journal_log log;
     int64_t end;     // next base offset to give
@@ -255,4 +258,28 @@ static inline bool desk_has(struct desk *desk, const char *path)
     if (fd >= 0)
         io_close_wait(desk->io, fd);
     return fd >= 0;
+}
+
+static inline void desk_some_commits(struct desk *desk, int count)
+{
+    for (int i = 0; i < count; i++)
+        desk_commit(desk, 4, 100);
+    desk_crash(desk);
+}
+
+static inline void desk_flip(struct desk *desk, const char *path, uint64_t byte)
+{
+    cr_assert_eq(sim_flip(desk->sim, path, byte * 8 + 3), 0);
+}
+
+// Fills files until the second one takes commits.
+static inline void desk_into_the_second(struct desk *desk)
+{
+    cr_assert_eq(desk_start(desk), 0);
+    for (int i = 0; i < 10; i++) {
+        desk_commit(desk, 4, 1000);
+        desk_turns(desk, 10);
+    }
+    cr_assert(desk_has(desk, desk_file_1));
+    desk_crash(desk);
 }

@@ -2,8 +2,6 @@
 // The journal: its bytes, its ring of files, reading back, and what is wrong with it.
 #include "tests/unit/storage_journal.h"
 
-static const char file_0[] = "/data/journal/000-000.journal";
-static const char file_1[] = "/data/journal/000-001.journal";
 static const char state[] = "/data/journal-000-of-001.state";
 
 // --- bytes
@@ -146,7 +144,7 @@ Test(storage, a_journal_that_was_flushed_and_closed_need_not_be_read)
         desk_flush(&desk, i);
     cr_assert_eq(journal_close(desk.journal), 0);
     sim_restart(desk.sim);
-    desk_overwrite(&desk, file_0, 4096, "damage", 6);
+    desk_overwrite(&desk, desk_file_0, 4096, "damage", 6);
     cr_assert_eq(desk_start(&desk), 0);
     cr_assert_not(desk.found.unclean);
     cr_assert_eq(desk.found.commits, 0);
@@ -175,55 +173,6 @@ Test(storage, a_journal_with_unflushed_entries_is_read_also_after_an_orderly_end
     check_all_back(&desk);
     journal_close(desk.journal);
     desk_end(&desk);
-}
-
-// A journal without files, whose state file says so.
-static void begin_settled(struct desk *desk, uint64_t seed)
-{
-    desk_begin(desk, seed);
-    cr_assert_eq(desk_start(desk), 0);
-    journal_close(desk->journal);
-    uint64_t bytes = desk->bytes;
-    desk->bytes = 0;
-    cr_assert_eq(desk_start(desk), 0);
-    journal_close(desk->journal);
-    desk->bytes = bytes;
-}
-
-// The program stops after `operations` of a start, and the machine in the next run.
-static bool stop_a_start_then_the_machine(uint64_t seed, uint64_t operations)
-{
-    struct desk desk;
-    begin_settled(&desk, seed);
-    sim_power_off(desk.sim, operations);
-    desk.journal = NULL;
-    bool through = desk_start(&desk) == 0 && !sim_power_is_off(desk.sim);
-    sim_power_off(desk.sim, 0);
-    if (desk.journal)
-        journal_close(desk.journal);
-    sim_restart_process(desk.sim);
-    cr_assert_eq(desk_start(&desk), 0);
-    desk_commit(&desk, 4, 100);
-    desk_crash(&desk);
-    cr_assert_eq(desk_start(&desk), 0);
-    for (int i = 0; i < 4; i++) {
-        cr_assert_eq(desk.logs[i].replayed, 1, "seed %" PRIu64 ", %" PRIu64 " operations", seed,
-                     operations);
-        cr_assert_not(desk.logs[i].uncertain);
-    }
-    desk_crash(&desk);
-    desk_end(&desk);
-    return through;
-}
-
-Test(storage, a_journal_file_that_a_stopped_start_has_made_is_there_after_a_crash)
-{
-    uint64_t operations = 1;
-    for (; !stop_a_start_then_the_machine(1, operations); operations++) {
-        for (uint64_t seed = 2; seed < 8; seed++)
-            stop_a_start_then_the_machine(seed, operations);
-    }
-    cr_assert_gt(operations, 10);
 }
 
 Test(storage, the_ring_of_journal_files_goes_round_and_frees_what_is_flushed)
@@ -314,25 +263,13 @@ Test(storage, without_space_there_is_no_journal_and_with_space_there_is)
 // --- what is wrong
 
 // Commits of one block each in file 0: the i-th lies at 4096 * (1 + i).
-static void some_commits(struct desk *desk, int count)
-{
-    for (int i = 0; i < count; i++)
-        desk_commit(desk, 4, 100);
-    desk_crash(desk);
-}
-
-static void flip(struct desk *desk, const char *path, uint64_t byte)
-{
-    cr_assert_eq(sim_flip(desk->sim, path, byte * 8 + 3), 0);
-}
-
 Test(storage, the_torn_last_commit_of_a_journal_is_no_damage)
 {
     struct desk desk;
     desk_begin(&desk, 8);
     cr_assert_eq(desk_start(&desk), 0);
-    some_commits(&desk, 5);
-    flip(&desk, file_0, 4096 * 5 + 200);
+    desk_some_commits(&desk, 5);
+    desk_flip(&desk, desk_file_0, 4096 * 5 + 200);
     cr_assert_eq(desk_start(&desk), 0);
     cr_assert_eq(desk.found.damages, 0);
     cr_assert_eq(desk.logs[0].replayed, 4);
@@ -346,9 +283,9 @@ Test(storage, a_bad_payload_in_the_middle_of_a_journal_concerns_its_log_only)
     struct desk desk;
     desk_begin(&desk, 9);
     cr_assert_eq(desk_start(&desk), 0);
-    some_commits(&desk, 5);
+    desk_some_commits(&desk, 5);
     // The third commit: header, entries of 100 bytes of logs 0, 1, 2, 3.
-    flip(&desk, file_0, 4096 * 3 + JOURNAL_COMMIT_HEADER + 150);
+    desk_flip(&desk, desk_file_0, 4096 * 3 + JOURNAL_COMMIT_HEADER + 150);
     cr_assert_eq(desk_open(&desk), 0);
     desk_replay_all(&desk);
     cr_assert_gt(desk.found.damages, 0);
@@ -367,71 +304,14 @@ Test(storage, a_bad_payload_in_the_middle_of_a_journal_concerns_its_log_only)
     desk_end(&desk);
 }
 
-// Whether the start, stopped after `operations`, had come to its end.
-static bool stop_a_start_with_damage(uint64_t operations)
-{
-    struct desk desk;
-    desk_begin(&desk, operations);
-    cr_assert_eq(desk_start(&desk), 0);
-    some_commits(&desk, 5);
-    flip(&desk, file_0, 4096 * 3 + JOURNAL_COMMIT_HEADER + 150);
-    sim_power_off(desk.sim, operations);
-    desk.journal = NULL;
-    bool through = desk_start(&desk) == 0 && !sim_power_is_off(desk.sim);
-    if (desk.journal)
-        desk_crash(&desk);
-    else
-        sim_restart(desk.sim);
-    cr_assert_eq(desk_start(&desk), 0);
-    for (int i = 0; i < DESK_LOGS; i++)
-        cr_assert_not(desk.logs[i].uncertain, "log %d, after %" PRIu64 " operations", i,
-                      operations);
-    cr_assert(desk_has(&desk, "/data/journal/000-000.journal.damaged"));
-    desk_crash(&desk);
-    desk_end(&desk);
-    return through;
-}
-
-Test(storage, a_start_that_sets_a_journal_file_aside_can_be_stopped_at_any_point)
-{
-    uint64_t operations = 1;
-    while (!stop_a_start_with_damage(operations))
-        operations++;
-    cr_assert_gt(operations, 20);
-}
-
-Test(storage, a_journal_file_that_is_set_aside_does_not_replace_another)
-{
-    struct desk desk;
-    desk_begin(&desk, 21);
-    for (int time = 0; time < 2; time++) {
-        cr_assert_eq(desk_start(&desk), 0);
-        some_commits(&desk, 5);
-        flip(&desk, file_0, 4096 * 3 + JOURNAL_COMMIT_HEADER + 150);
-        cr_assert_eq(desk_start(&desk), 0);
-        journal_close(desk.journal);
-        // Without a journal its files go, so that the next one begins with the first name again.
-        uint64_t bytes = desk.bytes;
-        desk.bytes = 0;
-        cr_assert_eq(desk_start(&desk), 0);
-        journal_close(desk.journal);
-        desk.bytes = bytes;
-    }
-    cr_assert(desk_has(&desk, "/data/journal/000-000.journal.damaged"));
-    cr_assert(desk_has(&desk, "/data/journal/000-000.journal.damaged.2"));
-    cr_assert_eq(desk_start(&desk), 0);
-    desk_crash(&desk);
-    desk_end(&desk);
-}
-
 Test(storage, a_lost_commit_in_the_middle_leaves_logs_uncertain_that_are_in_none_behind)
 {
     struct desk desk;
     desk_begin(&desk, 10);
     cr_assert_eq(desk_start(&desk), 0);
     desk_commit(&desk, 5, 100); // log 4 is in this one only
-    some_commits(&desk, 4);
-    flip(&desk, file_0, 4096 * 3 + 8); // the header of the third
+    desk_some_commits(&desk, 4);
+    desk_flip(&desk, desk_file_0, 4096 * 3 + 8); // the header of the third
     for (int start = 0; start < 3; start++) {
         cr_assert_eq(desk_start(&desk), 0);
         for (int i = 0; i < 4; i++)
@@ -464,9 +344,9 @@ Test(storage, a_lost_definition_in_a_commit_that_is_not_needed_is_damage)
     for (int i = 0; i < 3; i++)
         desk_flush(&desk, i);
     desk_turns(&desk, 10);
-    cr_assert(desk_has(&desk, file_1));
-    some_commits(&desk, 1);            // logs 0 to 3
-    flip(&desk, file_0, 4096 * 2 + 8); // the header of the second: what defines log 2
+    cr_assert(desk_has(&desk, desk_file_1));
+    desk_some_commits(&desk, 1);                 // logs 0 to 3
+    desk_flip(&desk, desk_file_0, 4096 * 2 + 8); // the header of the second: what defines log 2
     for (int start = 0; start < 2; start++) {
         cr_assert_eq(desk_start(&desk), 0);
         cr_assert_eq(desk.found.damages, start == 0);
@@ -485,8 +365,8 @@ Test(storage, a_log_made_after_a_loss_is_not_uncertain)
     struct desk desk;
     desk_begin(&desk, 11);
     cr_assert_eq(desk_start(&desk), 0);
-    some_commits(&desk, 4);
-    desk_remove(&desk, file_0);
+    desk_some_commits(&desk, 4);
+    desk_remove(&desk, desk_file_0);
     cr_assert_eq(desk_start(&desk), 0);
     cr_assert(desk.logs[0].uncertain);
     desk_crash(&desk);
@@ -511,7 +391,7 @@ Test(storage, a_lost_journal_is_noticed_unless_nothing_in_it_was_needed)
             journal_close(desk.journal);
         else
             desk_crash(&desk);
-        desk_remove(&desk, file_0);
+        desk_remove(&desk, desk_file_0);
         cr_assert_eq(desk_start(&desk), 0);
         cr_assert_eq(desk.found.damages, flushed ? 0 : 1);
         for (int i = 0; i < DESK_LOGS; i++)
@@ -521,25 +401,13 @@ Test(storage, a_lost_journal_is_noticed_unless_nothing_in_it_was_needed)
     }
 }
 
-// Fills files until the second one takes commits.
-static void into_the_second(struct desk *desk)
-{
-    cr_assert_eq(desk_start(desk), 0);
-    for (int i = 0; i < 10; i++) {
-        desk_commit(desk, 4, 1000);
-        desk_turns(desk, 10);
-    }
-    cr_assert(desk_has(desk, file_1));
-    desk_crash(desk);
-}
-
 Test(storage, a_lost_journal_file_is_noticed_first_or_last)
 {
     for (int last = 0; last < 2; last++) {
         struct desk desk;
         desk_begin(&desk, 13);
-        into_the_second(&desk);
-        desk_remove(&desk, last ? file_1 : file_0);
+        desk_into_the_second(&desk);
+        desk_remove(&desk, last ? desk_file_1 : desk_file_0);
         cr_assert_eq(desk_start(&desk), 0);
         cr_assert_gt(desk.found.damages, 0);
         cr_assert_eq(desk.logs[0].uncertain, last == 1);
@@ -554,8 +422,8 @@ Test(storage, a_damaged_journal_header_is_as_good_as_a_lost_file)
 {
     struct desk desk;
     desk_begin(&desk, 14);
-    into_the_second(&desk);
-    flip(&desk, file_1, 100);
+    desk_into_the_second(&desk);
+    desk_flip(&desk, desk_file_1, 100);
     cr_assert_eq(desk_start(&desk), 0);
     cr_assert_gt(desk.found.damages, 0);
     cr_assert(desk.logs[0].uncertain);
@@ -568,10 +436,10 @@ Test(storage, swapped_journal_files_are_read_as_what_they_are)
 {
     struct desk desk;
     desk_begin(&desk, 15);
-    into_the_second(&desk);
-    desk_rename(&desk, file_0, "/data/journal/aside");
-    desk_rename(&desk, file_1, file_0);
-    desk_rename(&desk, "/data/journal/aside", file_1);
+    desk_into_the_second(&desk);
+    desk_rename(&desk, desk_file_0, "/data/journal/aside");
+    desk_rename(&desk, desk_file_1, desk_file_0);
+    desk_rename(&desk, "/data/journal/aside", desk_file_1);
     cr_assert_eq(desk_start(&desk), 0);
     check_all_back(&desk);
     desk_crash(&desk);
@@ -586,11 +454,11 @@ Test(storage, a_journal_file_of_another_directory_is_not_read)
     desk_commit(&other, 4, 100);
     static uint8_t file[2 * 4096]; // header and commit
     desk_crash(&other);
-    desk_peek(&other, file_0, 0, file, sizeof(file));
+    desk_peek(&other, desk_file_0, 0, file, sizeof(file));
     desk_end(&other);
     struct desk desk;
     desk_begin(&desk, 17);
-    into_the_second(&desk);
+    desk_into_the_second(&desk);
     int fd = io_open_wait(desk.io, "/data/journal/000-009.journal", O_RDWR | O_CREAT, 0640);
     io_close_wait(desk.io, fd);
     desk_overwrite(&desk, "/data/journal/000-009.journal", 0, file, sizeof(file));
@@ -609,9 +477,9 @@ Test(storage, a_journal_of_another_format_version_is_refused)
         struct desk desk;
         desk_begin(&desk, 18);
         cr_assert_eq(desk_start(&desk), 0);
-        some_commits(&desk, 2);
+        desk_some_commits(&desk, 2);
         static uint8_t block[JOURNAL_BLOCK];
-        const char *path = which ? state : file_0;
+        const char *path = which ? state : desk_file_0;
         size_t size = which ? JOURNAL_STATE_HEADER : JOURNAL_HEADER_SIZE;
         desk_peek(&desk, path, 0, block, size);
         block[8]++;
@@ -630,7 +498,7 @@ Test(storage, a_lost_state_file_is_no_loss)
 {
     struct desk desk;
     desk_begin(&desk, 19);
-    into_the_second(&desk);
+    desk_into_the_second(&desk);
     desk_remove(&desk, state);
     cr_assert_eq(desk_start(&desk), 0);
     check_all_back(&desk);
@@ -642,31 +510,11 @@ Test(storage, a_lost_state_file_is_no_loss)
     desk_end(&desk);
 }
 
-Test(storage, a_state_file_that_the_device_gives_at_the_second_time_is_read)
-{
-    struct desk desk;
-    desk_begin(&desk, 22);
-    cr_assert_eq(desk_start(&desk), 0);
-    some_commits(&desk, 2);
-    sim_fail(desk.sim, IO_READ, 1, -EIO, false);
-    cr_assert_eq(desk_start(&desk), 0);
-    cr_assert_eq(desk.found.damages, 0);
-    cr_assert_eq(desk.logs[3].replayed, 2);
-    desk_crash(&desk);
-    // It may name logs that must not accept anything, so there is no start without it.
-    sim_fail(desk.sim, IO_READ, 1, -EIO, true);
-    cr_assert_eq(desk_start(&desk), -EIO);
-    sim_fail(desk.sim, IO_READ, 0, 0, false);
-    cr_assert_eq(desk_start(&desk), 0);
-    desk_crash(&desk);
-    desk_end(&desk);
-}
-
 Test(storage, logs_that_could_not_be_opened_find_their_entries_at_the_next_start)
 {
     struct desk desk;
     desk_begin(&desk, 20);
-    into_the_second(&desk);
+    desk_into_the_second(&desk);
     cr_assert_eq(desk_open(&desk), 0);
     cr_assert_eq(journal_settled(desk.journal), 0);
     cr_assert_eq(journal_begin(desk.journal, false), 0);
@@ -686,7 +534,7 @@ Test(storage, a_journal_that_others_have_settled_begins_anew)
 {
     struct desk desk;
     desk_begin(&desk, 22);
-    into_the_second(&desk);
+    desk_into_the_second(&desk);
     for (int i = 0; i < DESK_LOGS; i++)
         desk.logs[i].flushed = desk.logs[i].acked;
     struct journal_state_header header = {.shard_count = 1};
