@@ -71,7 +71,7 @@ static void log_renew(struct world_log *log)
     checker_init(&log->checker, log->name, (struct checker_report){report, world});
     log->exists = true;
     log->config = (struct log_config){0};
-    log->checker.compacted = log->checker.keyed = world_chance(world, 3) && !world->inspecting;
+    log->checker.compacted = log->checker.keyed = world_chance(world, 3);
     choose_config(log);
     log->producers_unsure = false;
     world_producers_begin(log);
