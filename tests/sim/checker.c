@@ -90,7 +90,7 @@ static void forget_failed(struct checker *checker, int64_t base)
 }
 
 struct attempt *checker_append(struct checker *checker, const struct content *content, int64_t base,
-                               int64_t last, struct span stored, uint64_t now_ms)
+                               int64_t last, struct span stored, int64_t latest_ms)
 {
     forget_failed(checker, base);
     int64_t expected =
@@ -112,7 +112,7 @@ struct attempt *checker_append(struct checker *checker, const struct content *co
         .last = last,
         .digest = XXH3_64bits(stored.data, stored.size),
         .size = (uint32_t)stored.size,
-        .when_ms = now_ms,
+        .latest_ms = latest_ms,
     };
     checker->attempts[checker->count++] = attempt;
     return attempt;
@@ -142,6 +142,49 @@ static bool start_may_be(const struct checker *checker, int64_t start)
     return checker->retention || start <= checker->start || start <= checker->start_asked;
 }
 
+static bool overlaps_damage(const struct checker *checker, int64_t from, int64_t to)
+{
+    for (uint32_t i = 0; i < checker->damage_count; i++) {
+        if (from < checker->damages[i].to && to > checker->damages[i].from)
+            return true;
+    }
+    return false;
+}
+
+void checker_tell_time(struct checker *checker, int64_t latest_ms)
+{
+    for (size_t i = 0; i < checker->count; i++) {
+        struct attempt *attempt = checker->attempts[i];
+        if (attempt->latest_ms < latest_ms)
+            attempt->latest_ms = latest_ms;
+    }
+}
+
+static int64_t newest_timestamp(const struct content *content)
+{
+    int64_t first = content_timestamp(content, 0);
+    int64_t last = content_timestamp(content, content->records - 1);
+    return first > last ? first : last;
+}
+
+// Retention by time takes only what is old by the clock that it goes by.
+static void check_young(const struct checker *checker, int64_t start)
+{
+    if (checker->sized || checker->retention_ms == 0 || checker->compacted)
+        return;
+    for (size_t i = index_of(checker, checker->start); i < checker->count; i++) {
+        const struct attempt *attempt = checker->attempts[i];
+        int64_t age_ms = attempt->latest_ms - newest_timestamp(&attempt->content);
+        if (attempt->last >= start)
+            return;
+        if (attempt->last >= checker->start_asked && age_ms <= checker->retention_ms &&
+            !overlaps_damage(checker, attempt->base, attempt->last + 1))
+            fail(checker,
+                 "the start moves to %" PRId64 ", offset %" PRId64 " is %" PRId64 " ms old", start,
+                 attempt->last, age_ms);
+    }
+}
+
 void checker_shown(struct checker *checker, int64_t start, int64_t committed, int64_t end)
 {
     if (start < checker->start)
@@ -154,6 +197,7 @@ void checker_shown(struct checker *checker, int64_t start, int64_t committed, in
              committed, end);
     if (!start_may_be(checker, start))
         fail(checker, "the start moves to %" PRId64 ", which nobody asked for", start);
+    check_young(checker, start);
     checker->start = start;
     checker->committed = committed;
 }
@@ -170,15 +214,6 @@ void checker_damage(struct checker *checker, int64_t from, int64_t to)
 {
     if (checker->damage_count < CHECKER_DAMAGES && from < to)
         checker->damages[checker->damage_count++] = (struct checker_damage){from, to};
-}
-
-static bool overlaps_damage(const struct checker *checker, int64_t from, int64_t to)
-{
-    for (uint32_t i = 0; i < checker->damage_count; i++) {
-        if (from < checker->damages[i].to && to > checker->damages[i].from)
-            return true;
-    }
-    return false;
 }
 
 bool checker_may_be_damaged(const struct checker *checker, int64_t offset)
@@ -281,6 +316,7 @@ void checker_restarted(struct checker *checker, int64_t start, int64_t committed
         fail(checker, "the start goes back from %" PRId64 " to %" PRId64, checker->start, start);
     if (!start_may_be(checker, start))
         fail(checker, "the start is %" PRId64 ", which nobody asked for", start);
+    check_young(checker, start);
     if (start > committed || committed != end)
         fail(checker, "start %" PRId64 ", high watermark %" PRId64 ", end %" PRId64, start,
              committed, end);

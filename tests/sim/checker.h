@@ -29,10 +29,10 @@ struct attempt {
     uint64_t digest; // of the bytes as they must come back
     uint32_t size;
     enum attempt_state state;
-    bool exposed;     // somebody has read it
-    bool checked;     // read since the last restart
-    uint32_t present; // which records were, one bit each
-    uint64_t when_ms; // by a clock that never jumps
+    bool exposed;      // somebody has read it
+    bool checked;      // read since the last restart
+    uint32_t present;  // which records were, one bit each
+    int64_t latest_ms; // it has never been later since, by the clock that the log goes by
 };
 
 // Offsets that the device took away: reading them must fail, or give what was there.
@@ -49,13 +49,15 @@ struct checker {
     struct attempt **attempts; // by offset
     size_t count;
     size_t room;
-    int64_t acked;       // one past the last that was acknowledged
-    int64_t committed;   // the highest that was ever shown
-    int64_t start;       // the highest that was ever shown or promised
-    int64_t forgotten;   // attempts below are not remembered any more
-    int64_t start_asked; // the highest that a trim asked for
-    bool retention;      // the start may move by itself
-    bool compacted;      // records may vanish but for the last of each key
+    int64_t acked;        // one past the last that was acknowledged
+    int64_t committed;    // the highest that was ever shown
+    int64_t start;        // the highest that was ever shown or promised
+    int64_t forgotten;    // attempts below are not remembered any more
+    int64_t start_asked;  // the highest that a trim asked for
+    bool retention;       // the start may move by itself
+    bool sized;           // by size
+    int64_t retention_ms; // the shortest there was, 0 = none: what is younger stays, unless sized
+    bool compacted;       // records may vanish but for the last of each key
     bool keyed;
     struct checker_damage damages[CHECKER_DAMAGES];
     uint32_t damage_count;
@@ -72,12 +74,15 @@ void checker_init(struct checker *checker, const char *name, struct checker_repo
 void checker_free(struct checker *checker);
 
 // An append was begun; the log gave it offsets `base` to `last`. `stored` = the bytes with base
-// offset and leader epoch filled in.
+// offset and leader epoch filled in. `latest_ms`: see checker_tell_time.
 struct attempt *checker_append(struct checker *checker, const struct content *content, int64_t base,
-                               int64_t last, struct span stored, uint64_t now_ms);
+                               int64_t last, struct span stored, int64_t latest_ms);
 
 // How it ended.
 void checker_append_done(struct checker *checker, struct attempt *attempt, int error);
+
+// By the clock that the log goes by it may be so late now.
+void checker_tell_time(struct checker *checker, int64_t latest_ms);
 
 // Offsets that the log shows.
 void checker_shown(struct checker *checker, int64_t start, int64_t committed, int64_t end);

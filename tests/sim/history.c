@@ -52,6 +52,9 @@ static void choose_config(struct world_log *log)
         config->retention_bytes = -1;
     }
     config->reserve_bytes = world_chance(world, 8) ? 65536 : 0;
+    log->checker.sized |= config->retention_bytes >= 0;
+    if (config->retention_ms >= 0)
+        log->checker.retention_ms = config->retention_ms;
     if (config->retention_bytes >= 0 || config->retention_ms >= 0)
         log->checker.retention = true;
 }
@@ -172,6 +175,7 @@ static void disk_full(struct world *world)
 static void clock_jump(struct world *world)
 {
     int64_t ms = (int64_t)world_random(world, 7200000) - 3600000;
+    world_tell_time(world);
     world_say(world, "the clock jumps by %" PRId64 " ms", ms);
     sim_jump(world->sim, ms);
 }

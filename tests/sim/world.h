@@ -117,6 +117,7 @@ struct world {
     bool stopping;   // in order
     bool clean;      // the last life ended in order
     bool unordered;  // the wall clock has jumped
+    int64_t lead_ms; // of the wall clock over the other, at most, when the stores were opened
     uint64_t digest; // of everything that happened
     bool show_disk;
     FILE *out; // of everything that happens, as text; may be NULL
@@ -150,8 +151,12 @@ static inline bool world_chance(struct world *world, uint64_t one_in)
     return random_below(&world->random, one_in) == 0;
 }
 
-// By a clock that never jumps.
-uint64_t world_now_ms(const struct world *world);
+// How late it may be for the logs: by the wall clock, but no later than it would be if that had not
+// jumped since the stores were opened.
+int64_t world_latest_ms(const struct world *world);
+
+// Tells the checkers. Comes before every jump.
+void world_tell_time(struct world *world);
 
 // Lets the machine work for a moment: something completes if anything is under way.
 void world_turn(struct world *world);

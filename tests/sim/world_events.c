@@ -77,8 +77,3 @@ void world_fail(struct world *world, const char *format, ...)
     world_failed(world, text);
     abort();
 }
-
-uint64_t world_now_ms(const struct world *world)
-{
-    return sim_io(world->sim)->now_ns / 1000000;
-}

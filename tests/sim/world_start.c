@@ -52,8 +52,43 @@ static struct log_store_options choose_options(struct world *world)
     };
 }
 
+// What retention goes by, should the shard look at its clock now.
+static int64_t time_of(const struct world *world, const struct io *io)
+{
+    int64_t most_ms = (int64_t)(io->now_ns / 1000000) + world->lead_ms;
+    return io->wall_ms < most_ms ? io->wall_ms : most_ms;
+}
+
+int64_t world_latest_ms(const struct world *world)
+{
+    enum { ROUNDING_MS = 1 };
+    int64_t latest_ms = time_of(world, sim_io(world->sim));
+    for (uint32_t i = 0; i < WORLD_SHARDS; i++) {
+        const struct io *io = world->shards[i].io;
+        if (io && time_of(world, io) > latest_ms)
+            latest_ms = time_of(world, io);
+    }
+    return latest_ms + ROUNDING_MS;
+}
+
+void world_tell_time(struct world *world)
+{
+    int64_t latest_ms = world_latest_ms(world);
+    for (uint32_t i = 0; i < world->log_count; i++)
+        checker_tell_time(&world->logs[i].checker, latest_ms);
+}
+
+static void lead_note(struct world_shard *shard)
+{
+    int64_t lead_ms = shard->io->wall_ms - (int64_t)(shard->io->now_ns / 1000000);
+    if (shard->world->lead_ms < lead_ms)
+        shard->world->lead_ms = lead_ms;
+}
+
 static bool stores_open(struct world *world)
 {
+    world_tell_time(world); // of the life before
+    world->lead_ms = 0;
     world->direct = !world_chance(world, 8);
     struct log_store_options options = choose_options(world);
     world_say(world, "start: %u shards, journal of %" PRIu64 " bytes", world->shard_count,
@@ -68,7 +103,9 @@ static bool stores_open(struct world *world)
         options.pool = shard->pool;
         options.shard = i;
         options.owns_context = shard;
+        lead_note(shard);
         int error = log_store_open(&options, &shard->store);
+        lead_note(shard);
         if (start_failed(world, error, "opening a store")) {
             shard->store = NULL;
             return false;
@@ -137,6 +174,7 @@ static bool logs_verify(struct world *world)
             log->log = NULL; // left alone in this life
             continue;
         }
+        world_tell_time(world);
         checker_restarted(&log->checker, offsets.start, offsets.committed, offsets.end,
                           offsets.error);
         if (!world_read_all(log))

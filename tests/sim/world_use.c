@@ -35,6 +35,7 @@ bool world_may_fail(const struct world_log *log, int error)
 void world_show(struct world_log *log)
 {
     struct log_offsets offsets = log_offsets(log->log);
+    world_tell_time(log->world);
     checker_shown(&log->checker, offsets.start, offsets.committed, offsets.end);
     if (offsets.error && !world_may_fail(log, offsets.error))
         world_fail(log->world, "%s accepts nothing: %s", log->name, strerror(-offsets.error));
@@ -138,7 +139,7 @@ static void note_attempt(struct appending *appending, const struct content *cont
     batch_assign(stored, appending->op.base_offset, WORLD_EPOCH);
     appending->attempt =
         checker_append(&log->checker, content, appending->op.base_offset, appending->op.last_offset,
-                       span_of(stored, batch.size), world_now_ms(log->world));
+                       span_of(stored, batch.size), world_latest_ms(log->world));
     free(stored);
 }
 
@@ -214,6 +215,7 @@ static void read_done(struct log_read *op)
     } else {
         check_nothing(reading);
         log->checker.device_failed = log->world->faulty;
+        world_tell_time(log->world);
         reading->next = checker_read(&log->checker, op->offset, op->slices, op->slice_count);
         if (reading->next > op->offsets.committed)
             world_fail(log->world,
