@@ -151,8 +151,7 @@ static enum compact_read frame_next(struct compact_reader *reader)
     }
     const uint8_t *payload =
         reader->buffer->data + (reader->position - reader->start) + FRAME_HEADER_SIZE;
-    if (format_checksum(payload, frame.payload_size, segment->header.salt) !=
-        frame.payload_checksum)
+    if (format_payload_check(payload, &frame, segment->header.salt) != PAYLOAD_SOUND)
         return COMPACT_READ_DAMAGED;
     reader->position += frame.stored_size;
     reader->next_offset = frame.next_offset;

@@ -137,11 +137,12 @@ static void frame_seal(struct compact_writer *writer, int64_t next_offset)
         .max_timestamp = writer->max_timestamp,
         .sequence = writer->sequence++,
         .payload_checksum =
-            format_checksum(bytes + FRAME_HEADER_SIZE, payload, segment->header.salt),
+            format_payload_seal(bytes + FRAME_HEADER_SIZE, payload, segment->header.salt),
     };
     CHECK(writer->start + writer->frame_at == segment->end);
     format_frame_write(&frame, segment->header.salt, segment->end, bytes);
-    memset(bytes + FRAME_HEADER_SIZE + payload, 0, frame.stored_size - FRAME_HEADER_SIZE - payload);
+    uint64_t size = format_framed_size(payload);
+    memset(bytes + size, 0, frame.stored_size - size);
     segment_extend(segment, &frame, false);
     writer->frame_at += frame.stored_size;
     writer->fill = writer->frame_at + FRAME_HEADER_SIZE;
@@ -150,10 +151,11 @@ static void frame_seal(struct compact_writer *writer, int64_t next_offset)
     writer->next_offset = next_offset;
 }
 
-// Room for a batch in the open frame, with padding to the next block behind it.
+// Room for a batch in the open frame, with its table and padding to the next block behind it.
 static int reserve(struct compact_writer *writer, uint64_t size)
 {
-    uint64_t needed = writer->fill + size + FORMAT_BLOCK + FRAME_HEADER_SIZE;
+    uint64_t needed = writer->fill + size + format_table_size(payload_size(writer) + size) +
+                      FORMAT_BLOCK + FRAME_HEADER_SIZE;
     if (needed <= writer->buffer->capacity)
         return 0;
     struct buffer *larger = pool_get(writer->segment->log->store->pool, needed);

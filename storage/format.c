@@ -7,13 +7,16 @@
 //
 // 1. A frame's payload checksum is seeded with the salt; its header checksum covers all other
 //    header fields, the payload checksum among them, and is seeded with salt and position.
-// 2. Padding is not covered: it carries nothing.
-// 3. Magic, version and the checksum in the last 8 bytes of a segment's header block keep their
+// 2. The checksum of a payload larger than a page is that of a table with a checksum for each page:
+//    where a page is damaged the others still prove themselves.
+// 3. Padding is not covered: it carries nothing.
+// 4. Magic, version and the checksum in the last 8 bytes of a segment's header block keep their
 //    place in every format version, so any version can refuse any other by name.
 #include "storage/format.h"
 
 #include <errno.h>
 #include <string.h>
+#define XXH_STATIC_LINKING_ONLY // for a state on the stack
 #if defined(__x86_64__)
 // The plain library is compiled for the oldest CPUs; this variant takes the widest vectors there
 // are (49 against 16 GB/s on bytes in the cache).
@@ -31,6 +34,8 @@ enum {
     FRAME_CHECKSUM_AT = FRAME_HEADER_SIZE - 8,
     INDEX_CHECKSUM_AT = INDEX_HEADER_SIZE - 8,
 };
+
+static const uint32_t NO_BATCH = UINT32_MAX;
 
 static const char segment_magic[8] = "WEIRLOG";
 static const char index_magic[8] = "WEIRIDX";
@@ -100,8 +105,109 @@ int format_segment_read(const uint8_t block[FORMAT_BLOCK], struct segment_header
 uint64_t format_stored_size(uint64_t payload_size, uint32_t alignment)
 {
     uint64_t mask = (uint64_t)alignment - 1;
-    return (FRAME_HEADER_SIZE + payload_size + mask) & ~mask;
+    return (format_framed_size(payload_size) + mask) & ~mask;
 }
+
+// --- payloads
+
+// Goes from batch to batch, as far as lengths make sense.
+struct batch_walk {
+    const uint8_t *payload;
+    uint64_t size;
+    uint64_t at; // the batch reached; `size` when there is none
+};
+
+static uint32_t walk_to_page(struct batch_walk *walk, uint64_t page)
+{
+    enum { LENGTH_AT = 8, LENGTH_FROM = 12 }; // the length does not count the bytes before it
+    while (walk->at < page * FRAME_PAGE) {
+        uint64_t left = walk->size - walk->at;
+        if (left < LENGTH_FROM)
+            break;
+        uint64_t size = LENGTH_FROM + (uint64_t)load_be32(walk->payload + walk->at + LENGTH_AT);
+        walk->at = size < left ? walk->at + size : walk->size;
+    }
+    bool inside = walk->at >= page * FRAME_PAGE && walk->at < walk->size &&
+                  walk->at < (page + 1) * FRAME_PAGE;
+    return inside ? (uint32_t)walk->at : NO_BATCH;
+}
+
+static uint64_t page_checksum(const uint8_t *payload, uint64_t size, uint64_t salt, uint64_t page)
+{
+    uint64_t at = page * FRAME_PAGE;
+    uint64_t left = size - at;
+    return format_checksum(payload + at, left < FRAME_PAGE ? left : FRAME_PAGE, salt + page);
+}
+
+static void row_write(struct batch_walk *walk, uint64_t salt, uint64_t page,
+                      uint8_t to[FRAME_ROW_SIZE])
+{
+    store_le64(to, page_checksum(walk->payload, walk->size, salt, page));
+    store_le32(to + 8, walk_to_page(walk, page));
+}
+
+uint64_t format_payload_seal(uint8_t *payload, uint64_t size, uint64_t salt)
+{
+    uint64_t table = format_table_size(size);
+    struct batch_walk walk = {.payload = payload, .size = size};
+    for (uint64_t at = 0; at < table; at += FRAME_ROW_SIZE)
+        row_write(&walk, salt, at / FRAME_ROW_SIZE, payload + size + at);
+    return table > 0 ? format_checksum(payload + size, table, salt)
+                     : format_checksum(payload, size, salt);
+}
+
+// What the table would have to be, were the payload sound: its checksum.
+static uint64_t table_checksum(const uint8_t *payload, uint64_t size, uint64_t salt)
+{
+    XXH3_state_t state;
+    struct batch_walk walk = {.payload = payload, .size = size};
+    XXH3_64bits_reset_withSeed(&state, planted(PLANT_NO_SALT) ? 0 : salt);
+    for (uint64_t at = 0; at < format_table_size(size); at += FRAME_ROW_SIZE) {
+        uint8_t row[FRAME_ROW_SIZE];
+        row_write(&walk, salt, at / FRAME_ROW_SIZE, row);
+        XXH3_64bits_update(&state, row, sizeof(row));
+    }
+    return XXH3_64bits_digest(&state);
+}
+
+static const uint8_t *row_of(const uint8_t *payload, const struct frame_header *frame,
+                             uint64_t page)
+{
+    return payload + frame->payload_size + page * FRAME_ROW_SIZE;
+}
+
+bool format_page_sound(const uint8_t *payload, const struct frame_header *frame, uint64_t salt,
+                       uint64_t page)
+{
+    return load_le64(row_of(payload, frame, page)) ==
+           page_checksum(payload, frame->payload_size, salt, page);
+}
+
+int64_t format_page_batch(const uint8_t *payload, const struct frame_header *frame, uint64_t page)
+{
+    uint32_t at = load_le32(row_of(payload, frame, page) + 8);
+    return at == NO_BATCH ? -1 : (int64_t)at;
+}
+
+enum format_payload format_payload_check(const uint8_t *payload, const struct frame_header *frame,
+                                         uint64_t salt)
+{
+    uint64_t size = frame->payload_size;
+    uint64_t table = format_table_size(size);
+    if (table == 0)
+        return format_checksum(payload, size, salt) == frame->payload_checksum ? PAYLOAD_SOUND
+                                                                               : PAYLOAD_BAD;
+    if (format_checksum(payload + size, table, salt) != frame->payload_checksum)
+        return table_checksum(payload, size, salt) == frame->payload_checksum ? PAYLOAD_TABLE_BAD
+                                                                              : PAYLOAD_BAD;
+    for (uint64_t page = 0; page < table / FRAME_ROW_SIZE; page++) {
+        if (!format_page_sound(payload, frame, salt, page))
+            return PAYLOAD_PAGES_BAD;
+    }
+    return PAYLOAD_SOUND;
+}
+
+// --- frames
 
 void format_frame_write(const struct frame_header *header, uint64_t salt, uint64_t position,
                         uint8_t to[FRAME_HEADER_SIZE])

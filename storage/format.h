@@ -16,6 +16,8 @@ enum {
     FORMAT_BLOCK = 4096,    // size of a segment's header block, and what O_DIRECT transfers
     FORMAT_ALIGNMENT = 512, // frames start on multiples of it: what a device writes all or nothing
     FRAME_HEADER_SIZE = 64,
+    FRAME_PAGE = 4096, // of a payload that is larger: each has a row in a table behind it
+    FRAME_ROW_SIZE = 12,
     INDEX_HEADER_SIZE = 128,
     INDEX_ENTRY_SIZE = 24,
 };
@@ -94,10 +96,44 @@ static inline uint64_t format_next_block(uint64_t end)
     return format_block_start(end + FORMAT_BLOCK - 1);
 }
 
-// The bytes a frame takes on disk.
+// The table behind a payload of that size: 0 when it is a single page.
+static inline uint64_t format_table_size(uint64_t payload_size)
+{
+    uint64_t pages = (payload_size + FRAME_PAGE - 1) / FRAME_PAGE;
+    return pages > 1 ? pages * FRAME_ROW_SIZE : 0;
+}
+
+// Header, payload and table.
+static inline uint64_t format_framed_size(uint64_t payload_size)
+{
+    return FRAME_HEADER_SIZE + payload_size + format_table_size(payload_size);
+}
+
+// The same with the padding: the bytes a frame takes on disk.
 uint64_t format_stored_size(uint64_t payload_size, uint32_t alignment);
 
 uint64_t format_checksum(const void *data, size_t size, uint64_t salt);
+
+// Writes the table of a payload behind it. Returns the payload's checksum.
+uint64_t format_payload_seal(uint8_t *payload, uint64_t size, uint64_t salt);
+
+enum format_payload {
+    PAYLOAD_SOUND,
+    PAYLOAD_TABLE_BAD, // the records are all sound
+    PAYLOAD_PAGES_BAD, // format_page_sound says which
+    PAYLOAD_BAD,       // nothing in it can be checked
+};
+
+// `payload` has the table behind it, as the header says.
+enum format_payload format_payload_check(const uint8_t *payload, const struct frame_header *frame,
+                                         uint64_t salt);
+
+// Of a payload with a table that is sound.
+bool format_page_sound(const uint8_t *payload, const struct frame_header *frame, uint64_t salt,
+                       uint64_t page);
+
+// Where the first batch begins that does so in that page, from the payload's start on; -1 = none.
+int64_t format_page_batch(const uint8_t *payload, const struct frame_header *frame, uint64_t page);
 
 // The header's checksum is seeded with the salt and the position, so a frame is valid in one place
 // of one file only.

@@ -122,13 +122,22 @@ enum inspect_state {
     INSPECT_REFUSED, // cannot be opened or read
 };
 
-// Bytes between two sound frames that are none.
+// Bytes between two sound frames, or inside of one, that hold nothing sound.
 struct inspect_gap {
     uint64_t from;
     uint64_t to;
     int64_t first; // the offsets that are missing with them
     int64_t next;
     const char *why;
+};
+
+// Of a frame that is damaged inside: batches that are sound, or bytes that are not.
+struct inspect_part {
+    bool sound;
+    uint64_t position; // in the file
+    struct span bytes;
+    int64_t first; // the offsets that are there, or missing
+    int64_t next;
 };
 
 struct inspect_log;
@@ -196,6 +205,9 @@ struct inspect_visitor {
     int (*frame)(void *context, uint64_t position, const struct frame_header *frame,
                  struct span payload);
     int (*gap)(void *context, const struct inspect_gap *gap);
+    // A frame that is damaged inside and was durable. Without this call: `gap` for what is bad.
+    int (*broken)(void *context, uint64_t position, const struct frame_header *frame,
+                  const struct inspect_part *parts, size_t count);
 };
 
 // Goes through one segment and fills in what a survey finds. 0, -ENOMEM, or the visitor's result.

@@ -4,6 +4,13 @@
 
 #include "storage/inspect.h"
 
+// --- inspect_broken.c
+
+// Takes a frame apart whose payload, with the table behind it, is damaged. *parts is from malloc,
+// in order; bad parts and sound ones take turns. 0 or -ENOMEM.
+int inspect_broken_take(uint64_t position, const struct frame_header *frame, const uint8_t *payload,
+                        uint64_t salt, struct inspect_part **parts, size_t *count);
+
 // --- inspect_index.c
 
 // Compares an index with the frames as they come. Notes the first difference.

@@ -163,12 +163,17 @@ static int frame_put(struct making *making, struct frame_header frame, struct sp
     frame.payload_size = (uint32_t)payload.size;
     frame.sequence = making->sequence++;
     frame.max_timestamp = making->max_timestamp;
-    frame.payload_checksum = format_checksum(payload.data, payload.size, making->header.salt);
+    size_t size = (size_t)(format_framed_size(payload.size) - FRAME_HEADER_SIZE);
+    uint8_t *framed = malloc(size + 1); // the payload with its table
+    if (!framed)
+        return -ENOMEM;
+    memcpy(framed, payload.data, payload.size);
+    frame.payload_checksum = format_payload_seal(framed, payload.size, making->header.salt);
     format_frame_write(&frame, making->header.salt, making->position, head);
     int error = write_at(making->fd, head, sizeof(head), making->position);
     if (!error)
-        error =
-            write_at(making->fd, payload.data, payload.size, making->position + FRAME_HEADER_SIZE);
+        error = write_at(making->fd, framed, size, making->position + FRAME_HEADER_SIZE);
+    free(framed);
     making->position += frame.stored_size;
     making->next_offset = frame.next_offset;
     return error;
@@ -255,6 +260,17 @@ static void timestamps_take(struct making *making, struct span payload)
     }
 }
 
+static uint32_t batches_in(struct span payload)
+{
+    uint32_t count = 0;
+    struct batch_header header;
+    for (size_t at = 0; at < payload.size; at += batch_total_size(&header), count++) {
+        if (batch_header_read(span_of(payload.data + at, payload.size - at), &header) != BATCH_OK)
+            break;
+    }
+    return count;
+}
+
 static int frame_copy(void *context, uint64_t position, const struct frame_header *frame,
                       struct span payload)
 {
@@ -270,11 +286,53 @@ static int gap_copy(void *context, const struct inspect_gap *gap)
     return hole_put(context, gap->first, gap->next);
 }
 
+// A batch without records for each gap.
+static size_t holes_size(const struct inspect_part *part)
+{
+    uint64_t offsets = (uint64_t)(part->next - part->first);
+    return part->sound ? 0 : (size_t)((offsets + INT32_MAX - 1) / INT32_MAX) * BATCH_HEADER_SIZE;
+}
+
+// One frame out of one frame (3), with batches that stand for what is given up.
+static int broken_copy(void *context, uint64_t position, const struct frame_header *frame,
+                       const struct inspect_part *parts, size_t count)
+{
+    struct making *making = context;
+    (void)position;
+    if (frame->kind != FRAME_DATA)
+        return 0;
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += parts[i].sound ? parts[i].bytes.size : holes_size(&parts[i]);
+    uint8_t *payload = malloc(size + 1);
+    if (!payload)
+        return -ENOMEM;
+    uint8_t *to = payload;
+    for (size_t i = 0; i < count; i++) {
+        const struct inspect_part *part = &parts[i];
+        if (part->sound)
+            to = mempcpy(to, part->bytes.data, part->bytes.size);
+        for (int64_t from = part->first; !part->sound && from < part->next;) {
+            int64_t next = part->next - from > INT32_MAX ? from + INT32_MAX : part->next;
+            batch_empty(to, from, next);
+            to += BATCH_HEADER_SIZE;
+            from = next;
+        }
+    }
+    struct frame_header copy = *frame;
+    struct span all = span_of(payload, size);
+    copy.batch_count = batches_in(all);
+    timestamps_take(making, all);
+    int error = frame_put(making, copy, all);
+    free(payload);
+    return error;
+}
+
 int inspect_rewrite(struct inspect_segment *segment, int64_t to)
 {
     struct making making;
     const struct inspect_log *log = segment->log;
-    struct inspect_visitor visitor = {&making, NULL, frame_copy, gap_copy};
+    struct inspect_visitor visitor = {&making, NULL, frame_copy, gap_copy, broken_copy};
     int error = making_begin(&making, log, &segment->header);
     if (!error)
         error = inspect_segment_walk(segment, &visitor, NULL);

@@ -6,6 +6,8 @@
 // 2. After anything else the next frame is the first sound header with a later sequence number and
 //    later offsets. What lies between is a gap. Offsets are not guessed: they are those between the
 //    sound frames on both sides.
+//    Of a frame that is the next one by its header, and bad inside, what is sound counts
+//    (inspect_broken.c); only the rest of it is a gap.
 // 3. Where no frame follows, but the index says that there were more, the gap reaches to where the
 //    index says.
 // 4. What is behind the end is reported as it is (zeros, or something), not judged: only the log
@@ -25,6 +27,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "storage/inspect_parts.h"
 
 enum { HOLE_STEP = 1024 * 1024 };
 
@@ -33,6 +36,7 @@ struct walk {
     const struct inspect_visitor *visitor;
     struct inspect_file file;
     uint32_t alignment;
+    int64_t least; // the segment was durable up to here, wherever its frames end
 };
 
 // What is found where a frame should be.
@@ -42,6 +46,7 @@ struct look {
     uint64_t position;
     struct frame_header frame;
     struct span payload;
+    bool whole; // payload and table are there, sound or not
     const char *why;
 };
 
@@ -165,13 +170,12 @@ static struct look look_at(struct walk *walk, uint64_t position)
         return look;
     }
     look.header_sound = true;
-    bytes =
-        inspect_file_at(&walk->file, position, FRAME_HEADER_SIZE + (uint64_t)frame->payload_size);
+    bytes = inspect_file_at(&walk->file, position, format_framed_size(frame->payload_size));
+    look.whole = bytes != NULL;
     look.payload = span_of(bytes ? bytes + FRAME_HEADER_SIZE : NULL, frame->payload_size);
     if (!bytes)
         look.why = "the file ends inside a frame";
-    else if (format_checksum(look.payload.data, frame->payload_size, salt) !=
-             frame->payload_checksum)
+    else if (format_payload_check(look.payload.data, frame, salt) != PAYLOAD_SOUND)
         look.why = unreadable(walk, position, position + frame->stored_size)
                        ? "the device does not give these bytes"
                        : "a frame's payload fails its checksum";
@@ -193,7 +197,7 @@ static struct look look_next(struct walk *walk)
     return other.continues || (other.header_sound && !look.header_sound) ? other : look;
 }
 
-static int frame_take(struct walk *walk, const struct look *look)
+static void frame_pass(struct walk *walk, const struct look *look)
 {
     struct inspect_segment *segment = walk->segment;
     const struct frame_header *frame = &look->frame;
@@ -205,6 +209,13 @@ static int frame_take(struct walk *walk, const struct look *look)
     if (frame->max_timestamp > segment->max_timestamp)
         segment->max_timestamp = frame->max_timestamp;
     segment->content_end = segment->end;
+}
+
+static int frame_take(struct walk *walk, const struct look *look)
+{
+    struct inspect_segment *segment = walk->segment;
+    const struct frame_header *frame = &look->frame;
+    frame_pass(walk, look);
     if (frame->kind == FRAME_DATA) {
         segment->payload_bytes += frame->payload_size;
         segment->batches += frame->batch_count;
@@ -221,15 +232,22 @@ static int frame_take(struct walk *walk, const struct look *look)
     return walk->visitor->frame(walk->visitor->context, look->position, frame, look->payload);
 }
 
-static int gap_note(struct walk *walk, struct inspect_gap gap)
+static int gap_keep(struct inspect_segment *segment, struct inspect_gap gap)
 {
-    struct inspect_segment *segment = walk->segment;
     struct inspect_gap *gaps =
         reallocarray(segment->gaps, segment->gap_count + 1, sizeof(*segment->gaps));
     if (!gaps)
         return -ENOMEM;
     segment->gaps = gaps;
     segment->gaps[segment->gap_count++] = gap;
+    return 0;
+}
+
+static int gap_note(struct walk *walk, struct inspect_gap gap)
+{
+    int error = gap_keep(walk->segment, gap);
+    if (error)
+        return error;
     if (!walk->visitor || !walk->visitor->gap)
         return 0;
     return walk->visitor->gap(walk->visitor->context, &gap);
@@ -284,6 +302,56 @@ static int skip_to_evidence(struct walk *walk, const char *why)
     return error ? error : 1;
 }
 
+// Whether the frame is the next one but for what is inside. Not behind other bytes than zeros: then
+// it may be the rest of a write that failed.
+static bool is_broken(struct walk *walk, const struct look *look)
+{
+    const struct inspect_segment *segment = walk->segment;
+    uint64_t between = look->position - segment->end;
+    if (!look->header_sound || !look->whole || look->frame.base_offset != segment->next_offset)
+        return false;
+    const uint8_t *bytes = between > 0 ? inspect_file_at(&walk->file, segment->end, between) : NULL;
+    return between == 0 || (bytes && span_is_zero(span_of(bytes, between)));
+}
+
+static int parts_tell(struct walk *walk, const struct look *look, const struct inspect_part *parts,
+                      size_t count)
+{
+    const struct inspect_visitor *visitor = walk->visitor;
+    int error = 0;
+    for (size_t i = 0; i < count && !error; i++) {
+        const struct inspect_part *part = &parts[i];
+        struct inspect_gap gap = {part->position, part->position + part->bytes.size, part->first,
+                                  part->next, look->why};
+        if (!part->sound)
+            error = gap_keep(walk->segment, gap);
+        if (!part->sound && !error && visitor && visitor->gap && !visitor->broken)
+            error = visitor->gap(visitor->context, &gap);
+    }
+    if (!error && visitor && visitor->broken)
+        error = visitor->broken(visitor->context, look->position, &look->frame, parts, count);
+    return error;
+}
+
+// 1, or an error.
+static int broken_take(struct walk *walk, const struct look *look)
+{
+    const struct frame_header *frame = &look->frame;
+    const uint8_t *bytes =
+        inspect_file_at(&walk->file, look->position, format_framed_size(frame->payload_size));
+    if (!bytes)
+        return walk->file.error ? walk->file.error : -EIO;
+    struct inspect_part *parts = NULL;
+    size_t count = 0;
+    int error = inspect_broken_take(look->position, frame, bytes + FRAME_HEADER_SIZE,
+                                    walk->segment->header.salt, &parts, &count);
+    frame_pass(walk, look);
+    if (!error)
+        error = parts_tell(walk, look, parts, count);
+    free(parts);
+    return error ? error : 1;
+}
+
 // Where the frames do not go on. 1: they do further behind; 0: this is the end; or an error.
 static int bad_frame(struct walk *walk, const struct look *look)
 {
@@ -301,6 +369,10 @@ static int bad_frame(struct walk *walk, const struct look *look)
     uint64_t position = search(walk, from, sequence, &next);
     if (walk->file.error)
         return walk->file.error;
+    bool covered = segment->index_state == INSPECT_SOUND &&
+                   look->position + look->frame.stored_size <= segment->index.covered;
+    if ((position > 0 || covered || segment->next_offset < walk->least) && is_broken(walk, look))
+        return broken_take(walk, look);
     if (position == 0) {
         int result = skip_to_evidence(walk, look->why);
         if (result == 0 && look->header_sound) {
@@ -383,6 +455,7 @@ static int limit_find(struct inspect_segment *segment, int64_t *least)
 static int sound_walk(struct walk *walk, int64_t least)
 {
     struct inspect_segment *segment = walk->segment;
+    walk->least = segment->limit != INT64_MAX ? segment->limit : least;
     int error = frames_walk(walk);
     segment->goes_beyond = least >= 0 && segment->next_offset > least;
     if (least >= 0 && !segment->goes_beyond)

@@ -28,6 +28,7 @@ struct survey {
     struct batch_contexts contexts;
     const struct inspect_journal_log *journalled; // NULL = nothing of this log
     int64_t max_timestamp;
+    int64_t reached; // the offset behind the batches looked at last
     bool gaps;
 };
 
@@ -117,42 +118,57 @@ static const char *order_fault(const struct survey *survey, const struct frame_h
     return NULL;
 }
 
-static void frame_check(struct survey *survey, uint64_t position, const struct frame_header *frame,
-                        struct span payload)
+// Looks at batches that lie one behind the other, the first one at *place; what they are not to
+// reach is frame->next_offset. Moves *place behind the last one. Their number, or -1 when one is
+// not sound.
+static int batches_check(struct survey *survey, const struct frame_header *frame,
+                         struct span payload, struct place *place)
 {
     bool thinned = survey->segment->header.cleaned_to != 0;
-    int64_t expected = frame->base_offset;
-    uint32_t count = 0;
-    struct place place = {.position = position + FRAME_HEADER_SIZE};
-    for (size_t at = 0; at < payload.size;) {
+    int64_t expected = place->offset;
+    uint64_t position = place->position;
+    int count = 0;
+    for (size_t at = 0; at < payload.size; count++) {
         struct batch_header header;
         struct span rest = span_of(payload.data + at, payload.size - at);
-        place = (struct place){position + FRAME_HEADER_SIZE + at, rest.size, expected};
+        *place = (struct place){position + at, rest.size, expected};
         enum batch_error error = batch_check_stored(rest, &header);
         if (error) {
-            batch_note(survey, place, batch_error_text(error));
-            return;
+            batch_note(survey, *place, batch_error_text(error));
+            return -1;
         }
         size_t size = batch_total_size(&header);
-        place = (struct place){place.position, size, header.base_offset};
+        *place = (struct place){place->position, size, header.base_offset};
         const char *fault = order_fault(survey, frame, &header, expected);
         if (fault)
-            batch_note(survey, place, fault);
+            batch_note(survey, *place, fault);
         struct span batch = span_of(rest.data, size);
         if (survey->journalled && !thinned)
-            journal_compare(survey, place, batch);
+            journal_compare(survey, *place, batch);
         if (survey->options->records)
-            records_check(survey, place, batch, &header, thinned);
+            records_check(survey, *place, batch, &header, thinned);
         if (header.record_count > 0 && survey->max_timestamp < header.max_timestamp)
             survey->max_timestamp = header.max_timestamp;
         survey->segment->records += (uint64_t)header.record_count;
         expected = batch_last_offset(&header) + 1;
         at += size;
-        count++;
     }
-    if (count != frame->batch_count)
+    survey->reached = expected;
+    return count;
+}
+
+static void frame_check(struct survey *survey, uint64_t position, const struct frame_header *frame,
+                        struct span payload)
+{
+    bool thinned = survey->segment->header.cleaned_to != 0;
+    struct place place = {.position = position + FRAME_HEADER_SIZE, .offset = frame->base_offset};
+    survey->reached = frame->base_offset;
+    int count = batches_check(survey, frame, payload, &place);
+    if (count < 0)
+        return;
+    if ((uint32_t)count != frame->batch_count)
         batch_note(survey, place, "a frame holds another number of batches than it says");
-    else if (expected != frame->next_offset && !thinned)
+    else if (survey->reached != frame->next_offset && !thinned)
         batch_note(survey, place, "a frame's batches end before its offsets do");
     else if (!survey->gaps && !thinned && frame->max_timestamp != survey->max_timestamp)
         batch_note(survey, place, "a frame names another largest timestamp than its batches");
@@ -173,6 +189,21 @@ static int gap_seen(void *context, const struct inspect_gap *gap)
     struct survey *survey = context;
     survey->gaps = true;
     inspect_index_gap(&survey->check, gap);
+    return 0;
+}
+
+static int broken_seen(void *context, uint64_t position, const struct frame_header *frame,
+                       const struct inspect_part *parts, size_t count)
+{
+    struct survey *survey = context;
+    survey->gaps = true;
+    survey->check.gaps = true;
+    inspect_index_frame(&survey->check, position, frame);
+    for (size_t i = 0; i < count; i++) {
+        struct place place = {.position = parts[i].position, .offset = parts[i].first};
+        if (parts[i].sound && frame->kind == FRAME_DATA)
+            batches_check(survey, frame, parts[i].bytes, &place);
+    }
     return 0;
 }
 
@@ -203,7 +234,7 @@ int inspect_segment_survey(struct inspect_segment *segment, const struct inspect
     struct survey survey = {.segment = segment, .options = options, .max_timestamp = -1};
     survey.journalled =
         inspect_journal_log(options->journal, segment->log->topic_id, segment->log->partition);
-    struct inspect_visitor visitor = {&survey, index_read, frame_seen, gap_seen};
+    struct inspect_visitor visitor = {&survey, index_read, frame_seen, gap_seen, broken_seen};
     arena_init(&survey.arena, INFLATE_MAX);
     inspect_findings_free(&segment->findings);
     survey.check = (struct inspect_index_check){

@@ -12,8 +12,10 @@
 //    are written one at a time, so the bad frame was durable before that one was started.
 //
 // With any of these the bad bytes are damage: the range is reported, and the scan goes on behind
-// it. Without, they are the torn rest of the one write that was under way, which nobody was told
-// of, unless the journal holds it as well (replay.c), and the end of the log is put before them.
+// it. Of a frame that is the next one by its header, and bad in its payload only, the batches that
+// are sound count (contain.c). Without, they are the torn rest of the one write that was under way,
+// which nobody was told of, unless the journal holds it as well (replay.c), and the end of the log
+// is put before them.
 //
 // A frame with the right sequence number whose offsets leave something out says that these offsets
 // were lost before it was written, with a damaged journal: they are reported at every start.
@@ -24,10 +26,12 @@
 #include "storage/scan.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/endian.h"
 #include "base/log_line.h"
+#include "storage/contain.h"
 #include "storage/expect.h"
 #include "storage/plant.h"
 #include "storage/producers_recover.h"
@@ -101,9 +105,9 @@ static enum found look_at(struct scan *scan, uint64_t position, struct frame_hea
         return FOUND_END;
     if (!format_frame_read(bytes, header->salt, position, header->alignment, frame))
         return FOUND_BAD_HEADER;
-    bytes = bytes_at(scan, position, FRAME_HEADER_SIZE + (uint64_t)frame->payload_size);
-    if (!bytes || format_checksum(bytes + FRAME_HEADER_SIZE, frame->payload_size, header->salt) !=
-                      frame->payload_checksum)
+    bytes = bytes_at(scan, position, format_framed_size(frame->payload_size));
+    if (!bytes ||
+        format_payload_check(bytes + FRAME_HEADER_SIZE, frame, header->salt) != PAYLOAD_SOUND)
         return FOUND_BAD_PAYLOAD;
     return FOUND_SOUND;
 }
@@ -178,21 +182,32 @@ static int frame_accept(struct scan *scan, const struct frame_header *frame, boo
     return error;
 }
 
-// Records the bytes from the segment's end up to `position`, where the offset is `offset`.
-static int damage_note(struct scan *scan, uint64_t position, int64_t offset)
+// Names the bytes from `from` to `to`, which had the offsets from `first` up to `next`.
+static int range_note(struct scan *scan, uint64_t from, uint64_t to, int64_t first, int64_t next)
 {
     struct segment *segment = scan->segment;
     struct log *log = segment->log;
     segment->damaged = true;
     scan->damaged_ranges++;
-    log_line(LOG_ERROR,
-             "%s/%020lld.log is damaged from byte %llu to %llu: offsets %lld up to %lld cannot be "
-             "read",
-             log->directory, (long long)segment->header.base_offset,
-             (unsigned long long)segment->end, (unsigned long long)position,
-             (long long)segment->next_offset, (long long)offset - 1);
+    if (first < next)
+        log_line(LOG_ERROR,
+                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
+                 ": offsets %" PRId64 " up to %" PRId64 " cannot be read",
+                 log->directory, segment->header.base_offset, from, to, first, next - 1);
+    else
+        log_line(LOG_ERROR,
+                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
+                 ": no records are lost",
+                 log->directory, segment->header.base_offset, from, to);
     producers_recover_gap(log);
-    return log_note_damage(log, segment->next_offset, offset);
+    return log_note_damage(log, first, next);
+}
+
+// Records the bytes from the segment's end up to `position`, where the offset is `offset`.
+static int damage_note(struct scan *scan, uint64_t position, int64_t offset)
+{
+    const struct segment *segment = scan->segment;
+    return range_note(scan, segment->end, position, segment->next_offset, offset);
 }
 
 // Whether the frame was written into the segment before the next one was begun. A frame that moves
@@ -246,6 +261,34 @@ static int skip_to_evidence(struct scan *scan)
     return error;
 }
 
+// The frame at scan->broken_at was durable: what is sound in it counts.
+static int broken_accept(struct scan *scan)
+{
+    struct segment *segment = scan->segment;
+    struct frame_header frame = scan->broken;
+    uint64_t payload_at = scan->broken_at + FRAME_HEADER_SIZE;
+    const uint8_t *payload =
+        bytes_at(scan, payload_at, format_framed_size(frame.payload_size) - FRAME_HEADER_SIZE);
+    if (!payload)
+        return scan->error ? scan->error : -EIO;
+    int error = 0;
+    struct contain contain;
+    struct contain_part part;
+    contain_begin(&contain, payload, &frame, segment->header.salt);
+    if (!error && contain.state == PAYLOAD_TABLE_BAD)
+        error =
+            range_note(scan, payload_at + frame.payload_size, scan->broken_at + frame.stored_size,
+                       frame.next_offset, frame.next_offset);
+    while (!error && contain_next(&contain, &part)) {
+        if (!part.sound)
+            error = range_note(scan, payload_at + part.at, payload_at + part.at + part.size,
+                               part.base_offset, part.next_offset);
+    }
+    segment->end = scan->broken_at;
+    segment_extend(segment, &frame, true);
+    return error;
+}
+
 static void cut_note(struct scan *scan, uint64_t nonzero)
 {
     const struct segment *segment = scan->segment;
@@ -281,6 +324,13 @@ static int judge(struct scan *scan, enum found found, const struct frame_header 
     uint64_t position = look_ahead(scan, segment->end + step, sequence, &nonzero, &next);
     if (scan->error)
         return scan->error;
+    int64_t least = scan->limit < INT64_MAX ? scan->limit : scan->least;
+    bool proven =
+        position > 0 || segment->end < scan->evidence.covered || segment->next_offset < least;
+    if (proven && scan->broken_at > 0 && !planted(PLANT_CUT_MIDDLE)) {
+        int error = broken_accept(scan);
+        return error ? error : 1;
+    }
     if (position > 0 && !planted(PLANT_CUT_MIDDLE)) {
         int error = damage_note(scan, position, next.base_offset);
         segment->end = position;
@@ -292,7 +342,6 @@ static int judge(struct scan *scan, enum found found, const struct frame_header 
         int error = skip_to_evidence(scan);
         return error ? error : 1;
     }
-    int64_t least = scan->limit < INT64_MAX ? scan->limit : scan->least;
     if (segment->next_offset < least)
         return damage_note(scan, segment->file_size, least);
     if (scan->limit == INT64_MAX)
@@ -307,22 +356,46 @@ static bool follows(const struct segment *segment, const struct frame_header *fr
     return frame->sequence == segment->next_sequence && frame->base_offset >= segment->next_offset;
 }
 
+// Keeps a frame that is the next one by its header, and bad in its payload. Not one that begins a
+// block behind other bytes: it may be the rest of a write that failed, and they what took its
+// place.
+static void broken_note(struct scan *scan, uint64_t position, const struct frame_header *frame)
+{
+    const struct segment *segment = scan->segment;
+    uint64_t between = position - segment->end;
+    if (position + format_framed_size(frame->payload_size) > segment->file_size)
+        return;
+    if (frame->sequence != segment->next_sequence || frame->base_offset != segment->next_offset ||
+        !is_within(scan, frame))
+        return;
+    const uint8_t *bytes = between > 0 ? bytes_at(scan, segment->end, between) : NULL;
+    if (between > 0 && (!bytes || !span_is_zero(span_of(bytes, between))))
+        return;
+    scan->broken_at = position;
+    scan->broken = *frame;
+}
+
 // The frame behind the last one: directly there, or, when the writer no longer had the bytes of the
 // block in memory, at the beginning of the next block. Moves the segment's end there.
 static enum found find_next(struct scan *scan, struct frame_header *frame)
 {
     struct segment *segment = scan->segment;
+    scan->broken_at = 0;
     enum found found = look_at(scan, segment->end, frame);
     if (found == FOUND_SOUND && follows(segment, frame))
         return FOUND_SOUND;
+    if (found == FOUND_BAD_PAYLOAD)
+        broken_note(scan, segment->end, frame);
     uint64_t next = format_next_block(segment->end);
     struct frame_header behind;
-    if (next > segment->end && look_at(scan, next, &behind) == FOUND_SOUND &&
-        follows(segment, &behind)) {
+    enum found other = next > segment->end ? look_at(scan, next, &behind) : FOUND_END;
+    if (other == FOUND_SOUND && follows(segment, &behind)) {
         segment->end = next;
         *frame = behind;
         return FOUND_SOUND;
     }
+    if (other == FOUND_BAD_PAYLOAD && found != FOUND_BAD_PAYLOAD)
+        broken_note(scan, next, &behind);
     return found == FOUND_SOUND ? FOUND_BAD_HEADER : found;
 }
 

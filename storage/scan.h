@@ -22,6 +22,9 @@ struct scan {
     uint64_t start; // what the buffer holds
     uint64_t have;
     uint64_t window; // how much to read at a time
+    // Of the frame that comes next by its header, and is bad in its payload; broken_at 0 = none.
+    struct frame_header broken;
+    uint64_t broken_at;
     int error;
 };
 

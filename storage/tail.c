@@ -293,17 +293,18 @@ static void prefix_copy(struct chunk *to, const struct tail_frame *frame, const 
     memcpy(to->buffer->data, block, frame->at);
 }
 
-// The chunk and the place in it for a frame at `position`; the last chunk, if there is room.
+// The chunk and the place in it for a frame at `position`; the last chunk, if there is room. For
+// the padding there always is: the size of a chunk is a multiple of its alignment.
 static struct chunk *place_find(struct tail *tail, uint64_t position, size_t size, uint64_t *at)
 {
     struct chunk *chunk = last_chunk(tail);
     if (chunk) {
         *at = position % FORMAT_BLOCK == 0 ? format_next_block(chunk_end(chunk)) : chunk_end(chunk);
-        if (chunk_fits(tail, chunk, *at + FRAME_HEADER_SIZE + size) && frames_fit(chunk))
+        if (chunk_fits(tail, chunk, *at + format_framed_size(size)) && frames_fit(chunk))
             return chunk;
     }
     *at = position % FORMAT_BLOCK;
-    return chunk_add(tail, *at + FRAME_HEADER_SIZE + size);
+    return chunk_add(tail, *at + format_framed_size(size));
 }
 
 static struct tail_frame *frame_open(struct tail *tail, size_t size, int64_t base_offset)
@@ -348,7 +349,7 @@ static struct tail_frame *frame_with_room(struct tail *tail, size_t size, int64_
         struct chunk *chunk = last_chunk(tail);
         struct tail_frame *frame = last_frame(chunk);
         if (chunk_fits(tail, chunk,
-                       (uint64_t)frame->at + FRAME_HEADER_SIZE + frame->payload_size + size))
+                       frame->at + format_framed_size((uint64_t)frame->payload_size + size)))
             return frame;
     }
     tail->open = false;

@@ -115,8 +115,8 @@ void tail_hold(struct tail *tail, struct tail_frame *frame);
 // Everything that is held is durable.
 void tail_commit(struct tail *tail);
 
-// tail_first takes no further batch, and its padding is filled with zeros. Returns its bytes, from
-// the header slot on, for the caller to write the header into.
+// tail_first takes no further batch, and what follows its payload is zeros. Returns its bytes, from
+// the header slot on, for the caller to write header and table into.
 uint8_t *tail_seal(struct tail *tail);
 
 // tail_first, sealed before, is durable in its segment file.

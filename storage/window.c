@@ -5,9 +5,9 @@
 //      the file is open: ------^   |   ^
 //                                  +---+  more is needed, or a second look
 //
-// 1. Frames are taken whole, and nothing is handed out of one that fails a checksum (rule 7 of the
-//    storage design: the log serves what is sound and refuses what is not). Batches of small frames
-//    are moved together, so that a reader gets them in one piece.
+// 1. Frames are taken whole, and of one that fails a checksum only what is sound by another one
+//    (contain.c; rule 7 of the storage design: the log serves what is sound and refuses what is
+//    not). Batches of small frames are moved together, so that a reader gets them in one piece.
 // 2. The index and other windows say where frames are to be found; the frames decide. Bytes that do
 //    not fit what the index says, or do not verify, are read a second time without it, and only
 //    then called damage: named in one line, counted, noted in the log, and stepped over.
@@ -26,6 +26,7 @@
 
 #include "base/check.h"
 #include "base/log_line.h"
+#include "storage/contain.h"
 #include "storage/store.h"
 
 enum {
@@ -224,6 +225,34 @@ static uint64_t next_header(const struct window *window, uint64_t start, uint64_
     return 0;
 }
 
+// Of a frame whose payload is damaged: what is sound in it, and where the rest would be.
+static bool take_parts(struct window *window, uint64_t position, const uint8_t *payload,
+                       const struct frame_header *frame)
+{
+    uint64_t salt = window->segment->header.salt;
+    uint64_t payload_at = position + FRAME_HEADER_SIZE;
+    struct contain contain;
+    struct contain_part part;
+    bool added = true;
+    contain_begin(&contain, payload, frame, salt);
+    if (contain.state == PAYLOAD_TABLE_BAD)
+        damage_note(window, payload_at + frame->payload_size, position + frame->stored_size,
+                    window->expected);
+    while (added && contain_next(&contain, &part)) {
+        uint64_t at = payload_at + part.at;
+        if (!part.sound) {
+            damage_note(window, at, at + part.size, part.next_offset);
+            added = piece_add_bad(window, part.next_offset);
+        } else if (frame->kind == FRAME_DATA) {
+            struct window_piece piece = {.base_offset = part.base_offset, .size = part.size};
+            piece.at = (uint32_t)(payload - window->buffer->data) + part.at;
+            window->expected = part.next_offset;
+            added = piece_add(window, piece);
+        }
+    }
+    return added;
+}
+
 // A whole frame at `found`, the first one behind `at`.
 static enum look take_frame(struct window *window, uint64_t start, uint64_t at, uint64_t found,
                             const struct frame_header *frame)
@@ -231,8 +260,11 @@ static enum look take_frame(struct window *window, uint64_t start, uint64_t at, 
     const uint8_t *payload = bytes_at(window, start, found) + FRAME_HEADER_SIZE;
     bool gap = (found != at && found != format_next_block(at)) || window->bad_from > 0 ||
                frame->base_offset != window->expected;
-    bool sound = format_checksum(payload, frame->payload_size, window->segment->header.salt) ==
-                 frame->payload_checksum;
+    bool sound =
+        format_payload_check(payload, frame, window->segment->header.salt) == PAYLOAD_SOUND;
+    // Behind other bytes than zeros it may be the rest of a write that failed.
+    bool in_place =
+        !gap && span_is_zero(span_of(bytes_at(window, start, at), (size_t)(found - at)));
     if ((gap || !sound) && !window->again)
         return LOOK_AGAIN;
     if (gap) {
@@ -243,7 +275,9 @@ static enum look take_frame(struct window *window, uint64_t start, uint64_t at, 
         window->bad_from = 0;
     }
     bool added = true;
-    if (!sound) {
+    if (!sound && in_place) {
+        added = take_parts(window, found, payload, frame);
+    } else if (!sound) {
         damage_note(window, found, found + frame->stored_size, frame->next_offset);
         added = piece_add_bad(window, frame->next_offset);
     } else if (frame->kind == FRAME_DATA) {

@@ -77,8 +77,8 @@ static void header_fill(struct log *log, const struct tail_frame *frame, uint8_t
         .max_timestamp =
             max_timestamp > frame->max_timestamp ? max_timestamp : frame->max_timestamp,
         .sequence = frame->sequence,
-        .payload_checksum =
-            format_checksum(bytes + FRAME_HEADER_SIZE, frame->payload_size, segment->header.salt),
+        .payload_checksum = format_payload_seal(bytes + FRAME_HEADER_SIZE, frame->payload_size,
+                                                segment->header.salt),
     };
     format_frame_write(header, segment->header.salt, frame->position, bytes);
 }

@@ -172,16 +172,11 @@ static const char *frame_kind_text(enum frame_kind kind)
     }
 }
 
-static int frame_seen(void *context, uint64_t position, const struct frame_header *frame,
-                      struct span payload)
+static void print_frame(struct dump *dump, uint64_t position, const struct frame_header *frame,
+                        bool sound)
 {
-    struct dump *dump = context;
-
-    if (interrupt_requested() || ferror(dump->out))
-        return -EINTR;
-    if (!dump_wants(dump, frame->base_offset, frame->next_offset))
-        return 0;
     json_t *line = dump_line("frame");
+
     dump_set(line, "position", (int64_t)position);
     dump_set_text(line, "type", frame_kind_text(frame->kind));
     dump_set(line, "payload_size", frame->payload_size);
@@ -191,7 +186,21 @@ static int frame_seen(void *context, uint64_t position, const struct frame_heade
     dump_set(line, "next_offset", frame->next_offset);
     dump_set(line, "max_timestamp", frame->max_timestamp);
     dump_set(line, "sequence", (int64_t)frame->sequence);
+    if (!sound)
+        dump_set_text(line, "payload", "damaged");
     dump_print(dump, line);
+}
+
+static int frame_seen(void *context, uint64_t position, const struct frame_header *frame,
+                      struct span payload)
+{
+    struct dump *dump = context;
+
+    if (interrupt_requested() || ferror(dump->out))
+        return -EINTR;
+    if (!dump_wants(dump, frame->base_offset, frame->next_offset))
+        return 0;
+    print_frame(dump, position, frame, true);
     if (dump->frames_only)
         return 0;
     if (frame->kind == FRAME_DATA)
@@ -214,6 +223,29 @@ static int gap_seen(void *context, const struct inspect_gap *gap)
     dump_set(line, "next_offset", gap->next);
     dump_set_text(line, "what", gap->why);
     dump_print(dump, line);
+    return 0;
+}
+
+static int broken_seen(void *context, uint64_t position, const struct frame_header *frame,
+                       const struct inspect_part *parts, size_t count)
+{
+    struct dump *dump = context;
+
+    if (interrupt_requested() || ferror(dump->out))
+        return -EINTR;
+    if (dump_wants(dump, frame->base_offset, frame->next_offset))
+        print_frame(dump, position, frame, false);
+    for (size_t i = 0; i < count; i++) {
+        const struct inspect_part *part = &parts[i];
+        if (!part->sound) {
+            struct inspect_gap gap = {part->position, part->position + part->bytes.size,
+                                      part->first, part->next,
+                                      "a frame's payload fails its checksum"};
+            gap_seen(dump, &gap);
+        } else if (!dump->frames_only && frame->kind == FRAME_DATA) {
+            dump_batches(dump, part->position, part->bytes);
+        }
+    }
     return 0;
 }
 
@@ -308,7 +340,7 @@ static int end_code(struct app *app, int error)
 
 static int dump_segment(struct app *app, struct dump *dump, struct inspect_segment *segment)
 {
-    struct inspect_visitor visitor = {dump, segment_begins, frame_seen, gap_seen};
+    struct inspect_visitor visitor = {dump, segment_begins, frame_seen, gap_seen, broken_seen};
     int error = inspect_segment_walk(segment, &visitor, NULL);
 
     if (error == 0 && segment->state == INSPECT_REFUSED)

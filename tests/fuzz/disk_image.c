@@ -221,9 +221,9 @@ static void segment_make_right(struct image_file *file)
             at += FORMAT_ALIGNMENT;
             continue;
         }
-        if (at + FRAME_HEADER_SIZE + payload <= file->size)
+        if (at + format_framed_size(payload) <= file->size)
             store_le64(bytes + at + 48,
-                       format_checksum(bytes + at + FRAME_HEADER_SIZE, payload, salt));
+                       format_payload_seal(bytes + at + FRAME_HEADER_SIZE, payload, salt));
         store_le64(bytes + at + FRAME_HEADER_SIZE - 8,
                    format_checksum(bytes + at, FRAME_HEADER_SIZE - 8, salt + at));
         at += stored % FORMAT_ALIGNMENT == 0 && stored > 0 && stored <= file->size - at

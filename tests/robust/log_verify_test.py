@@ -12,6 +12,8 @@ from harness.damage import (RECORDS, SEGMENT, DataDirectory, SpoiltDirectories, 
                             value_of)
 from harness.wire import NONE, batch, create, delete_records, produce, wait_until
 
+HEADER = 64  # of a frame
+
 
 class Verify(SpoiltDirectories):
     def assert_found(self, *expected, notes=None):
@@ -41,7 +43,7 @@ class Verify(SpoiltDirectories):
         self.assertEqual((code, err), (1, ""))
         line = out.splitlines()[0]
         first, last = frame["base_offset"], frame["next_offset"] - 1
-        for part in ("damaged-range", self.data.below(path), f"bytes {frame['position']} up to ",
+        for part in ("damaged-range", self.data.below(path), f"bytes {frame['position'] + HEADER} up to ",
                      f"offsets {first} up to {last}", "KAFKA_STORAGE_ERROR", "--drop-range"):
             self.assertIn(part, line)
         self.assertIn("1 finding", out.splitlines()[-1])
@@ -54,7 +56,8 @@ class Verify(SpoiltDirectories):
                 flip(path, frame["position"] + at)
                 (finding,) = self.assert_found(
                     ("damaged-range", path, frame["base_offset"], frame["next_offset"]))
-                self.assertEqual(finding["from_byte"], frame["position"])
+                self.assertEqual(finding["from_byte"],
+                                 frame["position"] + (HEADER if at >= HEADER else 0))
 
     def test_zeroed_block(self):
         self.take(self.killed)

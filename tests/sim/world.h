@@ -88,6 +88,7 @@ struct world_log {
     struct log_config config;
     struct checker checker;
     bool producers_unsure; // damage may have taken what was known of them
+    bool table_damaged;    // reported, and nothing is lost with it
     struct world_producer producers[WORLD_PRODUCERS];
     uint32_t users; // operations in flight
 };

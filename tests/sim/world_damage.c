@@ -15,6 +15,11 @@ enum {
     FRAME_HEADER = 64,
     FRAME_MAGIC = 0x4657,
     KIND_DATA = 1,
+    PAGE = 4096, // of payloads that are larger
+    PAGE_ROW = 12,
+    BATCH_LENGTH_AT = 8,
+    BATCH_LENGTH_FROM = 12,
+    BATCH_LAST_AT = 23,
     COMMIT_MAGIC = 0x434a4c57,
     FRAMES_MAX = 512,
     FILES_MAX = 256,
@@ -153,6 +158,54 @@ static void damaged(struct world_log *log, int64_t from, int64_t to)
     checker_damage(&log->checker, from, to);
 }
 
+static uint64_t table_of(const struct frame *frame)
+{
+    return frame->payload > PAGE ? (frame->payload + PAGE - 1) / PAGE * PAGE_ROW : 0;
+}
+
+// Takes away what lies in the page of a byte of the payload: batches that touch it.
+static void damage_page(struct world_log *log, const struct survey *survey, uint32_t segment,
+                        const struct frame *frame, uint64_t byte)
+{
+    char path[PATH_SIZE + 32];
+    uint64_t size = 0;
+    uint64_t page = byte / PAGE * PAGE;
+    path_of(survey, segment, ".log", path);
+    uint8_t *bytes = file_read(survey->world, path, &size);
+    CHECK(bytes);
+    const uint8_t *payload = bytes + frame->position + FRAME_HEADER;
+    int64_t from = frame->base;
+    int64_t to = frame->next;
+    bool behind = false;
+    for (uint64_t at = 0; at < frame->payload && !behind;) {
+        uint64_t end = at + BATCH_LENGTH_FROM + load_be32(payload + at + BATCH_LENGTH_AT);
+        int64_t base = (int64_t)load_be64(payload + at);
+        behind = at >= page + PAGE;
+        if (end <= page)
+            from = base + load_be32(payload + at + BATCH_LAST_AT) + 1;
+        if (behind)
+            to = base;
+        at = end;
+    }
+    free(bytes);
+    world_say(log->world,
+              "of the frame of %" PRId64 " to %" PRId64 " that is %" PRId64 " to %" PRId64,
+              frame->base, frame->next, from, to);
+    damaged(log, from, to);
+}
+
+// Often one of several pages, if there is one: they are few.
+static uint64_t frame_choose(struct world *world, const struct survey *survey, uint32_t count)
+{
+    uint64_t first = world_random(world, count);
+    bool large = world_chance(world, 2);
+    for (uint32_t i = 0; i < count && large; i++) {
+        if (survey->frames[(first + i) % count].payload > PAGE)
+            return (first + i) % count;
+    }
+    return first;
+}
+
 // A frame of records behind which lies something acknowledged, in this segment or the next: that is
 // what proves, for ever, that the frame was durable.
 static void damage_frame(struct world_log *log, struct survey *survey, uint32_t segment)
@@ -166,15 +219,20 @@ static void damage_frame(struct world_log *log, struct survey *survey, uint32_t 
     count -= !followed && count > 0;
     if (count == 0)
         return;
-    const struct frame chosen = survey->frames[world_random(world, count)];
+    const struct frame chosen = survey->frames[frame_choose(world, survey, count)];
     const struct frame *frame = &chosen;
     if (frame->kind != KIND_DATA)
         return;
-    uint64_t bytes = FRAME_HEADER + frame->payload;
+    uint64_t bytes = FRAME_HEADER + frame->payload + table_of(frame);
     bool header = world_chance(world, 3);
-    flip(survey, segment, ".log",
-         frame->position + world_random(world, header ? FRAME_HEADER : bytes));
-    damaged(log, frame->base, frame->next);
+    uint64_t byte = world_random(world, header ? FRAME_HEADER : bytes);
+    if (byte >= FRAME_HEADER + frame->payload)
+        log->table_damaged = true;
+    else if (byte >= FRAME_HEADER && frame->payload > PAGE)
+        damage_page(log, survey, segment, frame, byte - FRAME_HEADER);
+    else
+        damaged(log, frame->base, frame->next);
+    flip(survey, segment, ".log", frame->position + byte);
 }
 
 static void damage_header(struct world_log *log, struct survey *survey, uint32_t segment)

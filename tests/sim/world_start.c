@@ -118,7 +118,7 @@ static bool stores_open(struct world *world)
 static void judge_recovery(struct world_log *log, const struct log_recovery *recovery)
 {
     struct world *world = log->world;
-    bool known = log->checker.damage_count > 0 || log->checker.end_damaged;
+    bool known = log->checker.damage_count > 0 || log->checker.end_damaged || log->table_damaged;
     if (recovery->damaged_ranges == 0 || known)
         return;
     if (!world->faulty && !sim_power_is_off(world->sim))

@@ -134,7 +134,7 @@ static void frame_close(struct room *room, int64_t base, int64_t next, uint32_t 
                                  .max_timestamp = 1000,
                                  .sequence = room->sequence++};
     frame.stored_size = (uint32_t)format_stored_size(size, FORMAT_ALIGNMENT);
-    frame.payload_checksum = format_checksum(at + FRAME_HEADER_SIZE, size, SALT);
+    frame.payload_checksum = format_payload_seal(at + FRAME_HEADER_SIZE, size, SALT);
     format_frame_write(&frame, SALT, room->end, at);
     room->end += frame.stored_size;
 }
