@@ -29,14 +29,17 @@ struct run {
 // Turns the shards until there is an answer or an end. False when neither comes.
 static bool answered(struct peer *peer)
 {
-    for (int i = 0; i < TURNS_MAX && peer->size == 0 && !peer->closed; i++) {
+    enum { QUICK = 50, TURNS = 400, WAITS = 10, WAIT_MS = 500 };
+    for (int i = 0; i < TURNS + WAITS && peer->size == 0 && !peer->closed; i++) {
         shards_turn(peer->shards);
-        peer_read(peer);
-        // After a while with nothing to do it is a timer that is waited for.
-        for (uint32_t k = 0; i > TURNS_MAX / 2 && k < peer->shards->server.shard_count; k++) {
+        for (uint32_t k = 0; i > QUICK && k < peer->shards->server.shard_count; k++) {
             struct io *io = peer->shards->shard[k].io;
-            io_run(io, io->now_ns + 1000000);
+            io_run(io, io->now_ns + 50000);
         }
+        // After a while with nothing to do it is a timer that is waited for.
+        if (i >= TURNS)
+            shards_pass_time(peer->shards, WAIT_MS);
+        peer_read(peer);
     }
     return peer->size > 0 || peer->closed;
 }
