@@ -76,6 +76,7 @@ enum {
     // What a log may have in the journal only. The more, the fewer and larger the frames of logs
     // with small records; the less, the less memory and the shorter the replay.
     COMMIT_UNFLUSHED_BYTES = 1024 * 1024,
+    OPENS_MAX = 32, // logs for which their active segment was opened, at a time
 };
 
 // --- queues
@@ -96,7 +97,7 @@ static void queue_enter(struct log *log, enum queue queue, struct list *list)
 void commit_wake(struct log *log)
 {
     if (log->deleting || log->way == WAY_PARKED || log->queue == QUEUE_DIRTY ||
-        log->queue == QUEUE_BLOCK)
+        log->queue == QUEUE_BLOCK || log->queue == QUEUE_OPEN)
         return;
     if (log->queue == QUEUE_JOURNAL && log->tail.waiting_bytes < COMMIT_DIRECT_BYTES)
         return;
@@ -152,9 +153,16 @@ static void fail_appends(struct log *log, int64_t from, int error)
     store_kick(log->store);
 }
 
+static void open_turn_end(struct log *log)
+{
+    log->store->open_turns -= log->open_turn;
+    log->open_turn = false;
+}
+
 void commit_abandon(struct log *log)
 {
     queue_leave(log);
+    open_turn_end(log);
     fail_appends(log, 0, -ESHUTDOWN);
     end_trims(log, &log->trims, -ESHUTDOWN);
     end_trims(log, &log->trims_writing, -ESHUTDOWN);
@@ -188,6 +196,7 @@ void commit_fail(struct log *log, int error, const char *what)
 {
     CHECK(log->way != WAY_WRITING);
     log->way = WAY_IDLE;
+    open_turn_end(log);
     if (log->deleting)
         return;
     int kind = error_kind(error);
@@ -264,6 +273,7 @@ void commit_written(struct log *log, int error)
     struct log_store *store = log->store;
     struct commit_write *write = &log->write;
     log->way = WAY_IDLE;
+    open_turn_end(log);
     if (log->deleting)
         return;
     if (error) {
@@ -311,7 +321,8 @@ void commit_written(struct log *log, int error)
         commit_wake(log);
 }
 
-// A descriptor for the active segment.
+// A descriptor for the active segment. It is in use until the write is done, and no limit of idle
+// files counts it: so a few logs have their turn at a time.
 
 struct reopening {
     struct segment_open open;
@@ -334,6 +345,8 @@ static void reopened(struct segment_open *open)
         commit_fail(log, error, "opening a segment file");
     else if (!log->deleting)
         commit_advance(log); // at once: later others may need the descriptor
+    if (log->way == WAY_IDLE && log->queue != QUEUE_BLOCK)
+        open_turn_end(log);
     segment_drop(segment);
     log_unbusy(log);
     store_leave(store);
@@ -341,17 +354,35 @@ static void reopened(struct segment_open *open)
 
 static void reopen(struct log *log, struct segment *segment)
 {
+    struct log_store *store = log->store;
+    if (!log->open_turn && store->open_turns == OPENS_MAX) {
+        queue_enter(log, QUEUE_OPEN, &store->open_waiting);
+        return;
+    }
     struct reopening *reopening = calloc(1, sizeof(*reopening));
     if (!reopening) {
         commit_fail(log, -ENOMEM, "opening a segment file");
         return;
     }
+    store->open_turns += !log->open_turn;
+    log->open_turn = true;
     log->way = WAY_PARKED;
     reopening->log = log;
     reopening->open.done = reopened;
     segment_hold(segment);
     log_busy(log);
     segment_open(segment, &reopening->open);
+}
+
+// Those whose turn has come are looked at again: one may not need the descriptor any more.
+static void opens_next(struct log_store *store)
+{
+    uint32_t turns = OPENS_MAX - store->open_turns;
+    for (struct list *node; turns > 0 && (node = list_pop(&store->open_waiting)); turns--) {
+        struct log *log = list_entry(node, struct log, queue_node);
+        log->queue = QUEUE_NONE;
+        commit_wake(log);
+    }
 }
 
 // Whether the log's active segment has space up to `to`; if not, it is being arranged.
@@ -610,6 +641,7 @@ void commit_run(struct log_store *store)
     struct list now;
     list_init(&now);
     flush_run(store);
+    opens_next(store);
     list_splice(&now, &store->dirty);
     // During a start only: nothing is written behind what is not durable.
     int error = list_empty(&now) ? 0 : start_sync(store);
@@ -620,7 +652,11 @@ void commit_run(struct log_store *store)
             commit_fail(log, error, "making durable what a start has found");
         else
             commit_advance(log);
+        if (log->way == WAY_IDLE && log->queue != QUEUE_BLOCK)
+            open_turn_end(log); // it was opened for nothing
     }
     journal_form(store);
     compact_run(store);
+    if (!list_empty(&store->open_waiting) && store->open_turns < OPENS_MAX)
+        store_kick(store);
 }

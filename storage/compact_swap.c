@@ -79,6 +79,31 @@ static void swap_end(struct compaction *compaction)
     compact_go_on(compaction);
 }
 
+// --- the directory is open from before the rename until all is done, so that nothing but a failing
+// sync stands between the changes and their durability
+
+static void directory_closed(struct io_op *op)
+{
+    struct compaction *compaction = list_entry(op, struct compaction, op);
+    struct log_store *store = compaction->store;
+    store_enter(store);
+    if (!compaction->made) {
+        paths_free(compaction);
+        compaction->phase = COMPACT_COPYING;
+        compact_fail(compaction, compaction->swap_error);
+    } else {
+        swap_end(compaction);
+    }
+    store_leave(store);
+}
+
+static void directory_close(struct compaction *compaction, int error)
+{
+    compaction->swap_error = error;
+    compaction->op.done = directory_closed;
+    io_close(compaction->store->io, &compaction->op, compaction->directory_fd);
+}
+
 static void remove_some(struct compaction *compaction);
 
 static void some_removed(struct steps *steps)
@@ -92,7 +117,7 @@ static void some_removed(struct steps *steps)
         log_line(LOG_ERROR, "%s: files that compaction has replaced stay until the next start: %s",
                  compaction->log->directory, strerror(-steps->error));
     if (steps->error || compaction->group_at == compaction->group_count)
-        swap_end(compaction);
+        directory_close(compaction, 0);
     else
         remove_some(compaction);
     store_leave(store);
@@ -116,7 +141,7 @@ static void remove_some(struct compaction *compaction)
         compaction->group_at++;
         count += 2;
     }
-    steps_add(&compaction->steps, STEP_SYNC_DIRECTORY, log->directory, NULL);
+    steps_add_sync(&compaction->steps, compaction->directory_fd);
     if (count == 0)
         compaction->group_at = compaction->group_count; // without memory they stay
     steps_run(&compaction->steps);
@@ -130,32 +155,7 @@ static void stop_log(struct log *log, int error)
     log_changed(log);
 }
 
-// --- the directory is open from before the rename, so that nothing but a failing sync stands
-// between it and its durability
-
-static void directory_closed(struct io_op *op)
-{
-    struct compaction *compaction = list_entry(op, struct compaction, op);
-    struct log_store *store = compaction->store;
-    store_enter(store);
-    if (!compaction->made) {
-        paths_free(compaction);
-        compaction->phase = COMPACT_COPYING;
-        compact_fail(compaction, compaction->swap_error);
-    } else if (compaction->swap_error || compaction->group_count == 1) {
-        swap_end(compaction);
-    } else {
-        remove_some(compaction);
-    }
-    store_leave(store);
-}
-
-static void directory_close(struct compaction *compaction, int error)
-{
-    compaction->swap_error = error;
-    compaction->op.done = directory_closed;
-    io_close(compaction->store->io, &compaction->op, compaction->directory_fd);
-}
+// --- the rename
 
 static void rename_synced(struct io_op *op)
 {
@@ -168,7 +168,10 @@ static void rename_synced(struct io_op *op)
     compaction->group_at = 1;
     if (error)
         stop_log(compaction->log, error);
-    directory_close(compaction, error);
+    if (error || compaction->group_count == 1)
+        directory_close(compaction, error);
+    else
+        remove_some(compaction);
     store_leave(store);
 }
 

@@ -2,14 +2,16 @@
 // Making a segment file. Keeps rule 6 of the storage design: files are created with the directory
 // synced, in an order that leaves every crash point recoverable.
 //
-//   directories made, their parents synced -> file made -> space allocated -> header block durable
-//   -> directory synced -> the segment is the log's active one, the one before is sealed
+//   directories made, their parents synced -> directory opened -> file made -> space allocated
+//   -> header block durable -> directory synced -> the segment is the log's active one, the one
+//   before is sealed
 //
 // 1. No frame is written before all of this is done. A crash on the way leaves at most an empty
 //    file or one with a header and no frames: recovery removes the first and takes the second.
 // 2. A file that could not be finished is removed, durably, before the log goes on in the segment
 //    before: recovery takes nothing in that one that lies beyond the begin of this one. If that
-//    cannot be done the log accepts nothing.
+//    cannot be done the log accepts nothing. The directory is open from before the file is made, so
+//    that no lack of descriptors stands between.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +35,7 @@ struct creation {
     char *path;
     struct buffer *header;
     uint64_t allocate; // size of the file
+    int directory;     // -1 = not open
     int error;
     int attempts; // to make the directories
 };
@@ -76,7 +79,7 @@ static void creation_failed(struct creation *creation)
 static void creations_next(struct log_store *store);
 
 // The log goes on, with the segment or without.
-static void creation_end(struct creation *creation)
+static void creation_finish(struct creation *creation)
 {
     struct log *log = creation->log;
     struct log_store *store = log->store;
@@ -104,6 +107,21 @@ static void creation_end(struct creation *creation)
     store_leave(store);
 }
 
+static void directory_closed(struct io_op *op)
+{
+    creation_finish(list_entry(op, struct creation, op));
+}
+
+static void creation_end(struct creation *creation)
+{
+    if (creation->directory < 0) {
+        creation_finish(creation);
+        return;
+    }
+    creation->op.done = directory_closed;
+    io_close(creation->log->store->io, &creation->op, creation->directory);
+}
+
 static void removed(struct steps *steps)
 {
     struct creation *creation = list_entry(steps, struct creation, steps);
@@ -119,7 +137,7 @@ static void creation_undo(struct creation *creation, int64_t error)
     creation->error = (int)error;
     steps_init(&creation->steps, creation->log->store->io, removed);
     steps_add(&creation->steps, STEP_REMOVE_FILE, creation->path, NULL);
-    steps_add(&creation->steps, STEP_SYNC_DIRECTORY, creation->log->directory, NULL);
+    steps_add_sync(&creation->steps, creation->directory);
     steps_run(&creation->steps);
 }
 
@@ -135,7 +153,6 @@ static void directory_synced(struct steps *steps)
 static void header_written(struct durable_op *op)
 {
     struct creation *creation = list_entry(op, struct creation, write);
-    struct log *log = creation->log;
     if (op->result != FORMAT_BLOCK) {
         creation_undo(creation, op->result < 0 ? op->result : -EIO);
         return;
@@ -146,8 +163,8 @@ static void header_written(struct durable_op *op)
         creation_end(creation);
         return;
     }
-    steps_init(&creation->steps, log->store->io, directory_synced);
-    steps_add(&creation->steps, STEP_SYNC_DIRECTORY, log->directory, NULL);
+    steps_init(&creation->steps, creation->log->store->io, directory_synced);
+    steps_add_sync(&creation->steps, creation->directory);
     steps_run(&creation->steps);
 }
 
@@ -201,6 +218,27 @@ static void file_open(struct creation *creation)
             O_RDWR | O_CREAT | O_EXCL | (store->direct ? O_DIRECT : 0), 0640);
 }
 
+static void directory_opened(struct io_op *op)
+{
+    struct creation *creation = list_entry(op, struct creation, op);
+    if (io_lacks_descriptors(op->result))
+        segments_close_idle(creation->log->store, 0);
+    if (op->result < 0) {
+        creation->error = (int)op->result;
+        creation_end(creation);
+        return;
+    }
+    creation->directory = (int)op->result;
+    file_open(creation);
+}
+
+static void directory_open(struct creation *creation)
+{
+    creation->op.done = directory_opened;
+    io_open(creation->log->store->io, &creation->op, creation->log->directory,
+            O_RDONLY | O_DIRECTORY, 0);
+}
+
 static void directories_make(struct creation *creation);
 
 // Deleting the last log of a topic of the same name, by another store, may remove the topic's
@@ -214,7 +252,7 @@ static void directories_made(struct steps *steps)
     else if (steps->error)
         creation_end(creation);
     else
-        file_open(creation);
+        directory_open(creation);
 }
 
 // The first segment of a log: the directories above it may be new, and another log's creation may
@@ -264,6 +302,7 @@ static struct creation *creation_new(struct log *log, int64_t base_offset, uint6
     };
     random_system(&header.salt, sizeof(header.salt));
     creation->log = log;
+    creation->directory = -1;
     creation->path = segment_path(log, header.base_offset, ".log");
     if (asprintf(&creation->topic_directory, "%s/%s", log->store->topics, log->topic) < 0)
         creation->topic_directory = NULL;
@@ -287,7 +326,7 @@ static void creations_next(struct log_store *store)
         if (creation->log->segment_count == 0)
             directories_make(creation);
         else
-            file_open(creation);
+            directory_open(creation);
     }
 }
 

@@ -178,10 +178,32 @@ void io_cancel(struct io *io, struct io_op *op)
         io->ops->cancel(io, op);
 }
 
+bool io_lacks_descriptors(int64_t result)
+{
+    return result == -EMFILE || result == -ENFILE;
+}
+
+// Whether it is to be tried again: some time has passed then.
+static bool may_try_again(struct io *io, int64_t result, int *tries)
+{
+    enum { TRIES = 50 };
+    static const uint64_t pause_ns = 100 * UINT64_C(1000000);
+    if (!io_lacks_descriptors(result) || ++*tries == TRIES)
+        return false;
+    for (uint64_t until = io->now_ns + pause_ns; io->now_ns < until;)
+        io_run(io, until);
+    return true;
+}
+
 int io_list_directory(struct io *io, const char *path, int (*each)(void *context, const char *name),
                       void *context)
 {
-    return io->ops->list_directory(io, path, each, context);
+    int tries = 0;
+    int error = 0;
+    do {
+        error = io->ops->list_directory(io, path, each, context);
+    } while (may_try_again(io, error, &tries));
+    return error;
 }
 
 int64_t io_file_size(struct io *io, int fd)
@@ -196,9 +218,14 @@ int64_t io_next_data(struct io *io, int fd, uint64_t offset)
 
 int io_open_wait(struct io *io, const char *path, int flags, mode_t mode)
 {
-    struct io_op op = {0};
-    io_open(io, &op, path, flags, mode);
-    return (int)io_wait(io, &op);
+    int tries = 0;
+    int result = 0;
+    do {
+        struct io_op op = {0};
+        io_open(io, &op, path, flags, mode);
+        result = (int)io_wait(io, &op);
+    } while (may_try_again(io, result, &tries));
+    return result;
 }
 
 int64_t io_read_wait(struct io *io, int fd, void *to, size_t size, uint64_t offset)
@@ -245,5 +272,10 @@ int io_sync_directory_wait(struct io *io, const char *path)
 
 int io_sync_filesystem_wait(struct io *io, const char *path)
 {
-    return io->ops->sync_filesystem(io, path);
+    int tries = 0;
+    int error = 0;
+    do {
+        error = io->ops->sync_filesystem(io, path);
+    } while (may_try_again(io, error, &tries));
+    return error;
 }

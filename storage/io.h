@@ -161,7 +161,11 @@ void io_shutdown(struct io *io, struct io_op *op, int fd); // both directions
 // interrupted.
 void io_cancel(struct io *io, struct io_op *op);
 
-// At once; for start-up and shutdown. `each` returns 0 to go on. "." and ".." are left out.
+// The process (-EMFILE) or the machine (-ENFILE) has no descriptor to give at present.
+bool io_lacks_descriptors(int64_t result);
+
+// For start-up and shutdown; waits as io_open_wait does. `each` returns 0 to go on. "." and ".."
+// are left out.
 int io_list_directory(struct io *io, const char *path, int (*each)(void *context, const char *name),
                       void *context);
 int64_t io_file_size(struct io *io, int fd);
@@ -173,6 +177,8 @@ int64_t io_next_data(struct io *io, int fd, uint64_t offset);
 
 // The blocking forms that start-up code needs, built on io_wait: descriptor or negative errno,
 // bytes or negative errno, 0 or negative errno.
+// What opens files waits some seconds for descriptors before it gives up: they are the process's,
+// or the machine's, and a start without one of its files is worse than a late one.
 int io_open_wait(struct io *io, const char *path, int flags, mode_t mode);
 int64_t io_read_wait(struct io *io, int fd, void *to, size_t size, uint64_t offset);
 int64_t io_write_wait(struct io *io, int fd, const void *from, size_t size, uint64_t offset,

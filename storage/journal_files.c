@@ -146,10 +146,14 @@ static void prepare_failed(struct journal *journal, int64_t error, bool bad)
     prepare_end(journal);
 }
 
-static void named(struct io_op *op)
+static void directory_closed(struct io_op *op)
 {
     struct journal *journal = list_entry(op, struct journal, preparing.op);
     struct journal_preparing *preparing = &journal->preparing;
+    if (preparing->error) {
+        prepare_failed(journal, preparing->error, true);
+        return;
+    }
     preparing->file->named = true;
     journal->next = preparing->file;
     prepare_end(journal);
@@ -159,12 +163,8 @@ static void named(struct io_op *op)
 static void directory_synced(struct io_op *op)
 {
     struct journal *journal = list_entry(op, struct journal, preparing.op);
-    int64_t result = op->result;
-    if (result < 0) {
-        prepare_failed(journal, result, true);
-        return;
-    }
-    op->done = named;
+    journal->preparing.error = op->result < 0 ? (int)op->result : 0;
+    op->done = directory_closed;
     io_close(journal->options.io, op, journal->preparing.directory);
 }
 
@@ -172,7 +172,7 @@ static void directory_opened(struct io_op *op)
 {
     struct journal *journal = list_entry(op, struct journal, preparing.op);
     if (op->result < 0) {
-        prepare_failed(journal, op->result, true);
+        prepare_failed(journal, op->result, false); // nothing is wrong with the file
         return;
     }
     journal->preparing.directory = (int)op->result;

@@ -27,7 +27,7 @@ int recover_load(struct log *log, int64_t base);
 int recover_open(struct segment *segment);
 
 // Takes over what the index file knows, and gives the scan its evidence. A file that cannot be used
-// is as good as none; but being short of memory says nothing about it. 0 or -ENOMEM.
+// is as good as none; but a lack of memory or descriptors says nothing about it. 0 or that error.
 int recover_index(struct scan *scan);
 
 // --- replay.c

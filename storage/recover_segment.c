@@ -116,7 +116,8 @@ static bool index_is_sane(const struct segment *segment, const struct index_head
            header->next_offset >= header->base_offset && header->last_frame < header->covered;
 }
 
-// The whole index file, from malloc. 0, -ENOENT, -ENOMEM, or -EBADMSG for one that cannot be used.
+// The whole index file, from malloc. 0, -ENOENT, a lack of memory or descriptors, or -EBADMSG for
+// one that cannot be used.
 static int image_read(struct segment *segment, uint8_t **image, size_t *size)
 {
     struct io *io = segment->log->store->io;
@@ -129,7 +130,7 @@ static int image_read(struct segment *segment, uint8_t **image, size_t *size)
     int fd = io_open_wait(io, path, O_RDONLY, 0);
     free(path);
     if (fd < 0)
-        return fd == -ENOMEM ? fd : -ENOENT;
+        return fd == -ENOMEM || io_lacks_descriptors(fd) ? fd : -ENOENT;
     int64_t file_size = io_file_size(io, fd);
     int error = file_size < INDEX_HEADER_SIZE || file_size > INDEX_FILE_MAX ? -EBADMSG : 0;
     if (!error) {
@@ -188,15 +189,15 @@ static int index_apply(struct scan *scan, int error, const struct index_header *
 }
 
 // Takes over what the index file knows, and gives the scan its evidence. A file that cannot be used
-// is as good as none; but being short of memory says nothing about it. 0 or -ENOMEM.
+// is as good as none; but a lack of memory or descriptors says nothing about it. 0 or that error.
 int recover_index(struct scan *scan)
 {
     struct segment *segment = scan->segment;
     uint8_t *image = NULL;
     size_t size = 0;
     int error = image_read(segment, &image, &size);
-    if (error == -ENOENT)
-        return 0;
+    if (error == -ENOENT || io_lacks_descriptors(error))
+        return error == -ENOENT ? 0 : error;
     struct index_header header;
     struct span producers = {0};
     if (!error)

@@ -10,6 +10,7 @@
 // 2. `end` counts durable frames only.
 #include "storage/segment.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -67,14 +68,10 @@ static void close_done(struct io_op *op)
     free(closing);
 }
 
-// Only the end of the store waits for a close. Without memory for one, the descriptor stays open.
-static void close_later(struct log_store *store, int fd)
+// Only the end of the store waits for a close.
+static void close_later(struct log_store *store, int fd, struct closing *closing)
 {
-    struct closing *closing = calloc(1, sizeof(*closing));
-    if (!closing)
-        return;
-    closing->store = store;
-    closing->op.done = close_done;
+    *closing = (struct closing){.op.done = close_done, .store = store};
     store->closes_running++;
     io_close(store->io, &closing->op, fd);
 }
@@ -87,21 +84,38 @@ static void leave_idle(struct segment *segment)
     segment->log->store->idle_file_count--;
 }
 
-static void close_file(struct segment *segment)
+// Without memory it stays open, and idle.
+static bool close_idle(struct segment *segment)
 {
+    struct closing *closing = malloc(sizeof(*closing));
+    if (!closing)
+        return false;
     leave_idle(segment);
-    if (segment->fd >= 0)
-        close_later(segment->log->store, segment->fd);
+    close_later(segment->log->store, segment->fd, closing);
     segment->fd = -1;
+    return true;
+}
+
+void segments_close_idle(struct log_store *store, uint32_t keep)
+{
+    while (store->idle_file_count > keep &&
+           close_idle(list_entry(store->idle_files.next, struct segment, idle_node))) {
+    }
 }
 
 void segment_free(struct segment *segment)
 {
+    static_assert(sizeof(struct closing) <= sizeof(struct segment), "its memory serves for that");
+    struct log_store *store = segment->log->store;
+    int fd = segment->fd;
     CHECK(segment->users == 0);
     cache_forget(segment);
-    close_file(segment);
+    leave_idle(segment);
     index_free(&segment->index);
-    free(segment);
+    if (fd >= 0)
+        close_later(store, fd, (struct closing *)(void *)segment);
+    else
+        free(segment);
 }
 
 void segment_hold(struct segment *segment)
@@ -115,8 +129,7 @@ static void enter_idle(struct segment *segment)
     struct log_store *store = segment->log->store;
     list_append(&store->idle_files, &segment->idle_node);
     store->idle_file_count++;
-    if (store->idle_file_count > store->idle_file_limit)
-        close_file(list_entry(store->idle_files.next, struct segment, idle_node));
+    segments_close_idle(store, store->idle_file_limit);
 }
 
 void segment_drop(struct segment *segment)
@@ -151,15 +164,27 @@ void segment_extend(struct segment *segment, const struct frame_header *frame, b
     segment->max_timestamp = frame->max_timestamp;
 }
 
+static void other_closed(struct io_op *op)
+{
+    struct segment_open *opening = list_entry(op, struct segment_open, op);
+    opening->done(opening);
+}
+
 static void open_finish(struct segment_open *opening, int64_t result)
 {
     struct segment *segment = opening->segment;
+    struct log_store *store = segment->log->store;
     free(opening->path);
-    if (result >= 0 && segment->fd >= 0)
-        close_later(segment->log->store, (int)result); // another reader was faster
-    else if (result >= 0)
-        segment->fd = (int)result;
     opening->error = result < 0 ? (int)result : 0;
+    if (io_lacks_descriptors(result))
+        segments_close_idle(store, 0);     // the next one may find some
+    if (result >= 0 && segment->fd >= 0) { // another reader was faster
+        opening->op.done = other_closed;
+        io_close(store->io, &opening->op, (int)result);
+        return;
+    }
+    if (result >= 0)
+        segment->fd = (int)result;
     opening->done(opening);
 }
 

@@ -75,6 +75,10 @@ void segment_extend(struct segment *segment, const struct frame_header *frame, b
 // Not when it is new or holds control frames only.
 bool segment_has_records(const struct segment *segment);
 
+// Closes open segments that nobody uses, the one that was used least recently first, until so many
+// are left.
+void segments_close_idle(struct log_store *store, uint32_t keep);
+
 // Opens a segment that is held and closed. `done` is called with fd set or with an error.
 struct segment_open {
     void (*done)(struct segment_open *op);

@@ -25,6 +25,12 @@ void steps_add(struct steps *steps, enum step_kind kind, const char *path, const
     steps->list[steps->count++] = (struct step){.kind = kind, .path = path, .target = target};
 }
 
+void steps_add_sync(struct steps *steps, int fd)
+{
+    CHECK(steps->count < STEPS_MAX);
+    steps->list[steps->count++] = (struct step){.kind = STEP_SYNC_OPEN, .fd = fd};
+}
+
 static int step_error(enum step_kind kind, int64_t result)
 {
     if (result >= 0)
@@ -99,6 +105,9 @@ static void step_start(struct steps *steps)
     case STEP_SYNC_DIRECTORY:
         steps->op.done = directory_opened;
         io_open(steps->io, &steps->op, step->path, O_RDONLY | O_DIRECTORY, 0);
+        break;
+    case STEP_SYNC_OPEN:
+        io_sync(steps->io, &steps->op, step->fd, false);
         break;
     }
 }

@@ -14,6 +14,7 @@ enum step_kind {
     STEP_REMOVE_FILE,      // may be gone
     STEP_RENAME,           // the source may be gone
     STEP_SYNC_DIRECTORY,
+    STEP_SYNC_OPEN, // a directory that is open already: lacks no descriptor
 };
 
 enum { STEPS_MAX = 8 };
@@ -22,6 +23,7 @@ struct step {
     enum step_kind kind;
     const char *path;
     const char *target; // of STEP_RENAME
+    int fd;             // of STEP_SYNC_OPEN
 };
 
 struct steps {
@@ -38,6 +40,8 @@ struct steps {
 
 void steps_init(struct steps *steps, struct io *io, void (*done)(struct steps *steps));
 void steps_add(struct steps *steps, enum step_kind kind, const char *path, const char *target);
+
+void steps_add_sync(struct steps *steps, int fd); // STEP_SYNC_OPEN
 
 // Starts; paths stay valid until done. Stops at the first error.
 void steps_run(struct steps *steps);

@@ -230,6 +230,7 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     list_init(&store->journal_running);
     list_init(&store->block_waiting);
     list_init(&store->flushes);
+    list_init(&store->open_waiting);
     list_init(&store->idle_files);
     list_init(&store->creations);
     store->idle_file_limit = options->open_files ? options->open_files : STORE_OPEN_FILES;
@@ -274,8 +275,9 @@ struct log_store_stats log_store_stats(const struct log_store *store)
 static bool is_busy(const struct log_store *store)
 {
     if (store->kicked || store->closes_running > 0 || store->deletes_running > 0 ||
-        !list_empty(&store->dirty) || !list_empty(&store->journal_waiting) ||
-        !list_empty(&store->flushes) || !ready_is_empty(&store->ready) || store->ballast.op.pending)
+        !list_empty(&store->dirty) || !list_empty(&store->open_waiting) ||
+        !list_empty(&store->journal_waiting) || !list_empty(&store->flushes) ||
+        !ready_is_empty(&store->ready) || store->ballast.op.pending)
         return true;
     list_each(node, &store->logs) {
         if (list_entry(node, struct log, node)->busy > 0)

@@ -57,6 +57,8 @@ struct log_store {
     struct scrub scrub;
     struct buffer *spare_block; // for the last block of a write when memory is short
     struct list block_waiting;  // logs that wait for it
+    struct list open_waiting;   // logs that wait for their turn to open their active segment
+    uint32_t open_turns;        // logs that have theirs
     struct list idle_files;     // open segments without users, least recently used first
     uint32_t idle_file_count;
     uint32_t idle_file_limit;
@@ -96,6 +98,7 @@ enum queue {
     QUEUE_DIRTY,   // store->dirty
     QUEUE_JOURNAL, // store->journal_waiting
     QUEUE_BLOCK,   // store->block_waiting
+    QUEUE_OPEN,    // store->open_waiting
 };
 
 struct commit_write {
@@ -170,6 +173,7 @@ struct log {
     uint64_t flush_to;        // frames up to this one are to be flushed; 0 = none
     bool flush_turn;          // one of store->flushes_running
     int flush_error;          // why the last one did not end well; until the next log_retain
+    bool open_turn;           // one of store->open_turns
     bool creating;            // a segment is being made
     bool deleting;
     bool removing;                // a segment is being removed

@@ -532,6 +532,7 @@ void scene_close(struct scene *scene)
 {
     if (scene->store)
         tell(scene, "close", log_store_close(scene->store));
+    CHECK(sim_open_files(scene->sim) == 0);
     forget_open(scene);
 }
 

@@ -258,8 +258,22 @@ Test(storage, io_sim_the_chosen_operation_fails)
         cr_expect_eq(io_write_wait(io, fd, "y", 1, 0, true), -ENOSPC);
     sim_fail(sim, IO_WRITE, 0, 0, false);
     cr_expect_eq(io_write_wait(io, fd, "z", 1, 0, true), 1);
-    sim_fail(sim, IO_OPEN, 1, -EMFILE, false);
+    sim_fail(sim, IO_OPEN, 1, -EMFILE, true);
     cr_expect_eq(io_open_wait(io, "/f", O_RDONLY, 0), -EMFILE);
+    sim_destroy(sim);
+}
+
+Test(storage, a_start_waits_for_descriptors)
+{
+    struct sim *sim = sim_create(1);
+    struct io *io = sim_io(sim);
+    cr_expect_geq(open_file(sim, "/f"), 0);
+    for (uint64_t nth = 1; nth < 3; nth++) {
+        uint64_t before_ns = io->now_ns;
+        sim_fail(sim, IO_OPEN, 1, nth == 1 ? -EMFILE : -ENFILE, false);
+        cr_expect_geq(io_open_wait(io, "/f", O_RDONLY, 0), 0);
+        cr_expect_gt(io->now_ns, before_ns + 50000000, "not at once");
+    }
     sim_destroy(sim);
 }
 
