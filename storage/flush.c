@@ -8,7 +8,8 @@
 //   - the store closes, or settles after a start.
 //
 // 1. At most FLUSH_DEPTH logs have their turn at a time: flushes share the device with commits that
-//    somebody waits for, and more in flight gains little.
+//    somebody waits for, and more in flight gains little. When a store settles or closes nobody
+//    commits, and the logs may be many and small: then FLUSH_DEPTH_ALONE.
 // 2. A turn ends with the frame that was the last when it was wanted, or with a failure.
 //
 //    flush_want                  free turn                      nothing left, or failed
@@ -17,7 +18,7 @@
 
 #include "storage/store.h"
 
-enum { FLUSH_DEPTH = 8 };
+enum { FLUSH_DEPTH = 8, FLUSH_DEPTH_ALONE = 32 };
 
 void flush_want(struct log *log)
 {
@@ -60,7 +61,8 @@ void flush_check(struct log *log)
 void flush_run(struct log_store *store)
 {
     struct list *node;
-    while (store->flushes_running < FLUSH_DEPTH && (node = list_pop(&store->flushes))) {
+    uint32_t depth = store->flushes_alone ? FLUSH_DEPTH_ALONE : FLUSH_DEPTH;
+    while (store->flushes_running < depth && (node = list_pop(&store->flushes))) {
         struct log *log = list_entry(node, struct log, flush_node);
         store->flushes_running++;
         log->flush_turn = true;
@@ -75,7 +77,8 @@ void flush_relieve(struct log_store *store)
     bool memory_is_short = store->cache.needed_bytes > pool_stats(store->pool).limit_bytes / 2;
     if (!memory_is_short && !journal_is_short(store->journal))
         return;
-    uint32_t free_turns = FLUSH_DEPTH - store->flushes_running;
+    uint32_t free_turns =
+        store->flushes_running < FLUSH_DEPTH ? FLUSH_DEPTH - store->flushes_running : 0;
     struct journal_log *entry = NULL;
     while (free_turns > 0 && (entry = journal_oldest(store->journal, entry))) {
         struct log *log = list_entry(entry, struct log, journal);
@@ -103,6 +106,7 @@ static bool is_flushed(const struct log *log)
 
 int flush_all_wait(struct log_store *store)
 {
+    store->flushes_alone = true;
     store_enter(store);
     list_each(node, &store->logs) {
         struct log *log = list_entry(node, struct log, node);
@@ -118,5 +122,6 @@ int flush_all_wait(struct log_store *store)
         if (!is_flushed(log) && !error)
             error = log->flush_error ? log->flush_error : -EIO;
     }
+    store->flushes_alone = false;
     return error;
 }

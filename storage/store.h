@@ -52,6 +52,7 @@ struct log_store {
     uint64_t journal_bytes;       // of payload, in that one
     struct list flushes;          // logs whose turn to be flushed has not come
     uint32_t flushes_running;
+    bool flushes_alone; // nobody waits for commits
     struct tail_cache cache;
     struct read_cache reads;
     struct scrub scrub;
