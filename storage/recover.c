@@ -9,7 +9,8 @@
 //    that has moved, may not have reached the device yet (the crash may have been ours alone), and
 //    if a sync of it has failed, no later one will bring it there: what is read is the kernel's
 //    copy. Frames of a log are written one at a time, so that can only be the last one (or the
-//    header of a file without any). It is written again as it is; then the
+//    header of a file without any). It is written again as it is, unless it was read past the cache
+//    (O_DIRECT), from the device; then the
 //    store syncs the file system, once for all logs, before anything is served and before anything
 //    is written behind it (start.c).
 // 3. A last file without a sound header and without any content is a creation that a crash ended:
@@ -209,7 +210,7 @@ static int found_secure(const struct log *log)
     bool covered = active->covered > 0 && active->covered >= active->end;
     if (active->bad || !covered || active->log_start < log->start)
         start_found(log->store);
-    if (active->bad || covered || planted(PLANT_BELIEVE_CACHE))
+    if (active->bad || covered || log->store->direct || planted(PLANT_BELIEVE_CACHE))
         return 0;
     int error = recover_open(active);
     if (error)

@@ -155,7 +155,7 @@ static int64_t do_read(struct sim *sim, const struct io_op *op)
     size_t size = op->length < left ? op->length : left;
     if (op->offset < file->node->unreadable_to && op->offset + size > file->node->unreadable_from)
         return -EIO;
-    sim_node_read(file->node, op->one.iov_base, size, op->offset);
+    sim_node_read(file->node, op->one.iov_base, size, op->offset, file->flags & O_DIRECT);
     return (int64_t)size;
 }
 

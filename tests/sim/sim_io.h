@@ -10,8 +10,8 @@
 //  - names (created, renamed, removed): after a sync of their directory. Of the changes since, any
 //    number of first ones may have survived, for each directory by itself. A file whose name did
 //    not survive is gone.
-// After a sync that failed, what it should have saved is still read. Of what was written through
-// the kernel's cache no later sync saves it.
+// After a sync that failed, what it should have saved is still read; but of what was written
+// through the kernel's cache no later sync saves it, and O_DIRECT does not read it.
 //
 // Each operation takes its time, so those that are pending together complete in any order. The
 // clock is simulated: io_run moves it to where the next operation completes, or to its deadline.

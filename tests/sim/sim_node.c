@@ -171,6 +171,17 @@ static const uint8_t *content(const struct sim_sector *sector)
     return sector->stable ? sector->stable : zeros;
 }
 
+// Past the kernel's cache: what only that has is not read.
+static const uint8_t *content_of_device(const struct sim_sector *sector)
+{
+    static const uint8_t zeros[SIM_SECTOR];
+    for (const struct sim_version *at = sector->newest; at; at = at->older) {
+        if (!at->lost)
+            return at->data;
+    }
+    return sector->stable ? sector->stable : zeros;
+}
+
 static uint64_t sectors_for(uint64_t end)
 {
     return (end + SIM_SECTOR - 1) / SIM_SECTOR;
@@ -197,14 +208,18 @@ static size_t piece_at(uint64_t offset, size_t left)
     return left < room ? left : room;
 }
 
-void sim_node_read(const struct sim_node *node, void *to, size_t size, uint64_t offset)
+void sim_node_read(const struct sim_node *node, void *to, size_t size, uint64_t offset, bool direct)
 {
     uint8_t *at = to;
     while (size > 0) {
         size_t piece = piece_at(offset, size);
         size_t index = offset / SIM_SECTOR;
-        if (index < node->sector_count)
-            memcpy(at, content(&node->sectors[index]) + offset % SIM_SECTOR, piece);
+        const struct sim_sector *sector = index < node->sector_count ? &node->sectors[index] : NULL;
+        const uint8_t *bytes = NULL;
+        if (sector)
+            bytes = direct ? content_of_device(sector) : content(sector);
+        if (bytes)
+            memcpy(at, bytes + offset % SIM_SECTOR, piece);
         else
             memset(at, 0, piece);
         at += piece;

@@ -80,7 +80,8 @@ struct sim_node *sim_node_ref(struct sim_node *node);
 void sim_node_unref(struct sim_node *node); // NULL is fine
 
 // Files. Transfers are not bounded by the size here: beyond it zeros are read.
-void sim_node_read(const struct sim_node *node, void *to, size_t size, uint64_t offset);
+void sim_node_read(const struct sim_node *node, void *to, size_t size, uint64_t offset,
+                   bool direct);
 void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64_t offset,
                     bool direct);
 void sim_node_write_durable(struct sim_node *node, const void *from, size_t size, uint64_t offset);
