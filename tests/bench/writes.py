@@ -45,7 +45,7 @@ class Writes:
 
     def __init__(self, bench):
         self.bench = bench
-        self.rounds = min(2, bench.options.rounds)  # what is counted hardly varies
+        self.rounds = 1  # what is counted hardly varies
         self.rows = {}
 
     def warm_up(self, broker):
@@ -57,7 +57,7 @@ class Writes:
         broker.start()
 
     def large(self, broker):
-        count = 200 if self.bench.options.quick else 4000
+        count = 200 if self.bench.options.quick else 2000
         (result,) = self.bench.weir(broker, "bench", "produce", "load", "--size", "1M", "--in-flight", "4", *LARGE,
                                     "--count", str(count)).values()
         return result["mb_per_second"]
@@ -95,7 +95,7 @@ class Writes:
         self.measure(f"small: 100 B records to {PARTITIONS:,} partitions in turns, 4,000 in flight", PARTITIONS, 1 << 30,
                      lambda broker: self.small(broker, PARTITIONS, 4 * PARTITIONS, 8000000))
         self.measure("small: 100 B records to 10 partitions in turns, 200 in flight, segments of 4 MiB", 10, 4 << 20,
-                     lambda broker: self.small(broker, 10, 200, 2000000))
+                     lambda broker: self.small(broker, 10, 200, 1000000))
 
     def finish(self):
         rows = list(self.rows.items())
@@ -104,7 +104,7 @@ class Writes:
             "Per byte of payload (record batches as they are stored), from the kernel's counters: those of the "
             "broker's process (`write_bytes` in `/proc/PID/io`), a clean stop included, and those of the device, "
             "which also count the file system's own writes and everybody else's. `weir bench produce` and "
-            f"`fill_bench` produce; segments are measured by their frames' headers. Rounds: {self.rounds}.")
+            f"`fill_bench` produce; segments are measured by their frames' headers. One round.")
         lines += ["| | payload MB | broker | device | sealed segments | MB/s of values |", "|---|---|---|---|---|---|"]
         for name, results in rows:
             cells = [cell([r[key] for r in results], digits) for key, digits in
