@@ -296,7 +296,7 @@ static int producers_part(void *context, struct span part)
 // Parts that were appended before memory ran out count for nothing; all of them come again.
 bool log_put_producers(struct log *log, size_t size)
 {
-    const struct tail *tail = &log->tail;
+    struct tail *tail = &log->tail;
     if (producers_count(&log->producers) == 0 || log->producers_at == log->end)
         return true;
     bool begins = tail_would_roll(tail, size, log->end);

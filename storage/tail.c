@@ -282,9 +282,20 @@ static bool open_frame_takes(const struct tail *tail, size_t size)
     return !tail->roll && !ends_behind(tail, frame->position, payload_size);
 }
 
-bool tail_would_roll(const struct tail *tail, size_t size, int64_t base_offset)
+// The open frame, if it takes so many bytes more and its chunk has room for them.
+static struct tail_frame *open_frame(struct tail *tail, size_t size)
 {
-    return !open_frame_takes(tail, size) && must_roll(tail, size, base_offset);
+    if (!open_frame_takes(tail, size))
+        return NULL;
+    struct chunk *chunk = last_chunk(tail);
+    struct tail_frame *frame = last_frame(chunk);
+    uint64_t needed = frame->at + format_framed_size((uint64_t)frame->payload_size + size);
+    return chunk_fits(tail, chunk, needed) ? frame : NULL;
+}
+
+bool tail_would_roll(struct tail *tail, size_t size, int64_t base_offset)
+{
+    return !open_frame(tail, size) && must_roll(tail, size, base_offset);
 }
 
 // What the file has in the block of a frame before it, copied to where the frame is in a new chunk.
@@ -345,15 +356,11 @@ static struct tail_frame *frame_open(struct tail *tail, size_t size, int64_t bas
 
 static struct tail_frame *frame_with_room(struct tail *tail, size_t size, int64_t base_offset)
 {
-    if (open_frame_takes(tail, size)) {
-        struct chunk *chunk = last_chunk(tail);
-        struct tail_frame *frame = last_frame(chunk);
-        if (chunk_fits(tail, chunk,
-                       frame->at + format_framed_size((uint64_t)frame->payload_size + size)))
-            return frame;
-    }
+    struct tail_frame *frame = open_frame(tail, size);
+    if (frame)
+        return frame;
     tail->open = false;
-    struct tail_frame *frame = frame_open(tail, size, base_offset);
+    frame = frame_open(tail, size, base_offset);
     if (frame)
         frame->kind = FRAME_DATA;
     tail->open = frame != NULL;

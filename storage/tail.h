@@ -93,8 +93,9 @@ uint8_t *tail_append(struct tail *tail, struct span batch, int64_t base_offset, 
 uint64_t tail_control(struct tail *tail, enum frame_kind kind, struct span payload,
                       int64_t base_offset);
 
-// Whether a batch of that size, appended now, would begin a segment.
-bool tail_would_roll(const struct tail *tail, size_t size, int64_t base_offset);
+// Whether a batch of that size, appended now, would begin a segment. If it goes into the open
+// frame, there is room for it in memory afterwards.
+bool tail_would_roll(struct tail *tail, size_t size, int64_t base_offset);
 
 // The oldest frame that is not in its segment file, and its chunk; NULL when all are.
 struct tail_frame *tail_first(const struct tail *tail, struct chunk **chunk);

@@ -340,6 +340,35 @@ static void expect_first_gone(struct world *world)
     cr_assert_not(world_has_file(world, 0, ".log"));
 }
 
+// A batch may fit into the segment with the frame that is open, but not with one of its own, which
+// it needs when the chunk is full.
+Test(storage_log_producers, a_batch_that_almost_fits_begins_a_segment_with_them)
+{
+    uint32_t begun = 0;
+    for (int64_t limit = 84 * KIB; limit < 96 * KIB; limit += 512) {
+        struct world world;
+        begin(&world);
+        for (int32_t i = 0; i < 6; i++)
+            expect_new(&world, 7, i, 1);
+        world.config.segment_bytes = limit;
+        log_configure(world.log, &world.config);
+        world_append(&world, 1, 40 * KIB);
+        world_append(&world, 1, 40 * KIB);
+        world_settle(&world);
+        if (world_has_file(&world, 7, ".log")) {
+            begun++;
+            cr_assert_eq(world_trim(&world, -1), 0);
+            expect_first_gone(&world);
+            restart(&world, CRASH);
+            for (int32_t i = 1; i < 6; i++)
+                expect_repeated(&world, 7, i, 1, i);
+            expect_gap(&world, 7, 7);
+        }
+        end(&world);
+    }
+    cr_assert(begun > 0 && begun < 24);
+}
+
 Test(storage_log_producers, a_trim_that_begins_a_segment_keeps_them)
 {
     struct world world;
