@@ -234,9 +234,9 @@ struct log_read {
 void log_read(struct log *log, struct log_read *op);
 void log_read_release(struct log_read *op);
 
-// Verifies up to about `bytes` of sealed segments in the background, going on where the last call
-// stopped, unless readers keep the device busy. Damage is named, counted and noted as by a read.
-// Call it regularly, with as much as the interval may cost.
+// Verifies up to about `bytes` of what is in segments in the background, going on where the last
+// call stopped, unless readers keep the device busy. Damage is named, counted and noted as by a
+// read. Call it regularly, with as much as the interval may cost.
 void log_store_scrub(struct log_store *store, uint64_t bytes);
 
 // --- watch ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads sealed segments slowly, in the background, for damage that nobody has come across yet.
+// Reads segments slowly, in the background, for damage that nobody has come across yet: all of
+// them, the active one up to where it was durable when its turn came.
 //
 // 1. One device read at a time per store, only while no other one is in flight (window.c), and past
 //    the read cache: a scrub pushes nothing out and keeps nobody waiting.
@@ -33,7 +34,8 @@ static struct segment *next_segment(const struct scrub *scrub)
         struct segment *segment = log->segments[i];
         int64_t base = segment->header.base_offset;
         bool due = base > scrub->base_offset || (base == scrub->base_offset && scrub->position > 0);
-        if (due && segment->sealed && !segment->sealing && !segment->bad)
+        bool changes = segment->sealed && segment->sealing;
+        if (due && segment->end > FORMAT_BLOCK && !changes && !segment->bad)
             return segment;
     }
     return NULL;

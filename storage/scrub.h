@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The background verification of sealed segments; see scrub.c and log_store_scrub.
+// The background verification of segments; see scrub.c and log_store_scrub.
 #pragma once
 
 #include <stdbool.h>

@@ -611,6 +611,21 @@ Test(storage, the_scrub_finds_damage_once_and_keeps_out_of_the_cache)
     finish(&world);
 }
 
+Test(storage, the_scrub_reads_what_is_durable_of_active_segments)
+{
+    struct world world;
+    begin(&world, 83, 16 * MIB);
+    fill(&world, 3, 400000);
+    cr_assert_eq(world.log->segment_count, 1);
+    char path[256];
+    world_segment_path(&world, 0, ".log", path);
+    sim_flip(world.sim, path, UINT64_C(600000) * 8);
+    scrub_all(&world);
+    cr_assert_geq(stats_of(&world).scrubbed_bytes, 3 * 400000);
+    cr_assert_eq(stats_of(&world).damaged_frames, 1);
+    finish(&world);
+}
+
 Test(storage, the_scrub_reads_no_faster_than_it_may)
 {
     struct world world;
