@@ -138,6 +138,29 @@ Test(space, state_goes_on_without_end)
     keyed_end(&keyed);
 }
 
+// What is held in reserve would be gone long before the compactor looks again by itself.
+Test(space, state_on_the_reserve_asks_for_compaction_itself)
+{
+    struct keyed keyed;
+    struct other other;
+    begin(&keyed, &other, 43);
+    for (int i = 0; i < 1000 && keyed.world.store->ballast.state != BALLAST_HELD; i++)
+        turn(&keyed);
+    fill(&other);
+    keyed.world.store->compactor.backoff_ns = UINT64_C(3600) * 1000000000;
+    for (int i = 0; i < 3000; i++) {
+        int64_t before = keyed.acked;
+        keyed_append(&keyed, 8, 0);
+        while (keyed.world.in_flight > 0)
+            turn(&keyed);
+        cr_assert_gt(keyed.acked, before, "append %d", i);
+    }
+    cr_assert_eq(keyed.world.store->ballast.state, BALLAST_OUT);
+    keyed_expect_last(&keyed, false);
+    cr_assert_eq(log_store_close(keyed.world.store), 0);
+    keyed_end(&keyed);
+}
+
 Test(space, without_a_reserve_it_ends)
 {
     struct keyed keyed;
