@@ -219,5 +219,63 @@ class Damage(unittest.TestCase):
         self.assert_readable(range(7))
 
 
+class InsideAFrame(unittest.TestCase):
+    """With the journal, small records reach their segment many at a time, in one frame."""
+
+    def setUp(self):
+        self.broker = Broker(shards=1).start()
+        self.addCleanup(self.broker.__exit__, None, None, None)
+        with self.broker.connect() as connection:
+            self.assertEqual(create(connection, "t")[0], NONE)
+            for number in range(RECORDS):
+                self.assertEqual(produce(connection, "t", batch(value_of(number))), (NONE, number))
+        self.assertEqual(self.broker.stop(), 0)
+        (self.path,) = glob.glob(f"{self.broker.directory}/topics/t/*/*.log")
+
+    def spoil(self, at, data=None):
+        with open(self.path, "r+b") as file:
+            file.seek(at)
+            old = file.read(len(data) if data else 1)
+            file.seek(at)
+            file.write(data or bytes([old[0] ^ 1]))
+
+    def kcat(self, offset):
+        """The values that kcat gets from an offset on, and what it says."""
+        done = subprocess.run(["kcat", "-C", "-b", self.broker.address, "-t", "t", "-p", "0", "-o", str(offset),
+                               "-e", "-q", "-X", "check.crcs=true"], capture_output=True, timeout=60)
+        return done.stdout.split(b"\n")[:-1], done.stderr.decode()
+
+    def judge(self, most):
+        """At most so many records are refused, one behind the other; kcat gets all of the others."""
+        self.broker.start()
+        connection = self.broker.connect()
+        self.addCleanup(connection.close)
+        errors = [fetch(connection, "t", number, max_bytes=1).error for number in range(RECORDS)]
+        refused = [number for number, error in enumerate(errors) if error == KAFKA_STORAGE_ERROR]
+        self.assertEqual(errors.count(NONE) + len(refused), RECORDS, errors)
+        self.assertTrue(1 <= len(refused) <= most, refused)
+        self.assertEqual(refused, [*range(refused[0], refused[-1] + 1)])
+        behind = refused[-1] + 1
+        values, said = self.kcat(behind)
+        self.assertEqual(values, [value_of(number) for number in range(behind, RECORDS)], said)
+        self.assertEqual(self.broker.log().count(f"{self.path} is damaged"), 1)
+        self.assertIn(f"offsets {refused[0]} up to {refused[-1]} cannot be read", self.broker.log())
+
+    def test_flipped_bit(self):
+        self.spoil(BLOCK + 40000)
+        self.judge(most=3)
+
+    def test_zeroed_block(self):
+        self.spoil(8 * BLOCK, bytes(BLOCK))
+        self.judge(most=4)
+
+    def test_blocks_of_another_place(self):
+        with open(self.path, "rb") as file:
+            file.seek(5 * BLOCK)
+            other = file.read(BLOCK)
+        self.spoil(9 * BLOCK, other)
+        self.judge(most=4)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
