@@ -10,7 +10,6 @@
 // 2. `end` counts durable frames only.
 #include "storage/segment.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -105,7 +104,7 @@ void segments_close_idle(struct log_store *store, uint32_t keep)
 
 void segment_free(struct segment *segment)
 {
-    static_assert(sizeof(struct closing) <= sizeof(struct segment), "its memory serves for that");
+    _Static_assert(sizeof(struct closing) <= sizeof(struct segment), "its memory serves for that");
     struct log_store *store = segment->log->store;
     int fd = segment->fd;
     CHECK(segment->users == 0);
