@@ -49,9 +49,21 @@ static int restore(struct log *log, enum frame_kind kind, int64_t base_offset, s
     return restore_once(log, kind, base_offset, payload);
 }
 
+// Without a segment the first one would begin behind the gap, and look like one that retention has
+// left: a frame that says where the log starts comes before.
+static int gap_anchor(struct log *log)
+{
+    uint8_t bytes[8];
+    store_le64(bytes, (uint64_t)log->start);
+    return restore(log, FRAME_LOG_START, log->end, span_of(bytes, sizeof(bytes)));
+}
+
 static int gap_note(struct recovery *recovery, int64_t to)
 {
     struct log *log = recovery->log;
+    int error = log->tail.next.position == 0 ? gap_anchor(log) : 0;
+    if (error)
+        return error;
     log_line(LOG_ERROR,
              "%s-%d: offsets %" PRId64 " up to %" PRId64
              " were in a part of the journal that is lost: they cannot be read",

@@ -87,3 +87,24 @@ Test(storage, a_trim_behind_everything_that_a_journal_lost_takes_it_away)
     cr_assert_eq(log_store_close(world.store), 0);
     world_end(&world);
 }
+
+Test(storage, what_a_journal_lost_of_a_log_without_segments_stays_damage)
+{
+    struct world world;
+    begin(&world, 3);
+    for (int i = 0; i < 3; i++)
+        append_and_settle(&world);
+    world_crash(&world);
+    world_remove_file(&world, 0, ".log");
+    commit_spoil(&world, 0);
+    for (int start = 0; start < 3; start++) {
+        cr_assert_eq(world_open(&world), 0);
+        cr_assert_eq(world.recovery.damaged_ranges, 1, "start %d", start);
+        cr_assert_eq(log_offsets(world.log).error, 0);
+        cr_assert_eq(log_offsets(world.log).start, 0);
+        cr_assert_eq(read_error(&world, 0), -EIO);
+        world_verify_range(&world, 1, 3, 1000);
+        world_crash(&world);
+    }
+    world_end(&world);
+}
