@@ -55,6 +55,8 @@ void flush_check(struct log *log)
         return;
     log->flush_turn = false;
     log->store->flushes_running--;
+    if (!list_empty(&log->store->flushes))
+        store_kick(log->store); // it may have failed at once, with no operation to follow
     flush_relieve(log->store);
 }
 
