@@ -55,17 +55,19 @@ void flush_check(struct log *log)
         return;
     log->flush_turn = false;
     log->store->flushes_running--;
-    if (!list_empty(&log->store->flushes))
-        store_kick(log->store); // it may have failed at once, with no operation to follow
     flush_relieve(log->store);
+}
+
+bool flush_is_due(const struct log_store *store)
+{
+    uint32_t depth = store->flushes_alone ? FLUSH_DEPTH_ALONE : FLUSH_DEPTH;
+    return store->flushes_running < depth && !list_empty(&store->flushes);
 }
 
 void flush_run(struct log_store *store)
 {
-    struct list *node;
-    uint32_t depth = store->flushes_alone ? FLUSH_DEPTH_ALONE : FLUSH_DEPTH;
-    while (store->flushes_running < depth && (node = list_pop(&store->flushes))) {
-        struct log *log = list_entry(node, struct log, flush_node);
+    while (flush_is_due(store)) {
+        struct log *log = list_entry(list_pop(&store->flushes), struct log, flush_node);
         store->flushes_running++;
         log->flush_turn = true;
         commit_wake(log);

@@ -54,7 +54,9 @@ void store_leave(struct log_store *store)
     if (store->depth == 1)
         store_turn(store);
     store->depth--;
-    if (store->depth == 0 && (!list_empty(&store->dirty) || !ready_is_empty(&store->ready)))
+    // What ended in this turn, without an operation that is still to come, was not looked at.
+    bool more = !list_empty(&store->dirty) || !ready_is_empty(&store->ready) || flush_is_due(store);
+    if (store->depth == 0 && more)
         store_kick(store);
 }
 

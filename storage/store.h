@@ -301,6 +301,9 @@ void flush_relieve(struct log_store *store);
 // Now and then: what failed before may work now.
 void flush_retry(struct log *log);
 
+// Whether there is a turn for one that waits.
+bool flush_is_due(const struct log_store *store);
+
 // Gives turns.
 void flush_run(struct log_store *store);
 
