@@ -126,7 +126,9 @@ static void append_done(struct log_append *append)
 {
     struct partition_op *op = list_entry(append, struct partition_op, append.op);
     if (!op->refused) {
-        settle_with_offsets(op, append->error);
+        op->offsets.start = append->start; // no second lookup of the partition: it costs
+        op->error = append->error;
+        settle(op);
         return;
     }
     op->refused = false;

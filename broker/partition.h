@@ -43,8 +43,8 @@ struct partition_op {
     void (*done)(struct partition_op *op);
     void *context; // the caller's
     int error;     // out: 0 or a negative errno of storage/log.h; -ENOENT: no such partition here
-    struct log_offsets offsets; // out, for every kind; when the operation was done, or for
-                                // PARTITION_READ as of the read
+    struct log_offsets offsets; // out; when the operation was done, or for PARTITION_READ as of the
+                                // read; for PARTITION_APPEND only `start`
     union {
         struct {
             struct span batch; // in: checked; its bytes stay valid and unchanged until `done`

@@ -316,6 +316,7 @@ void log_append(struct log *log, struct span batch, const struct batch_header *h
 {
     CHECK(batch.size == batch_total_size(header));
     op->duplicate = false;
+    op->start = log->start;
     int error = log->store->closing ? -ESHUTDOWN : log->error;
     if (!error && log->config.reserve_bytes == 0 && space_is_tight(log->store))
         error = -ENOSPC;

@@ -184,6 +184,7 @@ struct log_append {
     int error;           // out: 0 = durable; on return from log_append: 0, or why it is refused
     int64_t base_offset; // out: set on return from log_append already
     int64_t last_offset; // out: likewise
+    int64_t start;       // out: of the log; likewise
     bool duplicate;      // out: likewise
     int64_t timestamp;   // out: of a duplicate: the largest of the batch that is stored
     struct list node;    // the log's, until done
