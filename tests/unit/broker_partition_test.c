@@ -54,8 +54,12 @@ static int64_t append(struct shards *shards, struct partition_key key, size_t si
     start(shards, &tried, key, PARTITION_APPEND);
     shards_until(shards, &tried.done);
     cr_assert_eq(tried.op.error, 0);
-    cr_assert_gt(tried.op.offsets.committed, tried.op.append.op.base_offset);
     shards_free_batch(batch);
+    struct tried after = {0};
+    start(shards, &after, key, PARTITION_OFFSETS);
+    shards_until(shards, &after.done);
+    cr_assert_eq(tried.op.offsets.start, after.op.offsets.start);
+    cr_assert_gt(after.op.offsets.committed, tried.op.append.op.base_offset);
     return tried.op.append.op.base_offset;
 }
 
