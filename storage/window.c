@@ -61,10 +61,12 @@ static const struct index_entry *entry_behind(const struct index *index, uint64_
     return low < index->count ? &index->entries[low] : NULL;
 }
 
+// Others look at `to` and `next_offset` of a window in work, and take them for one place.
 static void end_at(struct window *window, uint64_t to, int64_t planned)
 {
     window->to = to;
     window->planned = planned;
+    window->next_offset = planned;
 }
 
 // Up to the last frame that the index knows within `size`. When there is none, a frame larger than
@@ -586,7 +588,6 @@ struct window *window_start(struct segment *segment, int64_t offset, uint64_t po
     for (int i = 0; i < WINDOW_MARKS; i++)
         window->marks[i].offset = -1;
     plan(window, size);
-    window->next_offset = window->planned;
     if (purpose != WINDOW_SCRUB && cache_list(window) != 0) {
         window_free(window);
         return NULL;

@@ -507,6 +507,32 @@ Test(storage, a_file_that_became_shorter_is_damage_at_its_end_only)
     finish(&world);
 }
 
+// The second look at the bytes goes further than the first was to.
+Test(storage, readers_behind_a_window_that_is_read_again_find_their_place)
+{
+    for (int turns = 0; turns < 12; turns++) {
+        struct world world;
+        begin(&world, 63, 16 * MIB);
+        fill(&world, 20, 40000);
+        be_quiet(&world);
+        world_flip(&world, 0, ".log", 20000 * 8);
+        struct reading first = {.op = {.done = read_finished, .max_bytes = 1}};
+        log_read(world.log, &first.op);
+        int64_t behind = world.log->segments[0]->windows[0]->next_offset;
+        cr_assert(behind > 0 && behind < 19, "%" PRId64, behind);
+        for (int i = 0; i < turns; i++)
+            world_turn(&world);
+        world_verify_range(&world, behind, behind + 1, 1);
+        while (!first.done)
+            world_turn(&world);
+        cr_assert_eq(first.op.error, -EIO);
+        log_read_release(&first.op);
+        world_verify_range(&world, 1, 20, 1);
+        cr_assert_eq(stats_of(&world).damaged_frames, 1, "after %d turns", turns);
+        finish(&world);
+    }
+}
+
 // --- removal
 
 Test(storage, a_reader_of_a_segment_that_is_removed_gets_data_or_is_told_of_the_start)
@@ -565,97 +591,5 @@ Test(storage, readers_of_a_log_that_is_deleted_end)
         log_read_release(&readings[i].op);
     }
     cr_assert_eq(world.store->reads.bytes, 0);
-    finish(&world);
-}
-
-// --- the scrub
-
-static void scrub_all(struct world *world)
-{
-    for (int i = 0; i < 200; i++) {
-        log_store_scrub(world->store, MIB);
-        world_turn(world);
-        world_turn(world);
-    }
-}
-
-static void begin_sealed(struct world *world, uint64_t seed)
-{
-    begin(world, seed, 16 * MIB);
-    world->config.segment_bytes = 2 * MIB;
-    log_configure(world->log, &world->config);
-    fill(world, 30, 400000);
-}
-
-Test(storage, the_scrub_finds_damage_once_and_keeps_out_of_the_cache)
-{
-    struct world world;
-    begin_sealed(&world, 80);
-    char path[256];
-    world_segment_path(&world, world.log->segments[1]->header.base_offset, ".log", path);
-    int64_t base = world.log->segments[1]->header.base_offset;
-    sim_flip(world.sim, path, UINT64_C(600000) * 8);
-    scrub_all(&world);
-    struct log_store_stats stats = stats_of(&world);
-    cr_assert_eq(stats.damaged_frames, 1);
-    cr_assert_eq(world.store->reads.bytes, 0);
-    cr_assert_gt(stats.scrubbed_bytes, payload_of(&world) - 3 * MIB);
-    cr_assert_lt(stats.scrubbed_bytes, payload_of(&world) + MIB, "one round, then a pause");
-    expect_read(&world, base + 1, -EIO);
-    expect_read(&world, base, 0);
-    expect_read(&world, base + 2, 0);
-    sim_advance(world.sim, UINT64_C(24) * 3600 * 1000000000);
-    scrub_all(&world);
-    cr_assert_eq(stats_of(&world).damaged_frames, 1, "known");
-    cr_assert_gt(stats_of(&world).scrubbed_bytes, stats.scrubbed_bytes);
-    finish(&world);
-}
-
-Test(storage, the_scrub_reads_what_is_durable_of_active_segments)
-{
-    struct world world;
-    begin(&world, 83, 16 * MIB);
-    fill(&world, 3, 400000);
-    cr_assert_eq(world.log->segment_count, 1);
-    char path[256];
-    world_segment_path(&world, 0, ".log", path);
-    sim_flip(world.sim, path, UINT64_C(600000) * 8);
-    scrub_all(&world);
-    cr_assert_geq(stats_of(&world).scrubbed_bytes, 3 * 400000);
-    cr_assert_eq(stats_of(&world).damaged_frames, 1);
-    finish(&world);
-}
-
-Test(storage, the_scrub_reads_no_faster_than_it_may)
-{
-    struct world world;
-    begin_sealed(&world, 81);
-    for (int i = 0; i < 3; i++) {
-        log_store_scrub(world.store, MIB);
-        for (int turns = 0; turns < 50; turns++)
-            world_turn(&world);
-    }
-    cr_assert_leq(stats_of(&world).scrubbed_bytes, 3 * MIB);
-    cr_assert_gt(stats_of(&world).scrubbed_bytes, MIB);
-    finish(&world);
-}
-
-Test(storage, the_scrub_does_not_mind_logs_and_segments_that_go)
-{
-    struct world world;
-    begin_sealed(&world, 82);
-    log_store_scrub(world.store, 3 * MIB);
-    world_turn(&world);
-    cr_assert_eq(world_trim(&world, world.model.acked - 1), 0);
-    log_store_scrub(world.store, 3 * MIB);
-    struct log_delete delete = {.done = deleted};
-    log_delete(world.log, &delete);
-    while (delete.error != 1) {
-        log_store_scrub(world.store, 3 * MIB);
-        world_turn(&world);
-    }
-    scrub_all(&world);
-    cr_assert_eq(stats_of(&world).damaged_frames, 0);
-    cr_assert_null(world.store->scrub.log);
     finish(&world);
 }
