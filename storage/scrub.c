@@ -34,8 +34,7 @@ static struct segment *next_segment(const struct scrub *scrub)
         struct segment *segment = log->segments[i];
         int64_t base = segment->header.base_offset;
         bool due = base > scrub->base_offset || (base == scrub->base_offset && scrub->position > 0);
-        bool changes = segment->sealed && segment->sealing;
-        if (due && segment->end > FORMAT_BLOCK && !changes && !segment->bad)
+        if (due && segment->end > FORMAT_BLOCK && !segment->bad)
             return segment;
     }
     return NULL;
@@ -54,7 +53,7 @@ static struct log *log_behind(const struct log_store *store, const struct log *l
     return node == &store->logs ? NULL : list_entry(node, struct log, node);
 }
 
-// The segment to go on with. NULL: nothing now; the round may be over.
+// The segment to go on with. NULL: nothing now.
 static struct segment *find_work(struct log_store *store)
 {
     struct scrub *scrub = &store->scrub;
@@ -67,7 +66,7 @@ static struct segment *find_work(struct log_store *store)
     for (int i = 0; i < LOGS_PER_CALL && scrub->log; i++) {
         struct segment *segment = scrub->log->deleting ? NULL : next_segment(scrub);
         if (segment)
-            return segment;
+            return segment->sealed && segment->sealing ? NULL : segment;
         begin_log(scrub, log_behind(store, scrub->log));
     }
     return NULL;
@@ -100,8 +99,9 @@ static void scrub_step(struct log_store *store)
     struct segment *segment = find_work(store);
     if (!segment)
         return;
-    if (scrub->position == 0) {
+    if (scrub->position == 0 || scrub->salt != segment->header.salt) {
         scrub->base_offset = segment->header.base_offset;
+        scrub->salt = segment->header.salt;
         scrub->position = FORMAT_BLOCK;
         scrub->offset = segment->header.base_offset;
     }

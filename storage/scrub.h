@@ -12,6 +12,7 @@ struct scrub {
     struct log *log;        // under way; NULL = between two rounds
     uint64_t next_round_ns; // not before
     int64_t base_offset;    // of the segment under way, or of the last one looked at
+    uint64_t salt;          // of its file
     uint64_t position;      // there; 0 = at its beginning
     int64_t offset;         // of the frame at `position`
     uint64_t budget;        // bytes that may be read now

@@ -143,3 +143,73 @@ Test(storage, the_scrub_does_not_mind_logs_and_segments_that_go)
     cr_assert_null(world.store->scrub.log);
     finish(&world);
 }
+
+// Until it is in the middle of a segment.
+static void scrub_some(struct world *world)
+{
+    log_store_scrub(world->store, MIB);
+    while (world->store->scrub.window)
+        world_turn(world);
+    cr_assert_gt(world->store->scrub.position, 0);
+}
+
+// The next one has frames already.
+static bool is_being_sealed(const struct log *log)
+{
+    return log->segment_count == 2 && log->segments[0]->sealed && log->segments[0]->sealing &&
+           log->segments[1]->end > FORMAT_BLOCK;
+}
+
+Test(storage, the_scrub_finds_its_place_when_the_segment_under_way_is_being_sealed)
+{
+    int met = 0;
+    for (uint64_t seed = 84; seed < 94; seed++) {
+        struct world world;
+        begin(&world, seed);
+        world.config.segment_bytes = 2 * MIB;
+        log_configure(world.log, &world.config);
+        fill(&world, 4, 400000);
+        scrub_some(&world);
+        while (!is_being_sealed(world.log) && world.log->segment_count < 3) {
+            if (world.in_flight == 0)
+                world_append(&world, 1, 40000);
+            world_turn(&world);
+        }
+        met += is_being_sealed(world.log);
+        scrub_all(&world);
+        world_settle(&world);
+        scrub_all(&world);
+        cr_assert_eq(stats_of(&world).damaged_frames, 0, "seed %" PRIu64, seed);
+        cr_assert_gt(stats_of(&world).scrubbed_bytes, 5 * 400000 - 2 * 4096,
+                     "all of the first segment");
+        finish(&world);
+    }
+    cr_assert_gt(met, 0);
+}
+
+// The smaller the fewer keys there are: then the new file ends before the place in the old one.
+Test(storage, the_scrub_finds_its_place_when_the_segment_under_way_is_compacted)
+{
+    for (int keys = 200; keys <= KEYED_KEYS_MAX; keys += 600) {
+        struct keyed keyed;
+        keyed_begin(&keyed, 95);
+        keyed.world.config.segment_bytes = 4 * MIB;
+        keyed.keys = keys;
+        keyed_open(&keyed);
+        for (int i = 0; i < 400; i++) {
+            keyed_append(&keyed, 100, 0);
+            world_settle(&keyed.world);
+        }
+        cr_assert_gt(keyed.world.log->segment_count, 1);
+        uint64_t salt = keyed.world.log->segments[0]->header.salt;
+        scrub_some(&keyed.world);
+        cr_assert(keyed_compact(&keyed));
+        cr_assert_neq(keyed.world.log->segments[0]->header.salt, salt);
+        scrub_all(&keyed.world);
+        cr_assert_eq(stats_of(&keyed.world).damaged_frames, 0, "%d keys", keys);
+        cr_assert_eq(keyed.world.store->scrub.position, 0);
+        keyed_expect_last(&keyed, false);
+        cr_assert_eq(log_store_close(keyed.world.store), 0);
+        keyed_end(&keyed);
+    }
+}
