@@ -21,6 +21,7 @@ enum {
     BATCH_LENGTH_FROM = 12,
     BATCH_LAST_AT = 23,
     COMMIT_MAGIC = 0x434a4c57,
+    COMMIT_TABLE_ENTRY = 20,
     FRAMES_MAX = 512,
     FILES_MAX = 256,
     PATH_SIZE = 256,
@@ -326,7 +327,7 @@ static bool is_followed_by(const uint8_t *bytes, uint64_t size, uint64_t at, uin
 }
 
 // A place in a commit that two others follow: the first of these was durable when the second was
-// begun, and so proves that there is damage. 0 = there is none.
+// begun, and so proves, for ever, that there is damage. 0 = there is none.
 static uint64_t commit_choose(struct world *world, const uint8_t *bytes, uint64_t size)
 {
     uint64_t chosen = 0;
@@ -336,8 +337,10 @@ static uint64_t commit_choose(struct world *world, const uint8_t *bytes, uint64_
     for (uint64_t at = BLOCK; is_commit(bytes, size, at); at = next) {
         bool followed =
             is_followed_by(bytes, size, at, &next) && is_followed_by(bytes, size, next, &after);
-        if (followed && load_le32(bytes + at + 8) > 0 && world_chance(world, ++seen))
-            chosen = at + FRAME_HEADER + world_random(world, load_le32(bytes + at + 8));
+        uint64_t used = FRAME_HEADER + load_le32(bytes + at + 8) +
+                        (uint64_t)load_le32(bytes + at + 4) * COMMIT_TABLE_ENTRY;
+        if (followed && world_chance(world, ++seen))
+            chosen = at + world_random(world, used);
     }
     return chosen;
 }
