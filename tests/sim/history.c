@@ -7,8 +7,6 @@
 #include "base/check.h"
 #include "tests/sim/world.h"
 
-enum { TURNS_MAX = 200000 };
-
 void world_turn(struct world *world)
 {
     enum { IDLE_NS = 1000000 };
@@ -17,8 +15,7 @@ void world_turn(struct world *world)
     uint32_t first = (uint32_t)world_random(world, world->shard_count);
     for (uint32_t i = 0; i < world->shard_count; i++)
         io_run(world->shards[(first + i) % world->shard_count].io, 0);
-    if (++world->turns > TURNS_MAX)
-        world_fail(world, "nothing comes to an end: %u operations are in flight", world->in_flight);
+    world->turns++;
 }
 
 void world_settle(struct world *world)

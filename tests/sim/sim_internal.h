@@ -65,6 +65,10 @@ struct sim {
     uint64_t completed;
     uint64_t until_off; // operations; UINT64_MAX = never
     bool off;
+    uint64_t steps;
+    uint64_t steps_most;
+    void (*over)(void *context);
+    void *over_context;
     void (*trace)(void *context, const struct io_op *op);
     void *trace_context;
 };

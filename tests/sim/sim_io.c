@@ -148,6 +148,12 @@ static void sim_cancel(struct io *io, struct io_op *op)
     }
 }
 
+static void count_step(struct sim *sim)
+{
+    if (++sim->steps == sim->steps_most)
+        sim->over(sim->over_context);
+}
+
 static void complete(struct sim *sim, size_t at)
 {
     if (!sim->off && sim->until_off == 0)
@@ -161,6 +167,7 @@ static void complete(struct sim *sim, size_t at)
     CHECK(write_digest(op) == pending->digest); // written memory was changed in flight
     op->result = outcome(sim, op);
     sim->completed++;
+    count_step(sim);
     if (sim->trace)
         sim->trace(sim->trace_context, op);
     if (sim->until_off != UINT64_MAX && sim->until_off > 0)
@@ -219,6 +226,7 @@ static void sim_run(struct io *io, uint64_t deadline_ns)
     struct sim *sim = port->sim;
     CHECK(!port->running);
     port->running = true;
+    count_step(sim);
     size_t at = first_due(sim, port);
     uint64_t to_ns = sim->now_ns + 1 + random_below(&sim->random, STEP_NS);
     if (list_empty(&port->completed) && !port->woken && deadline_ns > 0) {
@@ -486,6 +494,13 @@ void sim_power_off(struct sim *sim, uint64_t after)
 bool sim_power_is_off(const struct sim *sim)
 {
     return sim->off;
+}
+
+void sim_set_bound(struct sim *sim, uint64_t most, void (*over)(void *context), void *context)
+{
+    sim->steps_most = most;
+    sim->over = over;
+    sim->over_context = context;
 }
 
 void sim_trace(struct sim *sim, void (*trace)(void *context, const struct io_op *op), void *context)

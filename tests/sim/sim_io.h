@@ -81,6 +81,10 @@ bool sim_power_is_off(const struct sim *sim);
 // points there are at which to try it.
 uint64_t sim_completed(const struct sim *sim);
 
+// Calls `over` once, when operations have completed and ios have been run so often in all: what
+// needs more than that turns in circles.
+void sim_set_bound(struct sim *sim, uint64_t most, void (*over)(void *context), void *context);
+
 // Calls `trace` with every operation that has just taken effect.
 void sim_trace(struct sim *sim, void (*trace)(void *context, const struct io_op *op),
                void *context);

@@ -20,6 +20,7 @@ enum {
     WORLD_EVENT_SIZE = 160,
     WORLD_EPOCH = 7,
     WORLD_NAME_SIZE = 32,
+    WORLD_STEPS_MAX = 500000, // of the machine, in a history: many times what any needs
 };
 
 // What a run of many histories did, to see that everything it should try happens.

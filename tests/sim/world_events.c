@@ -23,6 +23,13 @@ static void disk_say(void *context, const struct io_op *op)
             op->result);
 }
 
+// A history that hangs, wherever, is a failure as any other.
+static void too_long(void *context)
+{
+    struct world *world = context;
+    world_fail(world, "nothing comes to an end: %u operations are in flight", world->in_flight);
+}
+
 static struct random system_bytes; // for random_system; of the history that runs
 
 void world_begin(struct world *world, uint64_t seed, FILE *out)
@@ -41,6 +48,7 @@ void world_begin(struct world *world, uint64_t seed, FILE *out)
     free(before);
     system_bytes.state = seed;
     world->sim = sim_create(seed);
+    sim_set_bound(world->sim, WORLD_STEPS_MAX, too_long, world);
     if (world->show_disk)
         sim_trace(world->sim, disk_say, world);
 }

@@ -444,6 +444,25 @@ Test(storage, io_sim_time_moves_only_when_told)
     sim_destroy(sim);
 }
 
+static void note_over(void *context)
+{
+    ++*(int *)context;
+}
+
+Test(storage, io_sim_what_never_ends_is_noticed)
+{
+    int over = 0;
+    struct sim *sim = sim_create(1);
+    sim_set_bound(sim, 1000, note_over, &over);
+    for (int i = 0; i < 999; i++)
+        io_run(sim_io(sim), 0);
+    cr_assert_eq(over, 0);
+    for (int i = 0; i < 1000; i++)
+        io_run(sim_io(sim), 0);
+    cr_assert_eq(over, 1, "also without any operation");
+    sim_destroy(sim);
+}
+
 Test(storage, io_sim_connections)
 {
     struct sim *sim = sim_create(10);
