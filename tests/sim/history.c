@@ -15,7 +15,6 @@ void world_turn(struct world *world)
     uint32_t first = (uint32_t)world_random(world, world->shard_count);
     for (uint32_t i = 0; i < world->shard_count; i++)
         io_run(world->shards[(first + i) % world->shard_count].io, 0);
-    world->turns++;
 }
 
 void world_settle(struct world *world)
@@ -136,6 +135,9 @@ static void some_fault(struct world *world)
                                          IO_WRITE,    IO_SYNC,   IO_SYNC,   IO_ALLOCATE,
                                          IO_TRUNCATE, IO_RENAME, IO_UNLINK, IO_MKDIR};
     enum io_kind kind = kinds[world_random(world, sizeof(kinds) / sizeof(kinds[0]))];
+    // Through the cache these two leave what is read and was never saved.
+    if (world->cached && world_chance(world, 2))
+        kind = world_chance(world, 2) ? IO_SYNC : IO_WRITE;
     int error = -EIO;
     if (kind == IO_OPEN && world_chance(world, 2))
         error = -EMFILE;
@@ -270,6 +272,8 @@ static void one_life(struct world *world)
     }
     if (!clean)
         sim_power_off(world->sim, 1 + world_random(world, 600));
+    if (world->cached && world_chance(world, 4))
+        some_fault(world);
     for (uint64_t i = 20 + world_random(world, 60); i > 0 && !sim_power_is_off(world->sim); i--)
         one_step(world);
     if (clean)
@@ -315,6 +319,7 @@ void world_history(struct world *world, uint64_t seed, FILE *out)
     content_builder_init(&world->builder);
     world->shard_count = 1;
     world->log_count = 2 + (uint32_t)world_random(world, WORLD_LOGS - 1);
+    world->cached = world_chance(world, 6);
     for (uint32_t i = 0; i < world->log_count; i++) {
         world->logs[i].world = world;
         log_renew(&world->logs[i]);

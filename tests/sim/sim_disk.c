@@ -217,6 +217,21 @@ void sim_tear_write(struct sim *sim, const struct io_op *op)
         write_torn(sim, file->node, op, file->flags & O_DIRECT);
 }
 
+bool sim_lose_write(struct sim *sim, const struct io_op *op)
+{
+    const struct sim_file *file = writable(sim, op->fd);
+    if (!file || file->flags & O_DIRECT || !op->flags ||
+        !fits(sim, file->node, op->offset, op->length))
+        return false;
+    uint64_t offset = op->offset;
+    for (uint32_t i = 0; i < op->vector_count; i++) {
+        sim_node_write(file->node, op->vectors[i].iov_base, op->vectors[i].iov_len, offset, false);
+        offset += op->vectors[i].iov_len;
+    }
+    sim_node_lose(file->node, op->offset, op->length, &sim->random);
+    return true;
+}
+
 static int64_t do_sync(struct sim *sim, const struct io_op *op)
 {
     const struct sim_file *file = sim_file_of(sim, op->fd);

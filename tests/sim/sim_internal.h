@@ -100,3 +100,7 @@ void sim_socket_wake(struct sim *sim);
 
 // Any sectors of a write reach the device.
 void sim_tear_write(struct sim *sim, const struct io_op *op);
+
+// A durable write fails at its end, after the kernel's cache has taken it: as after a sync that
+// failed. False, and nothing done, unless it is one through the cache.
+bool sim_lose_write(struct sim *sim, const struct io_op *op);

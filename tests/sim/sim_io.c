@@ -37,10 +37,13 @@ static int64_t fail(struct sim *sim, const struct io_op *op)
 {
     int error = sim->faults[op->kind].error;
     const struct sim_file *file = sim_file_of(sim, op->fd);
+    bool in_cache = op->kind == IO_WRITE && error == -EIO && random_below(&sim->random, 2);
+    if (in_cache && sim_lose_write(sim, op))
+        return error;
     if (op->kind == IO_WRITE && error == -EIO)
         sim_tear_write(sim, op);
     else if (op->kind == IO_SYNC && file && !file->node->directory)
-        sim_node_lose(file->node);
+        sim_node_lose_all(file->node, &sim->random);
     else if (op->kind == IO_CLOSE)
         sim_do_close(sim, op); // the descriptor is gone all the same
     return error;
@@ -302,12 +305,12 @@ static void node_sync(struct sim_node *node)
         node_sync(node->now.entries[i].node);
 }
 
-static void node_lose(struct sim_node *node)
+static void node_lose(struct sim_node *node, struct random *random)
 {
     if (!node->directory)
-        sim_node_lose(node);
+        sim_node_lose_all(node, random);
     for (size_t i = 0; i < node->now.count; i++)
-        node_lose(node->now.entries[i].node);
+        node_lose(node->now.entries[i].node, random);
 }
 
 // Counts as an operation and as one sync: a fault planned for IO_SYNC may be its.
@@ -324,7 +327,7 @@ static int sim_sync_filesystem(struct io *io, const char *path)
     if (!sim_node_at(sim, path))
         return -ENOENT;
     if (fails(sim, IO_SYNC)) {
-        node_lose(sim->root);
+        node_lose(sim->root, &sim->random);
         return sim->faults[IO_SYNC].error;
     }
     node_sync(sim->root);

@@ -11,7 +11,8 @@
 //    number of first ones may have survived, for each directory by itself. A file whose name did
 //    not survive is gone.
 // After a sync that failed, what it should have saved is still read; but of what was written
-// through the kernel's cache no later sync saves it, and O_DIRECT does not read it.
+// through the kernel's cache some sectors have not reached the device: no later sync saves them, no
+// crash leaves them, and O_DIRECT does not read them.
 //
 // Each operation takes its time, so those that are pending together complete in any order. The
 // clock is simulated: io_run moves it to where the next operation completes, or to its deadline.
@@ -58,7 +59,8 @@ uint64_t sim_used_bytes(const struct sim *sim);
 
 // The `nth` operation of this kind from now (1 = the next) ends with `error` (negative), or, with
 // `for_ever`, that one and all that follow. One fault per kind at a time; `nth` 0 takes it away.
-// A write that fails with -EIO may have reached the device in part.
+// A write that fails with -EIO may have reached the device in part; a durable one through the
+// kernel's cache may be there as after a sync that failed.
 void sim_fail(struct sim *sim, enum io_kind kind, uint64_t nth, int error, bool for_ever);
 
 // Whether that has happened since.

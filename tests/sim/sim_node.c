@@ -387,12 +387,20 @@ void sim_node_save_all(struct sim_node *node)
     node->stable_size = node->size;
 }
 
-void sim_node_lose(struct sim_node *node)
+void sim_node_lose(struct sim_node *node, uint64_t offset, uint64_t size, struct random *random)
 {
-    for (size_t i = 0; i < node->sector_count; i++) {
-        for (struct sim_version *at = node->sectors[i].newest; at; at = at->older)
-            at->lost = !at->direct;
+    uint64_t end = sectors_for(offset + size);
+    for (uint64_t i = offset / SIM_SECTOR; i < end && i < node->sector_count; i++) {
+        for (struct sim_version *at = node->sectors[i].newest; at; at = at->older) {
+            if (!at->direct && !at->lost)
+                at->lost = random_below(random, 2);
+        }
     }
+}
+
+void sim_node_lose_all(struct sim_node *node, struct random *random)
+{
+    sim_node_lose(node, 0, node->sector_count * SIM_SECTOR, random);
 }
 
 void sim_node_flip(struct sim_node *node, uint64_t bit)
@@ -462,10 +470,10 @@ static void crash_sector(struct sim_node *node, struct sim_sector *sector, struc
         return;
     size_t count = 0;
     for (struct sim_version *at = sector->newest; at; at = at->older)
-        count++;
+        count += !at->lost;
     size_t pick = random_below(random, count + 1);
     for (struct sim_version *at = sector->newest; at; at = at->older) {
-        if (pick-- == 0)
+        if (!at->lost && pick-- == 0)
             set_stable(node, sector, at->data);
     }
     versions_free(node, sector);

@@ -43,7 +43,7 @@ struct sim_step {
 struct sim_version {
     struct sim_version *older;
     bool direct; // it went past the kernel's cache
-    bool lost;   // a sync of it has failed: it is still read, and no later sync saves it
+    bool lost;   // a sync of it has failed: only the cache has it, and no later sync saves it
     uint8_t data[SIM_SECTOR];
 };
 
@@ -95,8 +95,10 @@ void sim_node_truncate(struct sim_node *node, uint64_t size);
 // The range, or all, survives from now on.
 void sim_node_save(struct sim_node *node, uint64_t offset, uint64_t size);
 void sim_node_save_all(struct sim_node *node);
-// A sync has failed: what the kernel's cache had not saved can no longer be.
-void sim_node_lose(struct sim_node *node);
+// A sync of the range, or all, has failed: of what the kernel's cache had not saved some sectors
+// have reached the device, and the others no longer can.
+void sim_node_lose(struct sim_node *node, uint64_t offset, uint64_t size, struct random *random);
+void sim_node_lose_all(struct sim_node *node, struct random *random);
 // Changes one bit of what is stored, in every version of it.
 void sim_node_flip(struct sim_node *node, uint64_t bit);
 

@@ -112,8 +112,8 @@ struct world {
     struct content_builder builder;
     uint64_t next_content;
     uint32_t in_flight;
-    uint64_t turns;
-    bool direct;     // the stores of this life use O_DIRECT
+    bool cached;     // the file system mostly does not take O_DIRECT
+    bool direct;     // the stores of this life use it
     bool faulty;     // operations may have failed in this life
     bool full;       // there may be no space at present
     bool stopping;   // in order

@@ -89,7 +89,7 @@ static bool stores_open(struct world *world)
 {
     world_tell_time(world); // of the life before
     world->lead_ms = 0;
-    world->direct = !world_chance(world, 8);
+    world->direct = world_chance(world, 12) == world->cached;
     struct log_store_options options = choose_options(world);
     world_say(world, "start: %u shards, journal of %" PRIu64 " bytes", world->shard_count,
               options.journal_bytes);
@@ -235,9 +235,9 @@ static void faults_clear(struct world *world)
 
 // What a failed sync of cached writes has lost is still read until the machine stops: mostly it is
 // the program alone that ends then.
-static bool machine_ends(const struct world *world, bool usually)
+static bool machine_ends(struct world *world, bool usually)
 {
-    return world->faulty && !world->direct ? world->turns % 4 == 0 : usually;
+    return world->faulty && !world->direct ? world_chance(world, 4) : usually;
 }
 
 void world_stop(struct world *world)

@@ -180,6 +180,61 @@ Test(storage, io_sim_a_failed_sync_saves_nothing_later)
     cr_expect_gt(lost, 0);
 }
 
+static char letter_at(struct sim *sim, int fd, uint64_t offset)
+{
+    uint8_t *page = aligned_alloc(4096, 4096);
+    cr_assert_eq(io_read_wait(sim_io(sim), fd, page, 4096, 0), 4096);
+    char letter = (char)page[offset];
+    free(page);
+    return letter;
+}
+
+// What the device has is settled when the sync has failed, not only by a crash.
+Test(storage, io_sim_past_the_cache_nobody_reads_what_a_failed_sync_has_lost)
+{
+    int lost = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        int fd;
+        char letters[32];
+        struct sim *sim = prepared(seed, &fd);
+        write_mark(sim, fd, 'b', 0, SECTOR, false);
+        sim_fail(sim, IO_SYNC, 1, -EIO, false);
+        cr_assert_eq(sync_file(sim, fd), -EIO);
+        int direct = io_open_wait(sim_io(sim), "/f", O_RDONLY | O_DIRECT, 0);
+        char there = letter_at(sim, direct, 0);
+        cr_assert_eq(letter_at(sim, fd, 0), 'b');
+        cr_assert(there == 'a' || there == 'b');
+        lost += there == 'a';
+        survivors(sim, letters);
+        cr_assert(there == 'b' || letters[0] == 'a', "seed %d", (int)seed);
+        sim_destroy(sim);
+    }
+    cr_expect(lost > 0 && lost < SEEDS);
+}
+
+Test(storage, io_sim_a_durable_write_may_fail_behind_the_cache)
+{
+    int whole = 0, lost = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        int fd;
+        char letters[32];
+        char data[SIZE], read[SIZE];
+        struct sim *sim = prepared(seed, &fd);
+        memset(data, 'b', SIZE);
+        sim_fail(sim, IO_WRITE, 1, -EIO, false);
+        cr_assert_eq(io_write_wait(sim_io(sim), fd, data, SIZE, 0, true), -EIO);
+        cr_assert_eq(sync_file(sim, fd), 0);
+        cr_assert_eq(io_read_wait(sim_io(sim), fd, read, SIZE, 0), SIZE);
+        bool all = memcmp(read, data, SIZE) == 0;
+        survivors(sim, letters);
+        whole += all;
+        lost += all && strcmp(letters, "bbbbbbbb") != 0;
+        sim_destroy(sim);
+    }
+    cr_expect(whole > SEEDS / 4 && whole < SEEDS);
+    cr_expect_gt(lost, SEEDS / 4);
+}
+
 Test(storage, io_sim_names_survive_after_a_sync_of_their_directory)
 {
     int kept = 0, lost = 0;
