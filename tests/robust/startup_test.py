@@ -125,10 +125,12 @@ class Startup(unittest.TestCase):
             producer.close()
             broker.kill()
         shutil.move(metadata, aside)
-        for _ in range(2):
-            line = self.run_broker(*self.arguments())
-            self.assertIn("__weir_metadata", line)
-            self.assertIn("orders", line)
+        line = self.run_broker(*self.arguments())
+        self.assertIn("__weir_metadata", line)
+        self.assertIn("orders", line)
+        # By now the first start has noted as damage what only the lost segment had.
+        line = self.run_broker(*self.arguments())
+        self.assertIn("__weir_metadata", line)
         shutil.rmtree(metadata, True)
         shutil.move(aside, metadata)
         with Broker(directory=self.directory) as broker:
