@@ -152,6 +152,14 @@ bool pack_text(const msgpack_object *object, struct span *out)
     return true;
 }
 
+bool pack_bytes(const msgpack_object *object, struct span *out)
+{
+    if (!object || object->type != MSGPACK_OBJECT_BIN)
+        return false;
+    *out = span_of(object->via.bin.size ? object->via.bin.ptr : "", object->via.bin.size);
+    return true;
+}
+
 bool pack_integer(const msgpack_object *object, int64_t min, int64_t max, int64_t *out)
 {
     if (!object)
@@ -186,6 +194,13 @@ void pack_write_text(msgpack_packer *packer, struct span text)
     msgpack_pack_str(packer, text.size);
     if (text.size)
         msgpack_pack_str_body(packer, text.data, text.size);
+}
+
+void pack_write_bytes(msgpack_packer *packer, struct span bytes)
+{
+    msgpack_pack_bin(packer, bytes.size);
+    if (bytes.size)
+        msgpack_pack_bin_body(packer, bytes.data, bytes.size);
 }
 
 void pack_write_uuid(msgpack_packer *packer, struct kp_uuid id)

@@ -28,12 +28,14 @@ bool pack_measure(struct span bytes, size_t *size);
 const msgpack_object *pack_find(const msgpack_object *map, const char *key);
 const msgpack_object *pack_item(const msgpack_object *array, uint32_t index);
 bool pack_text(const msgpack_object *object, struct span *out);
+bool pack_bytes(const msgpack_object *object, struct span *out);
 bool pack_integer(const msgpack_object *object, int64_t min, int64_t max, int64_t *out);
 bool pack_boolean(const msgpack_object *object, bool *out);
 bool pack_uuid(const msgpack_object *object, struct kp_uuid *out);
 
 // The writing side, on top of msgpack_packer over a msgpack_sbuffer.
 void pack_write_text(msgpack_packer *packer, struct span text);
+void pack_write_bytes(msgpack_packer *packer, struct span bytes);
 void pack_write_uuid(msgpack_packer *packer, struct kp_uuid id);
 static inline void pack_write_key(msgpack_packer *packer, const char *text)
 {

@@ -92,8 +92,9 @@ void group_free(struct group *group);
 // sound records gives a valid group. 0, -EBADMSG (this record is no group's record or not sound,
 // and counts as absent), -ENOMEM. Records of other kinds (offsets) are let pass with 0.
 int group_load(struct group *group, struct span key, struct span value);
-// Every member gets its whole session timeout from step->now_ms. 0 or -ENOMEM; writes nothing,
-// answers nothing. After -ENOMEM the group is good for group_free only.
+// Every member gets its whole session timeout from step->now_ms. Writes and answers nothing: what
+// does not fit together (records were lost) is dropped, and the tombstones are due at once
+// (group_due_ms). 0 or -ENOMEM: the group is good for group_free only.
 int group_load_done(struct group *group, struct group_step *step);
 
 // On return the ask is in step->answers, or parked; also when step->failed was set.
@@ -105,12 +106,17 @@ int64_t group_due_ms(const struct group *group);
 // step->catalog is another one than at the last step.
 void group_catalog_changed(struct group *group, struct group_step *step);
 
+// The client of a parked ask has gone. The ask is answered with COORDINATOR_NOT_AVAILABLE. Its
+// member has not joined (or synced) then, and may come back with its id until its session, which
+// starts now, ends; one that has not been told its id is removed.
+void group_forsake(struct group *group, struct group_step *step, struct group_ask *ask);
+
 // Every parked ask is moved to `answers` with this error.
 void group_give_up(struct group *group, struct list *answers, int16_t error);
 // Makes an ask's answer this error and nothing else, whatever it holds by now.
 void group_ask_fail(struct group_ask *ask, int16_t error);
 
-// --- offsets ----------------------------------------------------------------------------------
+// --- offsets -------------------------------------------------------------------------------------
 
 // Whether OffsetCommit `version` may commit as this member: 0 or a KP_ERROR. `group` NULL: there is
 // none. Counts as a heartbeat when it may. `instance_id` absent: none.
@@ -128,12 +134,13 @@ bool group_subscribes(struct group *group, struct span topic);
 // INT64_MAX: it does not.
 int64_t group_unused_since_ms(struct group *group, struct span topic, int64_t commit_ms);
 
-// --- what it looks like from outside ------------------------------------------------------------
+// --- what it looks like from outside -------------------------------------------------------------
 
 struct span group_name(const struct group *group);
 const char *group_type_name(const struct group *group);  // "classic" or "consumer"
 const char *group_state_name(const struct group *group); // as ListGroups shows it
 struct span group_protocol_type(const struct group *group);
+uint32_t group_member_count(const struct group *group);
 // Without members (those that only have an id promised do not count): DELETE is answered with 0
 // then, and the caller removes all records of the group, its offsets too, and frees it.
 bool group_is_empty(const struct group *group);
