@@ -21,6 +21,7 @@ struct server {
     int listen_fd;           // set before the first shard accepts
     uint16_t port;           // that is listened on, likewise
     atomic_uint connections; // of all shards, against max.connections
+    atomic_uint groups;      // of all shards, against weir.max.groups
     atomic_uint unopened;    // partitions, of all shards, whose logs could not be opened
     atomic_bool unclosed;    // closing the logs of a shard has failed
     struct log_space space;  // whether the disk is full, for all stores

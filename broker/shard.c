@@ -6,8 +6,8 @@
 // connections are advanced once per turn, so what became ready together leaves together.
 //
 // Start, with a meeting of all shards after each step: (1) ring, memory, store; (2) shard 0 reads
-// the catalog; (3) everybody opens its partitions and folds its offsets; (4) shard 0 listens; then
-// all accept. An error in any step ends all shards.
+// the catalog; (3) everybody opens its partitions and brings its groups back; (4) shard 0 listens;
+// then all accept. An error in any step ends all shards.
 //
 // Stop: a signal reaches shard 0, which tells all. Each stops reading, finishes what it has read
 // and answers it; when its last connection has gone it tells shard 0 but goes on serving the other
@@ -27,8 +27,8 @@
 #include "broker/background.h"
 #include "broker/config.h"
 #include "broker/controller.h"
+#include "broker/groups/coordinator.h"
 #include "broker/listener.h"
-#include "broker/offsets.h"
 #include "broker/partition.h"
 #include "broker/server.h"
 #include "broker/shard_life.h"
@@ -209,7 +209,7 @@ static int open_partitions(struct shard *shard, char *why, size_t why_size)
                  shard->index, summary.partitions, (unsigned long long)summary.segments,
                  (unsigned long long)summary.torn_bytes, (unsigned long long)summary.damaged_ranges,
                  summary.failed);
-    error = offsets_open(shard, why, why_size);
+    error = coordinator_open(shard, why, why_size);
     if (error)
         return error;
     error = topics_start_retention(shard);
@@ -269,8 +269,7 @@ static void close_all(struct shard *shard)
 {
     topics_stop_retention(shard);
     background_stop(shard);
-    if (shard->offsets)
-        offsets_close(shard);
+    coordinator_close(shard);
     int error = shard->store ? log_store_close(shard->store) : 0;
     if (error) {
         log_line(LOG_ERROR, "shard %u: closing the logs failed: %s", shard->index,

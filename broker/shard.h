@@ -19,8 +19,8 @@ struct background;
 struct catalog;
 struct config;
 struct controller;
+struct coordinator;
 struct listener;
-struct offsets;
 struct server;
 struct shard;
 struct shard_life;
@@ -37,8 +37,8 @@ struct shard {
     struct map partitions; // struct partition by struct partition_key; owned here
     struct list stalled;   // partitions whose appends wait for memory; set up when needed
     struct timer stalled_timer;
-    const struct catalog *catalog; // the newest snapshot this shard has been told of
-    struct offsets *offsets;       // committed offsets of the groups that live on this shard
+    const struct catalog *catalog;   // the newest snapshot this shard has been told of
+    struct coordinator *coordinator; // groups that live on this shard, and their offsets
     struct topics_retention *retention;
     bool deleted_files_stay;   // topics_open could not remove all that is left of deleted topics
     struct listener *listener; // connections and their requests

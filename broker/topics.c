@@ -12,7 +12,7 @@
 #include "base/log_line.h"
 #include "broker/config.h"
 #include "broker/controller.h"
-#include "broker/offsets.h"
+#include "broker/groups/coordinator.h"
 #include "broker/partition.h"
 
 static bool is_here(struct shard *shard, const struct catalog_topic *topic, int32_t partition)
@@ -178,8 +178,6 @@ static int drop_topic(struct shard *shard, const struct catalog_topic *topic,
         update->files_left++;
         partition_delete(shard, partition, &drop->op);
     }
-    if (shard->offsets)
-        offsets_forget_topic(shard, topic->id);
     return 0;
 }
 
@@ -205,14 +203,18 @@ static int apply_change(struct shard *shard, const struct catalog_change *change
 int topics_apply(struct shard *shard, struct topics_update *update)
 {
     int error = 0;
+    bool deleted = false;
     update->shard = shard;
     update->files_left = 0;
     update->files_stay = false;
     for (uint32_t i = 0; i < update->change_count; i++) {
         int result = apply_change(shard, &update->changes[i], update);
         error = error ? error : result;
+        deleted |= !update->changes[i].after;
     }
     shard->catalog = update->catalog;
+    if (shard->coordinator)
+        coordinator_catalog_changed(shard, deleted);
     return error;
 }
 

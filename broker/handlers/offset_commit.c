@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// OffsetCommit: where a group stands. Answered when it is durable. For consumers that assign their
-// partitions themselves; groups with members are not served yet.
+// OffsetCommit: where a group stands, as one of its members says, or a consumer outside of any
+// group. Answered when it is durable.
 #include "broker/catalog.h"
 #include "broker/config.h"
 #include "broker/handlers/answer.h"
 #include "broker/handlers/handlers.h"
-#include "broker/offsets.h"
+#include "broker/groups/coordinator.h"
 #include "broker/shard.h"
 #include "gen/kp_offset_commit.h"
 #include "protocol/error.h"
 
-enum { VERSION_TOPIC_IDS = 10, VERSION_NEW_ERRORS = 9 };
+enum { VERSION_TOPIC_IDS = 10 };
 
 struct offset_commit {
     struct kp_offset_commit_request in;
     struct kp_offset_commit_response out;
-    struct offsets_op op;
+    struct coordinator_op op;
 };
 
 static bool add_topic(struct request *request, const struct kp_offset_commit_request_topic *in,
-                      const struct offsets_entry *entries,
+                      const struct coordinator_entry *entries,
                       struct kp_offset_commit_response_topic *out)
 {
     kp_offset_commit_response_topic_init(out);
@@ -36,12 +36,12 @@ static bool add_topic(struct request *request, const struct kp_offset_commit_req
     return true;
 }
 
-static void committed(struct offsets_op *op)
+static void committed(struct coordinator_op *op)
 {
     struct request *request = op->context;
     struct offset_commit *commit = request->state;
     struct kp_offset_commit_response *out = &commit->out;
-    const struct offsets_entry *entries = op->entries;
+    const struct coordinator_entry *entries = op->entries;
     kp_offset_commit_response_init(out);
     out->topics =
         arena_array(&request->arena, (size_t)commit->in.topics_count, sizeof(*out->topics));
@@ -76,9 +76,9 @@ static int16_t check_entry(const struct request *request, const struct catalog_t
     return 0;
 }
 
-static struct offsets_entry *take_topic(const struct request *request,
-                                        const struct kp_offset_commit_request_topic *in,
-                                        struct offsets_entry *entries)
+static struct coordinator_entry *take_topic(const struct request *request,
+                                            const struct kp_offset_commit_request_topic *in,
+                                            struct coordinator_entry *entries)
 {
     const struct catalog *catalog = request->shard->catalog;
     const struct catalog_topic *topic = request->version >= VERSION_TOPIC_IDS
@@ -86,7 +86,7 @@ static struct offsets_entry *take_topic(const struct request *request,
                                             : catalog_find(catalog, in->name);
     for (int32_t i = 0; i < in->partitions_count; i++) {
         const struct kp_offset_commit_request_partition *from = &in->partitions[i];
-        *entries++ = (struct offsets_entry){
+        *entries++ = (struct coordinator_entry){
             .topic_id = topic ? topic->id : in->topic_id,
             .partition = from->partition_index,
             .offset = from->committed_offset,
@@ -113,17 +113,19 @@ void handle_offset_commit(struct request *request)
     size_t count = 0;
     for (int32_t i = 0; i < in->topics_count; i++)
         count += (size_t)in->topics[i].partitions_count;
-    struct offsets_entry *entries = arena_array(&request->arena, count, sizeof(*entries));
+    struct coordinator_entry *entries = arena_array(&request->arena, count, sizeof(*entries));
     if (!entries) {
         answer_no_memory(request);
         return;
     }
-    commit->op = (struct offsets_op){
-        .kind = OFFSETS_COMMIT,
+    commit->op = (struct coordinator_op){
+        .kind = COORDINATOR_COMMIT,
         .group = in->group_id,
         .generation = in->generation_id_or_member_epoch,
         .member_id = in->member_id,
-        .new_errors = request->version >= VERSION_NEW_ERRORS,
+        .instance_id = in->group_instance_id,
+        .version = request->version,
+        .retention_ms = in->retention_time_ms,
         .entries = entries,
         .entry_count = (uint32_t)count,
         .arena = &request->arena,
@@ -132,5 +134,5 @@ void handle_offset_commit(struct request *request)
     };
     for (int32_t i = 0; i < in->topics_count; i++)
         entries = take_topic(request, &in->topics[i], entries);
-    offsets_submit(request->shard, &commit->op);
+    coordinator_submit(request->shard, &commit->op);
 }

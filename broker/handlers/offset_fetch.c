@@ -2,12 +2,14 @@
 // OffsetFetch: where groups stand. One group until version 7, many from 8 on; each is one operation
 // on the shard where it lives, one after the other, as they all take memory from the request's
 // arena. Everything is answered from one form, `struct fetched_group`.
+//
+// Without transactions every committed offset is stable: require_stable changes nothing.
 #include <stdlib.h>
 
 #include "broker/catalog.h"
 #include "broker/handlers/answer.h"
 #include "broker/handlers/handlers.h"
-#include "broker/offsets.h"
+#include "broker/groups/coordinator.h"
 #include "broker/shard.h"
 #include "gen/kp_offset_fetch.h"
 #include "protocol/error.h"
@@ -18,12 +20,12 @@ enum { VERSION_NULL_TOPICS = 2, VERSION_GROUPS = 8, VERSION_TOPIC_IDS = 10 };
 struct fetched_topic {
     struct span name;
     struct kp_uuid id;
-    struct offsets_entry *entries;
+    struct coordinator_entry *entries;
     int32_t count;
 };
 
 struct fetched_group {
-    struct offsets_op op;
+    struct coordinator_op op;
     struct fetched_topic *topics;
     int32_t topic_count;
 };
@@ -145,8 +147,8 @@ static void reply(struct request *request)
 
 static int compare_entries(const void *a, const void *b)
 {
-    const struct offsets_entry *left = a;
-    const struct offsets_entry *right = b;
+    const struct coordinator_entry *left = a;
+    const struct coordinator_entry *right = b;
     int order = memcmp(left->topic_id.bytes, right->topic_id.bytes, sizeof(left->topic_id.bytes));
     return order ? order
                  : (left->partition > right->partition) - (left->partition < right->partition);
@@ -155,7 +157,7 @@ static int compare_entries(const void *a, const void *b)
 // Sorts what came back into topics. Topics that have gone meanwhile are left out.
 static bool collect_topics(struct request *request, struct fetched_group *group)
 {
-    struct offsets_op *op = &group->op;
+    struct coordinator_op *op = &group->op;
     group->topics = arena_array(&request->arena, op->entry_count, sizeof(*group->topics));
     if (!group->topics)
         return false;
@@ -176,7 +178,7 @@ static bool collect_topics(struct request *request, struct fetched_group *group)
     return true;
 }
 
-static void group_fetched(struct offsets_op *op);
+static void group_fetched(struct coordinator_op *op);
 
 static void fetch_next(struct request *request)
 {
@@ -185,19 +187,20 @@ static void fetch_next(struct request *request)
         reply(request);
         return;
     }
-    struct offsets_op *op = &fetch->groups[fetch->finished].op;
+    struct coordinator_op *op = &fetch->groups[fetch->finished].op;
     op->done = group_fetched;
+    op->version = request->version;
     op->context = request;
     op->arena = &request->arena;
-    offsets_submit(request->shard, op);
+    coordinator_submit(request->shard, op);
 }
 
-static void group_fetched(struct offsets_op *op)
+static void group_fetched(struct coordinator_op *op)
 {
     struct request *request = op->context;
     struct offset_fetch *fetch = request->state;
     struct fetched_group *group = list_entry(op, struct fetched_group, op);
-    if (op->kind == OFFSETS_FETCH_ALL && !op->error && !collect_topics(request, group))
+    if (op->kind == COORDINATOR_FETCH_ALL && !op->error && !collect_topics(request, group))
         op->error = KP_ERROR_UNKNOWN_SERVER_ERROR;
     fetch->finished++;
     fetch_next(request);
@@ -221,7 +224,7 @@ static void take_partitions(const struct request *request, const int32_t *partit
     const struct catalog_topic *known = find_topic(request, topic);
     topic->count = count;
     for (int32_t i = 0; i < count; i++)
-        topic->entries[i] = (struct offsets_entry){
+        topic->entries[i] = (struct coordinator_entry){
             .topic_id = known ? known->id : topic->id,
             .partition = partitions[i],
             .error =
@@ -244,14 +247,15 @@ static bool take_old(struct request *request, struct fetched_group *group)
     const struct kp_offset_fetch_request *in = &((struct offset_fetch *)request->state)->in;
     size_t count = 0;
     group->op.group = in->group_id;
-    group->op.kind = in->topics_count < 0 ? OFFSETS_FETCH_ALL : OFFSETS_FETCH;
+    group->op.generation = -1;
+    group->op.kind = in->topics_count < 0 ? COORDINATOR_FETCH_ALL : COORDINATOR_FETCH;
     if (in->topics_count < 0)
         return true;
     for (int32_t i = 0; i < in->topics_count; i++)
         count += (size_t)in->topics[i].partition_indexes_count;
     if (!make_room(request, group, in->topics_count, count))
         return false;
-    struct offsets_entry *entries = group->op.entries;
+    struct coordinator_entry *entries = group->op.entries;
     for (int32_t i = 0; i < in->topics_count; i++) {
         struct fetched_topic *topic = &group->topics[i];
         *topic = (struct fetched_topic){.name = in->topics[i].name, .entries = entries};
@@ -267,14 +271,16 @@ static bool take_group(struct request *request, const struct kp_offset_fetch_req
 {
     size_t count = 0;
     group->op.group = in->group_id;
-    group->op.kind = in->topics_count < 0 ? OFFSETS_FETCH_ALL : OFFSETS_FETCH;
+    group->op.member_id = in->member_id;
+    group->op.generation = in->member_epoch;
+    group->op.kind = in->topics_count < 0 ? COORDINATOR_FETCH_ALL : COORDINATOR_FETCH;
     if (in->topics_count < 0)
         return true;
     for (int32_t i = 0; i < in->topics_count; i++)
         count += (size_t)in->topics[i].partition_indexes_count;
     if (!make_room(request, group, in->topics_count, count))
         return false;
-    struct offsets_entry *entries = group->op.entries;
+    struct coordinator_entry *entries = group->op.entries;
     for (int32_t i = 0; i < in->topics_count; i++) {
         struct fetched_topic *topic = &group->topics[i];
         *topic = (struct fetched_topic){

@@ -9,9 +9,9 @@
 #include "broker/background.h"
 #include "broker/config.h"
 #include "broker/controller.h"
+#include "broker/groups/coordinator.h"
 #include "broker/listener.h"
 #include "broker/mailbox.h"
-#include "broker/offsets.h"
 #include "broker/partition.h"
 #include "broker/topics.h"
 
@@ -97,7 +97,7 @@ static int open_partitions(struct shard *shard)
     if (!error && summary.failed > 0)
         error = -EIO;
     if (!error)
-        error = offsets_open(shard, why, sizeof(why));
+        error = coordinator_open(shard, why, sizeof(why));
     if (!error)
         error = topics_start_retention(shard);
     return error ? error : background_start(shard);
@@ -213,8 +213,7 @@ static void shard_close(struct broker_node *node, struct shard *shard)
 {
     topics_stop_retention(shard);
     background_stop(shard);
-    if (shard->offsets)
-        offsets_close(shard);
+    coordinator_close(shard);
     int error = shard->store ? log_store_close(shard->store) : 0;
     if (error && !sim_power_is_off(node->world->sim))
         world_fail(node->world, "closing the logs: %s", strerror(-error));

@@ -6,33 +6,35 @@
 enum { GROUPS = 8, ENTRIES = 3 };
 
 struct operation {
-    struct offsets_op op;
-    struct offsets_entry entries[ENTRIES];
+    struct coordinator_op op;
+    struct coordinator_entry entries[ENTRIES];
     struct arena arena;
     bool done;
 };
 
-static void operation_done(struct offsets_op *op)
+static void operation_done(struct coordinator_op *op)
 {
     list_entry(op, struct operation, op)->done = true;
 }
 
-static struct operation *start(struct shards *shards, uint32_t home, enum offsets_kind kind,
-                               const char *group, const struct offsets_entry *entries,
+static struct operation *start(struct shards *shards, uint32_t home, enum coordinator_kind kind,
+                               const char *group, const struct coordinator_entry *entries,
                                uint32_t count)
 {
     struct operation *operation = calloc(1, sizeof(*operation));
     arena_init(&operation->arena, 1 << 20);
-    operation->op = (struct offsets_op){.kind = kind,
-                                        .group = span_text(group),
-                                        .generation = -1,
-                                        .entries = operation->entries,
-                                        .entry_count = count,
-                                        .arena = &operation->arena,
-                                        .done = operation_done};
+    operation->op = (struct coordinator_op){.kind = kind,
+                                            .group = span_text(group),
+                                            .generation = -1,
+                                            .version = 8,
+                                            .retention_ms = -1,
+                                            .entries = operation->entries,
+                                            .entry_count = count,
+                                            .arena = &operation->arena,
+                                            .done = operation_done};
     for (uint32_t i = 0; i < count; i++)
         operation->entries[i] = entries[i];
-    offsets_submit(&shards->shard[home], &operation->op);
+    coordinator_submit(&shards->shard[home], &operation->op);
     cr_assert_not(operation->done, "never from inside");
     return operation;
 }
@@ -51,12 +53,12 @@ static struct kp_uuid topic_id(const struct shards *shards, const char *name)
 static int16_t commit(struct shards *shards, uint32_t home, const char *group, struct kp_uuid topic,
                       int32_t partition, int64_t offset)
 {
-    struct offsets_entry entry = {.topic_id = topic,
-                                  .partition = partition,
-                                  .offset = offset,
-                                  .leader_epoch = 0,
-                                  .metadata = span_text("note")};
-    struct operation *operation = start(shards, home, OFFSETS_COMMIT, group, &entry, 1);
+    struct coordinator_entry entry = {.topic_id = topic,
+                                      .partition = partition,
+                                      .offset = offset,
+                                      .leader_epoch = 0,
+                                      .metadata = span_text("note")};
+    struct operation *operation = start(shards, home, COORDINATOR_COMMIT, group, &entry, 1);
     shards_until(shards, &operation->done);
     int16_t error = operation->entries[0].error;
     cr_assert_eq(operation->op.error, error);
@@ -67,8 +69,8 @@ static int16_t commit(struct shards *shards, uint32_t home, const char *group, s
 static int64_t fetch(struct shards *shards, uint32_t home, const char *group, struct kp_uuid topic,
                      int32_t partition)
 {
-    struct offsets_entry entry = {.topic_id = topic, .partition = partition};
-    struct operation *operation = start(shards, home, OFFSETS_FETCH, group, &entry, 1);
+    struct coordinator_entry entry = {.topic_id = topic, .partition = partition};
+    struct operation *operation = start(shards, home, COORDINATOR_FETCH, group, &entry, 1);
     shards_until(shards, &operation->done);
     cr_assert_eq(operation->op.error, 0);
     int64_t offset = operation->entries[0].offset;
@@ -80,7 +82,7 @@ static int64_t fetch(struct shards *shards, uint32_t home, const char *group, st
 
 static uint32_t fetch_all(struct shards *shards, uint32_t home, const char *group)
 {
-    struct operation *operation = start(shards, home, OFFSETS_FETCH_ALL, group, NULL, 0);
+    struct operation *operation = start(shards, home, COORDINATOR_FETCH_ALL, group, NULL, 0);
     shards_until(shards, &operation->done);
     cr_assert_eq(operation->op.error, 0);
     uint32_t count = operation->op.entry_count;
@@ -121,14 +123,14 @@ Test(broker, offsets_entries_with_errors_are_left_out)
     struct shards *shards = state_open();
     cr_assert_eq(change_run(shards, 0, CONTROLLER_CREATE_TOPICS, "t", 4), 0);
     struct kp_uuid topic = topic_id(shards, "t");
-    struct offsets_entry entries[2] = {
+    struct coordinator_entry entries[2] = {
         {.topic_id = topic,
          .partition = 0,
          .offset = 7,
          .error = KP_ERROR_OFFSET_METADATA_TOO_LARGE},
         {.topic_id = topic, .partition = 1, .offset = 8, .metadata = span_text("note")},
     };
-    struct operation *operation = start(shards, 1, OFFSETS_COMMIT, "g", entries, 2);
+    struct operation *operation = start(shards, 1, COORDINATOR_COMMIT, "g", entries, 2);
     shards_until(shards, &operation->done);
     cr_assert_eq(operation->entries[0].error, KP_ERROR_OFFSET_METADATA_TOO_LARGE);
     cr_assert_eq(operation->entries[1].error, 0);
@@ -142,25 +144,26 @@ Test(broker, offsets_of_members_are_refused)
 {
     struct shards *shards = state_open();
     cr_assert_eq(change_run(shards, 0, CONTROLLER_CREATE_TOPICS, "t", 1), 0);
-    struct offsets_entry entry = {.topic_id = topic_id(shards, "t"), .offset = 1};
+    struct coordinator_entry entry = {.topic_id = topic_id(shards, "t"), .offset = 1};
     struct {
         int32_t generation;
         const char *member;
-        bool new_errors;
+        int16_t version;
         const char *group;
         int16_t error;
     } cases[] = {
-        {3, "m", false, "unknown", KP_ERROR_ILLEGAL_GENERATION},
-        {3, "m", true, "unknown", KP_ERROR_GROUP_ID_NOT_FOUND},
-        {3, "m", true, "known", KP_ERROR_UNKNOWN_MEMBER_ID},
-        {-1, "m", true, "known", KP_ERROR_UNKNOWN_MEMBER_ID},
+        {3, "m", 8, "unknown", KP_ERROR_ILLEGAL_GENERATION},
+        {3, "m", 9, "unknown", KP_ERROR_GROUP_ID_NOT_FOUND},
+        {3, "m", 9, "known", KP_ERROR_UNKNOWN_MEMBER_ID},
+        {-1, "m", 9, "known", KP_ERROR_UNKNOWN_MEMBER_ID},
     };
     cr_assert_eq(commit(shards, 0, "known", entry.topic_id, 0, 1), 0);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct operation *operation = start(shards, 0, OFFSETS_COMMIT, cases[i].group, &entry, 1);
+        struct operation *operation =
+            start(shards, 0, COORDINATOR_COMMIT, cases[i].group, &entry, 1);
         operation->op.generation = cases[i].generation;
         operation->op.member_id = span_text(cases[i].member);
-        operation->op.new_errors = cases[i].new_errors;
+        operation->op.version = cases[i].version;
         shards_until(shards, &operation->done);
         cr_assert_eq(operation->op.error, cases[i].error, "case %zu", i);
         cr_assert_eq(operation->entries[0].error, cases[i].error);

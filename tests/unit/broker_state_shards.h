@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two shards with a controller and offsets, on a directory that can be closed and opened again.
+// Two shards with a controller and coordinators, on a directory that can be closed and opened
+// again.
 #pragma once
 
 #include "broker/controller.h"
-#include "broker/offsets.h"
+#include "broker/groups/coordinator.h"
 #include "broker/topics.h"
 #include "tests/unit/broker_shards.h"
 
@@ -20,7 +21,7 @@ static inline void state_begin(struct shards *shards)
         shard->catalog = controller_catalog(first->controller);
         cr_assert_eq(topics_open(shard, shard->catalog, &summary), 0);
         cr_assert_eq(summary.failed, 0);
-        cr_assert_eq(offsets_open(shard, why, sizeof(why)), 0, "%s", why);
+        cr_assert_eq(coordinator_open(shard, why, sizeof(why)), 0, "%s", why);
     }
     controller_start(first->controller);
     shards_settle(shards);
@@ -34,7 +35,7 @@ static inline void state_end(struct shards *shards)
         shards->shard[i].stopping = true;
     shards_settle(shards);
     for (uint32_t i = 0; i < shards->server.shard_count; i++)
-        offsets_close(&shards->shard[i]);
+        coordinator_close(&shards->shard[i]);
 }
 
 static inline struct shards *state_open(void)

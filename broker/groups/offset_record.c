@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Committed offsets as msgpack. Owns nothing between calls.
-#include "broker/offsets_record.h"
+#include "broker/groups/offset_record.h"
 
 #include <errno.h>
 
-static int read_key(struct span key, struct offsets_record *out)
+static int read_key(struct span key, struct offset_record *out)
 {
     const msgpack_object *root;
     struct span kind;
@@ -25,11 +25,11 @@ static int read_key(struct span key, struct offsets_record *out)
     return 0;
 }
 
-int offsets_record_read(struct span key, struct span value, struct offsets_record *out)
+int offset_record_read(struct span key, struct span value, struct offset_record *out)
 {
     const msgpack_object *root;
     int64_t epoch;
-    *out = (struct offsets_record){.tombstone = !value.data};
+    *out = (struct offset_record){.tombstone = !value.data, .expires_ms = -1};
     int error = read_key(key, out);
     if (error || !out->known || out->tombstone)
         return error;
@@ -41,17 +41,20 @@ int offsets_record_read(struct span key, struct span value, struct offsets_recor
         !pack_text(pack_find(root, "metadata"), &out->metadata) ||
         !pack_integer(pack_find(root, "time"), INT64_MIN, INT64_MAX, &out->time_ms))
         return -EBADMSG;
+    const msgpack_object *expires = pack_find(root, "expires");
+    if (expires && !pack_integer(expires, 0, INT64_MAX, &out->expires_ms))
+        return -EBADMSG;
     out->leader_epoch = (int32_t)epoch;
     return 0;
 }
 
-void offsets_record_free(struct offsets_record *record)
+void offset_record_free(struct offset_record *record)
 {
     pack_reader_free(&record->key_reader);
     pack_reader_free(&record->value_reader);
 }
 
-void offsets_record_write_key(const struct offsets_record *record, msgpack_sbuffer *key)
+void offset_record_write_key(const struct offset_record *record, msgpack_sbuffer *key)
 {
     msgpack_packer packer;
     msgpack_packer_init(&packer, key, msgpack_sbuffer_write);
@@ -62,11 +65,11 @@ void offsets_record_write_key(const struct offsets_record *record, msgpack_sbuff
     msgpack_pack_int32(&packer, record->partition);
 }
 
-void offsets_record_write_value(const struct offsets_record *record, msgpack_sbuffer *value)
+void offset_record_write_value(const struct offset_record *record, msgpack_sbuffer *value)
 {
     msgpack_packer packer;
     msgpack_packer_init(&packer, value, msgpack_sbuffer_write);
-    msgpack_pack_map(&packer, 4);
+    msgpack_pack_map(&packer, record->expires_ms < 0 ? 4 : 5);
     pack_write_key(&packer, "offset");
     msgpack_pack_int64(&packer, record->offset);
     pack_write_key(&packer, "epoch");
@@ -75,4 +78,8 @@ void offsets_record_write_value(const struct offsets_record *record, msgpack_sbu
     pack_write_text(&packer, record->metadata);
     pack_write_key(&packer, "time");
     msgpack_pack_int64(&packer, record->time_ms);
+    if (record->expires_ms < 0)
+        return;
+    pack_write_key(&packer, "expires");
+    msgpack_pack_int64(&packer, record->expires_ms);
 }
