@@ -128,3 +128,9 @@ int connection_local_address(const struct connection *connection, struct sockadd
     socklen_t size = sizeof(*out);
     return getsockname(connection->fd, (struct sockaddr *)out, &size) == 0 ? 0 : -errno;
 }
+
+int connection_remote_address(const struct connection *connection, struct sockaddr_storage *out)
+{
+    socklen_t size = sizeof(*out);
+    return getpeername(connection->fd, (struct sockaddr *)out, &size) == 0 ? 0 : -errno;
+}

@@ -9,3 +9,5 @@ struct connection;
 
 // The address at which the client reached us. 0 or a negative errno.
 int connection_local_address(const struct connection *connection, struct sockaddr_storage *out);
+// The client's own. 0 or a negative errno.
+int connection_remote_address(const struct connection *connection, struct sockaddr_storage *out);

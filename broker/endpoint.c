@@ -59,3 +59,10 @@ struct endpoint endpoint_for(const struct request *request)
         host_of(&local, endpoint.host, sizeof(endpoint.host));
     return endpoint;
 }
+
+void endpoint_of_client(const struct request *request, char host[ENDPOINT_HOST_SIZE])
+{
+    struct sockaddr_storage remote = {.ss_family = AF_UNSPEC};
+    (void)connection_remote_address(request->connection, &remote);
+    host_of(&remote, host, ENDPOINT_HOST_SIZE);
+}

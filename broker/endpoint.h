@@ -6,9 +6,14 @@
 
 #include "broker/request.h"
 
+enum { ENDPOINT_HOST_SIZE = 256 };
+
 struct endpoint {
-    char host[256];
+    char host[ENDPOINT_HOST_SIZE];
     uint16_t port;
 };
 
 struct endpoint endpoint_for(const struct request *request);
+
+// The host that the client has connected from, in digits.
+void endpoint_of_client(const struct request *request, char host[ENDPOINT_HOST_SIZE]);

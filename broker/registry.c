@@ -16,20 +16,28 @@
 #include "gen/kp_api_versions.h"
 #include "gen/kp_create_partitions.h"
 #include "gen/kp_create_topics.h"
+#include "gen/kp_delete_groups.h"
 #include "gen/kp_delete_records.h"
 #include "gen/kp_delete_topics.h"
 #include "gen/kp_describe_cluster.h"
 #include "gen/kp_describe_configs.h"
+#include "gen/kp_describe_groups.h"
 #include "gen/kp_describe_topic_partitions.h"
 #include "gen/kp_fetch.h"
 #include "gen/kp_find_coordinator.h"
+#include "gen/kp_heartbeat.h"
 #include "gen/kp_incremental_alter_configs.h"
 #include "gen/kp_init_producer_id.h"
+#include "gen/kp_join_group.h"
+#include "gen/kp_leave_group.h"
+#include "gen/kp_list_groups.h"
 #include "gen/kp_list_offsets.h"
 #include "gen/kp_metadata.h"
 #include "gen/kp_offset_commit.h"
+#include "gen/kp_offset_delete.h"
 #include "gen/kp_offset_fetch.h"
 #include "gen/kp_produce.h"
+#include "gen/kp_sync_group.h"
 
 #define VERSIONS(id)                                                                               \
     .key = KP_##id##_KEY, .min_version = KP_##id##_MIN, .max_version = KP_##id##_MAX,              \
@@ -49,6 +57,12 @@ static const struct api apis[] = {
     ROW(OFFSET_COMMIT, OffsetCommit, offset_commit),
     ROW(OFFSET_FETCH, OffsetFetch, offset_fetch),
     ROW(FIND_COORDINATOR, FindCoordinator, find_coordinator),
+    ROW(JOIN_GROUP, JoinGroup, join_group),
+    ROW(HEARTBEAT, Heartbeat, heartbeat),
+    ROW(LEAVE_GROUP, LeaveGroup, leave_group),
+    ROW(SYNC_GROUP, SyncGroup, sync_group),
+    ROW(DESCRIBE_GROUPS, DescribeGroups, describe_groups),
+    ROW(LIST_GROUPS, ListGroups, list_groups),
     ROW(API_VERSIONS, ApiVersions, api_versions),
     ROW(CREATE_TOPICS, CreateTopics, create_topics),
     ROW(DELETE_TOPICS, DeleteTopics, delete_topics),
@@ -57,7 +71,9 @@ static const struct api apis[] = {
     ROW(DESCRIBE_CONFIGS, DescribeConfigs, describe_configs),
     ROW(ALTER_CONFIGS, AlterConfigs, alter_configs),
     ROW(CREATE_PARTITIONS, CreatePartitions, create_partitions),
+    ROW(DELETE_GROUPS, DeleteGroups, delete_groups),
     ROW(INCREMENTAL_ALTER_CONFIGS, IncrementalAlterConfigs, incremental_alter_configs),
+    ROW(OFFSET_DELETE, OffsetDelete, offset_delete),
     ROW(DESCRIBE_CLUSTER, DescribeCluster, describe_cluster),
     ROW(DESCRIBE_TOPIC_PARTITIONS, DescribeTopicPartitions, describe_topic_partitions),
 };

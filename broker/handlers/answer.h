@@ -12,6 +12,7 @@
 enum {
     ANSWER_TOPIC_OPERATIONS = 0x0df8,   // read, write, create, delete, alter, describe, configs
     ANSWER_CLUSTER_OPERATIONS = 0x1fa0, // create, alter, describe, action, configs, idempotence
+    ANSWER_GROUP_OPERATIONS = 0x0148,   // read, delete, describe
     ANSWER_NO_OPERATIONS = INT32_MIN,   // not asked for
 };
 

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asks on their way to a group. Owns nothing.
+#include "broker/handlers/ask.h"
+
+#include "broker/handlers/answer.h"
+
+static void interrupt(struct request *request)
+{
+    coordinator_cancel(request->state);
+}
+
+// The client's address, as Kafka shows it.
+static struct span client_host(struct request *request)
+{
+    char host[ENDPOINT_HOST_SIZE + 1];
+    host[0] = '/';
+    endpoint_of_client(request, host + 1);
+    return answer_text(request, host);
+}
+
+void ask_submit(struct request *request, struct coordinator_op *op, enum group_ask_kind kind,
+                struct span group, const void *in, void *out,
+                void (*done)(struct coordinator_op *op))
+{
+    bool joins = kind == GROUP_JOIN || kind == GROUP_CONSUMER_HEARTBEAT;
+    *op = (struct coordinator_op){
+        .kind = COORDINATOR_ASK,
+        .group = group,
+        .ask = {.kind = kind,
+                .version = request->version,
+                .client_id = request->client_id,
+                .client_host = joins ? client_host(request) : (struct span){0},
+                .in = in,
+                .out = out,
+                .arena = &request->arena},
+        .arena = &request->arena,
+        .done = done,
+        .context = request,
+    };
+    request->state = op;
+    request->interrupt = interrupt;
+    coordinator_submit(request->shard, op);
+}
+
+struct request *ask_begin_reply(struct coordinator_op *op)
+{
+    struct request *request = op->context;
+    request->interrupt = NULL;
+    request_begin_reply(request);
+    return request;
+}
