@@ -36,6 +36,7 @@
 #include "gen/kp_offset_commit.h"
 #include "gen/kp_offset_delete.h"
 #include "gen/kp_offset_fetch.h"
+#include "gen/kp_offset_for_leader_epoch.h"
 #include "gen/kp_produce.h"
 #include "gen/kp_sync_group.h"
 
@@ -68,6 +69,7 @@ static const struct api apis[] = {
     ROW(DELETE_TOPICS, DeleteTopics, delete_topics),
     ROW(DELETE_RECORDS, DeleteRecords, delete_records),
     ROW(INIT_PRODUCER_ID, InitProducerId, init_producer_id),
+    ROW(OFFSET_FOR_LEADER_EPOCH, OffsetForLeaderEpoch, offset_for_leader_epoch),
     ROW(DESCRIBE_CONFIGS, DescribeConfigs, describe_configs),
     ROW(ALTER_CONFIGS, AlterConfigs, alter_configs),
     ROW(CREATE_PARTITIONS, CreatePartitions, create_partitions),
