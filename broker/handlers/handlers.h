@@ -34,6 +34,8 @@ void handle_leave_group(struct request *request);
 void handle_describe_groups(struct request *request);
 void handle_list_groups(struct request *request);
 void handle_delete_groups(struct request *request);
+void handle_consumer_group_heartbeat(struct request *request);
+void handle_consumer_group_describe(struct request *request);
 
 // Committed offsets.
 void handle_offset_commit(struct request *request);
