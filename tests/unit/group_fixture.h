@@ -5,111 +5,8 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "broker/groups/group_internal.h"
-#include "gen/kp_delete_groups.h"
-#include "gen/kp_describe_groups.h"
-#include "gen/kp_heartbeat.h"
-#include "gen/kp_join_group.h"
-#include "gen/kp_leave_group.h"
-#include "gen/kp_sync_group.h"
-
-// --- the image -----------------------------------------------------------------------------------
-
-struct image_record {
-    struct span key;
-    struct span value;
-};
-
-struct image {
-    struct map records; // struct image_record by key
-};
-
-static inline void image_record_free(struct image_record *record)
-{
-    if (!record)
-        return;
-    group_span_free(&record->key);
-    group_span_free(&record->value);
-    free(record);
-}
-
-static inline void image_put(struct image *image, struct span key, struct span value)
-{
-    image_record_free(map_remove(&image->records, key));
-    if (!value.data)
-        return;
-    struct image_record *record = malloc(sizeof(*record));
-    *record = (struct image_record){.key = group_copy(key), .value = group_copy(value)};
-    CHECK(map_put(&image->records, record->key, record) == 0);
-}
-
-static inline void image_free(struct image *image)
-{
-    struct image_record *record;
-    size_t at = 0;
-    while ((record = map_next(&image->records, &at)))
-        image_record_free(record);
-    map_free(&image->records);
-}
-
-static inline void image_apply(struct image *image, const struct group_records *records)
-{
-    for (uint32_t i = 0; i < records->count; i++)
-        image_put(image, group_records_key(records, i), group_records_value(records, i));
-}
-
-// --- calls ---------------------------------------------------------------------------------------
-
-// One request and its answer.
-struct call {
-    struct group_ask ask;
-    struct arena arena;
-    bool answered;
-    union {
-        struct kp_join_group_request join;
-        struct kp_sync_group_request sync;
-        struct kp_heartbeat_request heartbeat;
-        struct kp_leave_group_request leave;
-    } in;
-    union {
-        struct kp_join_group_response join;
-        struct kp_sync_group_response sync;
-        struct kp_heartbeat_response heartbeat;
-        struct kp_leave_group_response leave;
-        struct kp_describe_groups_response_group describe;
-        struct kp_delete_groups_response_group delete;
-    } out;
-};
-
-static inline struct call *call_new(enum group_ask_kind kind, int16_t version)
-{
-    struct call *call = calloc(1, sizeof(*call));
-    arena_init(&call->arena, 64 << 20);
-    call->ask = (struct group_ask){
-        .kind = kind,
-        .version = version,
-        .client_id = span_text("client"),
-        .client_host = span_text("/127.0.0.1"),
-        .in = &call->in,
-        .out = &call->out,
-        .arena = &call->arena,
-    };
-    return call;
-}
-
-static inline void call_free(struct call *call)
-{
-    arena_free(&call->arena);
-    free(call);
-}
-
-static inline struct span call_keep(struct call *call, const char *text)
-{
-    return text ? span_of(arena_text(&call->arena, text, strlen(text)), strlen(text))
-                : (struct span){0};
-}
+#include "tests/unit/group_calls.h"
 
 // --- the group and its world ---------------------------------------------------------------------
 
@@ -127,53 +24,6 @@ struct fixture {
     struct call *calls[CALLS_MAX];
     uint32_t call_count;
 };
-
-// What must hold between two steps.
-static inline void fixture_check(const struct group *group)
-{
-    uint32_t members = 0;
-    uint32_t joining = 0;
-    uint32_t syncs_due = 0;
-    uint32_t instances = 0;
-    size_t bytes = 0;
-    bool leader = false;
-    list_each(node, &group->members) {
-        struct group_member *member = list_entry(node, struct group_member, node);
-        CHECK(map_get(&group->by_id, member->id) == member);
-        CHECK(member->offers && member->offers->count);
-        CHECK(!member->ask || member->ask->member == member);
-        CHECK(member->deadline_ms >= group->members_due_ms);
-        CHECK(member->deadline_ms < INT64_MAX || (member->ask && !member->is_new));
-        if (member->instance_id.data) {
-            CHECK(map_get(&group->by_instance, member->instance_id) == member);
-            instances++;
-        }
-        members++;
-        bytes += member->bytes + member->offers->bytes;
-        joining += member->ask && member->ask->kind == GROUP_JOIN;
-        syncs_due += member->sync_due;
-        leader |= member == group->leader;
-        if (group->phase == CLASSIC_COMPLETING)
-            CHECK(!member->ask || member->ask->kind == GROUP_SYNC);
-        if (group->phase == CLASSIC_STABLE || group->phase == CLASSIC_EMPTY)
-            CHECK(!member->ask);
-        if (group->phase == CLASSIC_PREPARING)
-            CHECK(!member->ask || member->ask->kind == GROUP_JOIN);
-    }
-    CHECK(members == group->member_count && members == group->by_id.count);
-    CHECK(instances == group->by_instance.count);
-    CHECK(joining == group->joining && syncs_due == group->syncs_due && bytes == group->bytes);
-    CHECK((members == 0) == (group->phase == CLASSIC_EMPTY));
-    CHECK(!group->leader || leader);
-    CHECK(group->bytes <= GROUP_BYTES_MAX && group->pending_by_id.count <= GROUP_PENDING_MAX);
-    if (group->phase == CLASSIC_COMPLETING || group->phase == CLASSIC_STABLE) {
-        CHECK(group->leader && group->protocol && group->protocol->members == members);
-        CHECK(group->durable);
-    }
-    if (group->phase == CLASSIC_COMPLETING || group->phase == CLASSIC_PREPARING || syncs_due)
-        CHECK(group->phase_due_ms < INT64_MAX);
-    CHECK(!group->changed);
-}
 
 static inline void fixture_take_answers(struct fixture *f)
 {
@@ -193,7 +43,7 @@ static inline void fixture_settle(struct fixture *f)
     f->written += f->records.count;
     group_records_clear(&f->records);
     fixture_take_answers(f);
-    fixture_check(f->group);
+    group_check(f->group);
 }
 
 static inline void fixture_open(struct fixture *f)
@@ -245,7 +95,7 @@ static inline void fixture_restart(struct fixture *f)
         cr_assert_eq(group_load(f->group, record->key, record->value), 0);
     cr_assert_eq(group_load_done(f->group, &f->step), 0);
     cr_assert_eq(f->records.count, 0u);
-    fixture_check(f->group);
+    group_check(f->group);
 }
 
 static inline struct call *fixture_ask(struct fixture *f, struct call *call)
@@ -277,23 +127,6 @@ static inline void fixture_pass(struct fixture *f, int64_t ms)
 }
 
 // --- what members ask ----------------------------------------------------------------------------
-
-// "range=metadata,roundrobin=metadata"
-static inline void call_protocols(struct call *call, const char *list)
-{
-    struct kp_join_group_request *in = &call->in.join;
-    in->protocols = arena_array(&call->arena, 80, sizeof(*in->protocols));
-    while (*list) {
-        size_t name = strcspn(list, "=");
-        size_t metadata = strcspn(list + name + 1, ",");
-        in->protocols[in->protocols_count++] = (struct kp_join_group_request_protocol){
-            .name = span_of(arena_text(&call->arena, list, name), name),
-            .metadata = span_of(arena_text(&call->arena, list + name + 1, metadata), metadata),
-        };
-        list += name + 1 + metadata;
-        list += *list == ',';
-    }
-}
 
 struct join {
     int16_t version;       // default 5; -1: 0
