@@ -196,3 +196,81 @@ Test(group, a_lack_of_memory_for_an_answer_fails_the_step)
     cr_assert(group_is_idle(f.group));
     fixture_close(&f);
 }
+
+// A part of what the leader handed out was durable, and that it had.
+Test(group, assignments_count_only_when_all_are_stored)
+{
+    struct fixture f;
+    fixture_open(&f);
+    struct call *a = join_twice(&f, (struct join){0});
+    struct call *b = join_twice(&f, (struct join){0});
+    fixture_pass(&f, 6000);
+    uint8_t key[] = {0x92, 0xa5, 'g', 'r', 'o', 'u', 'p', 0xa7, 'r', 'e', 'a', 'd', 'e', 'r', 's'};
+    struct span group_key = span_of(key, sizeof(key));
+    struct image_record *record = map_get(&f.image.records, group_key);
+    cr_assert_not_null(record);
+    struct span before = group_copy(record->value);
+    struct call *lead = sync_call(4, id_of(a), 1);
+    sync_assign(lead, id_of(a), "for a");
+    sync_assign(lead, id_of(b), "for b");
+    fixture_ask(&f, lead);
+    image_put(&f.image, group_key, before);
+    group_span_free(&before);
+    fixture_restart(&f);
+    cr_assert_str_eq(group_state_name(f.group), "CompletingRebalance");
+    lead = sync_call(4, id_of(a), 1);
+    sync_assign(lead, id_of(a), "all");
+    fixture_ask(&f, lead);
+    cr_assert_eq(sync(&f, id_of(b), 1)->out.sync.assignment.size, 0u);
+    fixture_close(&f);
+}
+
+Test(group, what_a_member_says_anew_is_stored)
+{
+    struct fixture f;
+    fixture_open(&f);
+    struct members m = stable_group(&f, 2, false);
+    join(&f, (struct join){.id = m.ids[0], .protocols = "range=new", .rebalance_ms = 7000});
+    join(&f, (struct join){.id = m.ids[1], .session_ms = 20000});
+    fixture_restart(&f);
+    struct call *a =
+        join(&f, (struct join){.id = m.ids[0], .protocols = "range=new", .rebalance_ms = 7000});
+    cr_assert_eq(a->out.join.generation_id, 2, "nothing new");
+    cr_assert(is_text(a->out.join.members[0].metadata, "new"));
+    cr_assert_eq(group_member_find(f.group, span_text(m.ids[0]))->rebalance_ms, 7000);
+    cr_assert_eq(group_member_find(f.group, span_text(m.ids[1]))->session_ms, 20000);
+    fixture_close(&f);
+}
+
+// Records that were damaged and passed all checks all the same.
+Test(group, no_bytes_of_records_lead_to_an_unsound_group)
+{
+    for (uint64_t seed = 0; seed < 3000; seed++) {
+        struct fixture f;
+        struct random random = {seed};
+        fixture_open(&f);
+        stable_group(&f, 2, seed & 1);
+        struct image_record *record;
+        size_t at = 0;
+        struct group *group = group_new(span_text("readers"));
+        while ((record = map_next(&f.image.records, &at))) {
+            struct span value = group_copy(record->value);
+            uint8_t *bytes = (uint8_t *)(uintptr_t)value.data;
+            for (uint64_t flips = random_below(&random, 3); flips > 0; flips--)
+                bytes[random_below(&random, value.size)] = (uint8_t)random_next(&random);
+            int error = group_load(group, record->key, value);
+            cr_assert(error == 0 || error == -EBADMSG);
+            group_span_free(&value);
+        }
+        cr_assert_eq(group_load_done(group, &f.step), 0);
+        group_free(f.group);
+        f.group = group;
+        group_time(group, &f.step);
+        fixture_settle(&f);
+        leave(&f, "", "ia");
+        struct call *call = join(&f, (struct join){.version = 3});
+        fixture_pass(&f, 10000);
+        cr_assert(call->answered || group_due_ms(f.group) < INT64_MAX);
+        fixture_close(&f);
+    }
+}

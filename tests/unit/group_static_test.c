@@ -63,6 +63,7 @@ Test(group, a_static_leader_comes_back_without_computing)
         }
         cr_assert(is_text(sync(&f, id_of(back), 1)->out.sync.assignment, "a"));
         fixture_restart(&f);
+        cr_assert_str_eq(group_state_name(f.group), "Stable");
         struct call *wish = join(&f, (struct join){.instance = "ia", .id = id_of(back)});
         cr_assert_not(wish->answered, "it leads: a rebalance begins");
         fixture_close(&f);

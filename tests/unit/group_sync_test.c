@@ -308,6 +308,24 @@ Test(group, a_client_that_has_gone_has_not_joined)
     fixture_close(&f);
 }
 
+Test(group, a_client_that_has_gone_has_to_sync_again)
+{
+    struct fixture f;
+    fixture_open(&f);
+    struct pair pair = joined_pair(&f);
+    struct call *b = sync(&f, pair.b, 1);
+    group_forsake(f.group, &f.step, &b->ask);
+    fixture_settle(&f);
+    lead(&f, pair, 1);
+    for (int i = 0; i < 12; i++) {
+        cr_assert_eq(beat(&f, pair.a, NULL, 1), 0);
+        cr_assert_eq(beat(&f, pair.b, NULL, 1), 0);
+        fixture_pass(&f, 5000);
+    }
+    cr_assert_eq(beat(&f, pair.b, NULL, 1), KP_ERROR_UNKNOWN_MEMBER_ID);
+    fixture_close(&f);
+}
+
 Test(group, a_client_that_has_gone_before_it_knew_its_id_leaves_nothing)
 {
     struct fixture f;
