@@ -20,6 +20,7 @@
 // functions marked "waits", which drive the whole client until their own work is done. Call
 // weir_poll regularly, or hand weir_fd to your own event loop. Nothing else ever blocks, with one
 // exception: looking up a host name, which happens once per connection attempt, may.
+// weir_wake is the one function on a client that any thread may call.
 //
 // OWNERSHIP. What you pass in is copied before the function returns, unless its description says
 // otherwise. What you get back belongs to the library, and is valid for as long as the description
@@ -77,6 +78,7 @@ enum weir_error {
     WEIR_ERR_ABANDONED = -14,    // the handle was freed before the message was delivered
     WEIR_ERR_BUSY = -15,         // a waiting function was called from inside a callback
     WEIR_ERR_SYSTEM = -16,       // the operating system refused (weir_last_error says what)
+    WEIR_ERR_INTERRUPTED = -17,  // weir_wake ended the wait
 
     // The broker's answers that programs most often tell apart. The full list is Kafka's.
     WEIR_ERR_UNKNOWN_SERVER_ERROR = -100, // Kafka's -1
@@ -87,12 +89,18 @@ enum weir_error {
     WEIR_ERR_REQUEST_TIMED_OUT = 7,
     WEIR_ERR_MESSAGE_TOO_LARGE = 10,
     WEIR_ERR_INVALID_TOPIC = 17,
+    WEIR_ERR_INCONSISTENT_GROUP_PROTOCOL = 23,
+    WEIR_ERR_INVALID_GROUP_ID = 24,
+    WEIR_ERR_UNKNOWN_MEMBER_ID = 25,
     WEIR_ERR_TOPIC_AUTHORIZATION_FAILED = 29,
     WEIR_ERR_TOPIC_ALREADY_EXISTS = 36,
     WEIR_ERR_INVALID_PARTITIONS = 37,
     WEIR_ERR_INVALID_CONFIG = 40,
     WEIR_ERR_POLICY_VIOLATION = 44,
-    WEIR_ERR_STORAGE = 56
+    WEIR_ERR_STORAGE = 56,
+    WEIR_ERR_GROUP_MAX_SIZE_REACHED = 81,
+    WEIR_ERR_FENCED_INSTANCE_ID = 82,
+    WEIR_ERR_INVALID_REGULAR_EXPRESSION = 128
 };
 
 // The code's name, "TIMED_OUT" or "UNKNOWN_TOPIC_OR_PARTITION". Never NULL. Any thread.
@@ -152,6 +160,29 @@ WEIR_API bool weir_error_retriable(int error);
 //   fetch.max.bytes                32m       per answer
 //   max.partition.fetch.bytes      2m        per partition and answer; about what a CPU caches
 //   check.crcs                     true      verify every batch's CRC-32C
+//   isolation.level                read_uncommitted  or read_committed: hands out no record of a
+//                                            transaction that is open or was aborted
+//   enable.auto.commit             false     commit what was handed out before the last
+//                                            weir_consumer_poll: in intervals, before partitions
+//                                            are given up, and in weir_consumer_close
+//   auto.commit.interval.ms        5000
+//
+// consumer that subscribes (a member of the group that group.id names)
+//   group.instance.id              (none)    a static member: its partitions wait for it for a
+//                                            session when it stops; unique within the group
+//   group.protocol                 auto      consumer (the newer one, KIP-848), classic, or auto:
+//                                            consumer where the broker serves it, and classic if
+//                                            not or if partition.assignment.strategy is set
+//   max.poll.interval.ms           300000    longest time between two calls of
+//                                            weir_consumer_poll, and for giving partitions up
+//   session.timeout.ms             45000     classic: unheard of for so long, a member is put out
+//   heartbeat.interval.ms          3000      classic; the newer protocol's brokers decide it
+//   partition.assignment.strategy  (none)    classic: some of range, roundrobin, sticky and
+//                                            cooperative-sticky, the most wanted first; none is
+//                                            range,cooperative-sticky. Partitions stay while
+//                                            others move only if cooperative-sticky is all there is
+//   group.remote.assignor          (none)    consumer: uniform or range; none is the broker's
+//   choice
 
 struct weir_config;
 
@@ -182,8 +213,9 @@ WEIR_API struct weir_client *weir_client_new(const char *brokers, const struct w
 WEIR_API void weir_client_free(struct weir_client *client);
 
 // Waits up to `timeout_ms` for something to do, does it, and calls the callbacks that are due:
-// sends what producers have queued, receives, reconnects, retries. Returns WEIR_OK, whether
-// anything happened or not, or WEIR_ERR_BUSY.
+// sends what producers have queued, receives, reconnects, retries, keeps memberships of groups
+// alive. Returns WEIR_OK, whether anything happened or not, WEIR_ERR_INTERRUPTED (weir_wake) or
+// WEIR_ERR_BUSY.
 WEIR_API int weir_poll(struct weir_client *client, int timeout_ms);
 
 // For programs with an event loop of their own: when this descriptor is readable, or after
@@ -193,6 +225,11 @@ WEIR_API int weir_fd(const struct weir_client *client);
 // Milliseconds until weir_poll has to be called even if weir_fd is quiet; 0 for now, -1 for never.
 // Ask anew after every other call on the client, its producers and its consumers.
 WEIR_API int weir_timeout_ms(const struct weir_client *client);
+
+// Ends the weir_poll or weir_consumer_poll that is waiting, or else the next one, with
+// WEIR_ERR_INTERRUPTED; several calls before it count as one. Other functions finish their work.
+// Any thread, and also a signal handler; the client must exist. Returns WEIR_OK or WEIR_ERR_SYSTEM.
+WEIR_API int weir_wake(struct weir_client *client);
 
 // The sentence for the last call that failed on this client, its producers or its consumers.
 // Never NULL; empty when nothing failed yet. Valid until the next call on any of them.
@@ -305,6 +342,10 @@ WEIR_API size_t weir_producer_queued(const struct weir_producer *producer);
 //             printf("%.*s\n", (int)record.value.size, (const char *)record.value.data);
 //     }
 
+// A consumer either reads the partitions it is told (weir_consumer_assign, as above), or it
+// subscribes to topics as a member of a group (see below, "consumer groups") and reads those that
+// the group gives it. Everything else is the same for both.
+
 struct weir_consumer;
 
 // Places to start from, beside offsets from 0.
@@ -327,18 +368,21 @@ struct weir_record {
 WEIR_API struct weir_consumer *weir_consumer_new(struct weir_client *client,
                                                  const struct weir_config *config);
 
-// Commits nothing. All records become invalid. NULL is allowed.
+// Frees at once: commits nothing, and leaves no group, which waits for a session to end before it
+// gives the partitions to others (see weir_consumer_close). Commits under way are reported with
+// WEIR_ERR_ABANDONED. All records become invalid. NULL is allowed.
 WEIR_API void weir_consumer_free(struct weir_consumer *consumer);
 
 // Adds a partition, to be read from `offset` (or WEIR_BEGINNING, WEIR_END, WEIR_STORED); one
 // already assigned is moved there. Does not wait: a topic that does not exist shows in
-// weir_consumer_poll. Returns WEIR_OK, WEIR_ERR_BAD_ARGUMENT, WEIR_ERR_NO_GROUP (WEIR_STORED
-// without group.id) or WEIR_ERR_NO_MEMORY.
+// weir_consumer_poll. Returns WEIR_OK, WEIR_ERR_BAD_ARGUMENT (also while subscribed),
+// WEIR_ERR_NO_GROUP (WEIR_STORED without group.id) or WEIR_ERR_NO_MEMORY.
 WEIR_API int weir_consumer_assign(struct weir_consumer *consumer, const char *topic,
                                   int32_t partition, int64_t offset);
 
 // Stops reading a partition. Records of it that were already handed out stay valid until the next
-// weir_consumer_poll. Returns WEIR_OK or WEIR_ERR_NOT_ASSIGNED.
+// weir_consumer_poll. Returns WEIR_OK, WEIR_ERR_NOT_ASSIGNED, or WEIR_ERR_BAD_ARGUMENT while
+// subscribed.
 WEIR_API int weir_consumer_unassign(struct weir_consumer *consumer, const char *topic,
                                     int32_t partition);
 
@@ -356,9 +400,12 @@ WEIR_API int weir_consumer_resume(struct weir_consumer *consumer, const char *to
 // Waits up to `timeout_ms` for records, then lets weir_consumer_next hand them out. Invalidates
 // the records handed out before; those not yet taken are kept. While you work on them, the next
 // ones are already being fetched, whenever the client is driven.
-// Returns WEIR_OK (also when there is nothing yet), WEIR_ERR_BUSY, or an error that one partition
-// cannot recover from by itself (the sentence names it): reported once, and that partition rests
-// until it is assigned or sought anew, while the others go on.
+// Returns WEIR_OK (also when there is nothing yet), WEIR_ERR_INTERRUPTED (weir_wake),
+// WEIR_ERR_BUSY, or an error that one partition cannot recover from by itself (the sentence names
+// it): reported once, and that partition rests until it is assigned or sought anew, while the
+// others go on. An error that keeps a subscribed consumer out of its group for good (another member
+// has the same group.instance.id, the group is full, no common strategy) is returned by every call,
+// until weir_subscribe or weir_unsubscribe.
 WEIR_API int weir_consumer_poll(struct weir_consumer *consumer, int timeout_ms);
 
 // The next record, without copying: its pointers lead into the received bytes, valid until the
@@ -382,6 +429,33 @@ WEIR_API int weir_consumer_position(const struct weir_consumer *consumer, const 
 WEIR_API int weir_consumer_watermarks(const struct weir_consumer *consumer, const char *topic,
                                       int32_t partition, int64_t *low, int64_t *high);
 
+// How many records there are from the position to the partition's end, as of its leader's last
+// answer; -1 before the first one. (With read_committed: up to the first open transaction.) Does
+// not wait. WEIR_OK or WEIR_ERR_NOT_ASSIGNED. To find offsets by time: weir_list_offsets.
+WEIR_API int weir_consumer_lag(const struct weir_consumer *consumer, const char *topic,
+                               int32_t partition, int64_t *lag);
+
+struct weir_topic_partition {
+    const char *topic;
+    int32_t partition;
+};
+
+// The partitions assigned now, by hand or by the group, those being given up included; by topic and
+// number. *partitions is valid until the next call on the client or the consumer; NULL for none.
+// Does not wait. WEIR_OK or WEIR_ERR_NO_MEMORY.
+WEIR_API int weir_consumer_assignment(struct weir_consumer *consumer,
+                                      const struct weir_topic_partition **partitions,
+                                      size_t *count);
+
+// ------------------------------------------------------------------------------------ committing
+//
+// A committed offset is that of the next record to read: the last one that is done, plus 1. Commits
+// of one consumer reach the broker one after the other, in the order of their calls, so none ever
+// undoes a later one. While subscribed, only partitions that the group has given to this consumer
+// can be committed; others fail with WEIR_ERR_NOT_ASSIGNED, and so do those that are lost while the
+// commit is under way: their new owner's commits are safe. What the broker refuses only for the
+// moment, a rebalance under way for one, is repeated.
+
 // One partition's offset, in calls that take several.
 struct weir_offset {
     const char *topic;
@@ -392,19 +466,119 @@ struct weir_offset {
 };
 
 // Commits the positions of all assigned partitions under group.id. Waits. Returns WEIR_OK when all
-// are stored, else the first error.
+// are stored, else the first error. After WEIR_ERR_TIMED_OUT nobody knows whether they are.
 WEIR_API int weir_commit(struct weir_consumer *consumer, int timeout_ms);
 
-// Commits the given offsets (each the offset of the next record to read, that is the last one done
-// plus 1). The partitions need not be assigned. Waits. Sets each `error`; returns WEIR_OK when all
-// are stored, else the first error.
+// Commits the given offsets. The partitions need not be assigned unless the consumer is subscribed.
+// Waits. Sets each `error`; returns WEIR_OK when all are stored, else the first error.
 WEIR_API int weir_commit_offsets(struct weir_consumer *consumer, struct weir_offset *offsets,
                                  size_t count, int timeout_ms);
+
+// The same without waiting: copies the offsets, commits as the client is driven, and calls `done`
+// once (NULL: nobody) with the first error and, until it returns, all offsets with theirs. With
+// `count` 0: the positions of all assigned partitions as of now. It repeats for as long as
+// max.poll.interval.ms. Returns WEIR_OK: `done` will be called. Otherwise it will not:
+// WEIR_ERR_NO_GROUP, WEIR_ERR_BAD_ARGUMENT, WEIR_ERR_NO_MEMORY.
+WEIR_API int weir_commit_async(struct weir_consumer *consumer, const struct weir_offset *offsets,
+                               size_t count,
+                               void (*done)(void *context, int error,
+                                            const struct weir_offset *offsets, size_t count),
+                               void *context);
 
 // Fills in what is committed under group.id. Waits. Sets each `offset` and `error`; returns
 // WEIR_OK or the first error.
 WEIR_API int weir_committed(struct weir_consumer *consumer, struct weir_offset *offsets,
                             size_t count, int timeout_ms);
+
+// -------------------------------------------------------------------------------- consumer groups
+//
+//     const char *topics[] = {"orders", "payments"};
+//     weir_config_set(config, "group.id", "billing");
+//     struct weir_consumer *consumer = weir_consumer_new(client, config);
+//     int error = weir_subscribe(consumer, topics, 2);
+//     while (!error && running) {
+//         struct weir_record record;
+//         error = weir_consumer_poll(consumer, 1000);
+//         while (!error && weir_consumer_next(consumer, &record))
+//             bill(&record);
+//         if (!error)
+//             error = weir_commit(consumer, 10000);
+//     }
+//     weir_consumer_close(consumer, 10000);
+//
+// The members of a group share the partitions of the topics they subscribe to: each is read by one
+// member. When members come and go, partitions move (a rebalance). A partition starts at the
+// group's committed offset, or where auto.offset.reset says if there is none.
+//
+// STAYING A MEMBER. Nothing but the calls of this thread keeps a membership alive: heartbeats are
+// sent whenever the client is driven, by weir_poll or any function that waits. A program that does
+// not drive it for longer than the session (session.timeout.ms, or what the broker has set for the
+// newer protocol) is put out of the group, and learns so when it comes back: its partitions are
+// LOST, and it joins again. One that drives the client, but does not call weir_consumer_poll for
+// max.poll.interval.ms, leaves the group until it does. Work that takes longer than that: pause the
+// partitions, and keep calling.
+//
+// GIVING PARTITIONS UP. From the moment a partition is to be REVOKED, nothing more of it is handed
+// out, but it still belongs to this member: until the callback has returned, every commit begun by
+// then has ended, and a hold (below) is over. With enable.auto.commit, a commit of its own is one
+// of those.
+
+enum weir_rebalance_kind {
+    WEIR_PARTITIONS_ASSIGNED, // new: you may seek or pause them, nothing was fetched yet
+    WEIR_PARTITIONS_REVOKED,  // to be given up: commit what is done (weir_commit_async), or hold
+    WEIR_PARTITIONS_LOST      // gone, somebody else may be at work on them: drop what is not done
+};
+
+struct weir_rebalance {
+    enum weir_rebalance_kind kind;
+    const struct weir_topic_partition *partitions; // by topic and number
+    size_t count; // 0 only in the first ASSIGNED after joining: there is nothing for this member
+};
+
+// Subscribes to topics, by name; replaces an earlier subscription, and joins the group in the
+// background. Topics that do not exist yet are read from when they appear (weir_trouble tells).
+// Without any (`count` 0) it is weir_unsubscribe. Does not wait. Returns WEIR_OK,
+// WEIR_ERR_NO_GROUP, WEIR_ERR_BAD_ARGUMENT (a name that cannot be one, or partitions were assigned
+// by hand) or WEIR_ERR_NO_MEMORY.
+WEIR_API int weir_subscribe(struct weir_consumer *consumer, const char *const *topics,
+                            size_t count);
+
+// Subscribes to all topics, present and future, whose whole name matches a regular expression
+// ("orders-.*"; Perl's syntax as far as RE2 has it: no back references, no look-around). New topics
+// are noticed within metadata.max.age.ms. Internal topics never match. Otherwise as weir_subscribe;
+// WEIR_ERR_INVALID_REGULAR_EXPRESSION, with a sentence, for a pattern that is none.
+WEIR_API int weir_subscribe_pattern(struct weir_consumer *consumer, const char *pattern);
+
+// Gives all partitions up, as above, and leaves the group; both in the background. WEIR_OK.
+WEIR_API int weir_unsubscribe(struct weir_consumer *consumer);
+
+// Has `changed` called when the group gives partitions or takes them; the structure is valid during
+// the call. A callback, as described at the top of this file: it may commit with weir_commit_async,
+// but not with weir_commit. NULL: nobody.
+WEIR_API void weir_consumer_on_rebalance(struct weir_consumer *consumer,
+                                         void (*changed)(void *context,
+                                                         const struct weir_rebalance *rebalance),
+                                         void *context);
+
+// For work that is still under way when its partition is REVOKED: called in the callback, it keeps
+// those partitions until weir_rebalance_release, which is to follow when that work is done and its
+// commit begun (weir_commit_async; it is waited for). The client has to be driven meanwhile. A hold
+// lasts max.poll.interval.ms at most: then the partitions are LOST. Outside of such a callback, or
+// without a hold: WEIR_ERR_BAD_ARGUMENT, and nothing happens.
+WEIR_API int weir_rebalance_hold(struct weir_consumer *consumer);
+WEIR_API int weir_rebalance_release(struct weir_consumer *consumer);
+
+// Ends in good order, then frees: gives all partitions up (REVOKED, hold and commits included),
+// leaves the group (a static member does not, its partitions wait for it), and does what
+// weir_consumer_free does. Waits. The consumer is gone in any case but WEIR_ERR_BUSY. Returns
+// WEIR_OK, WEIR_ERR_TIMED_OUT, or the error of a commit that enable.auto.commit asked for.
+WEIR_API int weir_consumer_close(struct weir_consumer *consumer, int timeout_ms);
+
+// Who this consumer is in its group: the member's id and its generation (the newer protocol: its
+// epoch). "" and -1 while it is no member. The id is valid until the next call on the client or the
+// consumer.
+WEIR_API const char *weir_consumer_member_id(const struct weir_consumer *consumer);
+WEIR_API int32_t weir_consumer_generation(const struct weir_consumer *consumer);
 
 // -------------------------------------------------------------------------------- administration
 //
