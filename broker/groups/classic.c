@@ -21,6 +21,8 @@
 #include "broker/groups/group_internal.h"
 #include "gen/kp_join_group.h"
 
+enum { AWAY_MS = 1000 }; // how often at most it is looked whether static members are back
+
 static int32_t longest_rebalance_ms(const struct group *group)
 {
     int32_t longest = 0;
@@ -134,7 +136,8 @@ static void complete(struct group *group, struct group_step *step)
     group->leader = elect_leader(group);
     if (!group->leader) {
         // Static members only, and all away: until their sessions end, or one comes back.
-        group->phase_due_ms = step->now_ms + longest_rebalance_ms(group) + 1;
+        int32_t longest_ms = longest_rebalance_ms(group);
+        group->phase_due_ms = step->now_ms + (longest_ms > AWAY_MS ? longest_ms : AWAY_MS);
         return;
     }
     begin_generation(group, step);

@@ -162,6 +162,22 @@ Test(group, static_members_only_and_all_away_keep_their_places)
     fixture_close(&f);
 }
 
+Test(group, waiting_for_static_members_is_no_work)
+{
+    struct fixture f;
+    fixture_open(&f);
+    struct call *a = join(&f, (struct join){.instance = "ia", .rebalance_ms = 1});
+    struct call *b = join(&f, (struct join){.instance = "ib", .rebalance_ms = 1});
+    fixture_pass(&f, 3000);
+    fixture_ask(&f, sync_call(4, id_of(a), 1));
+    sync(&f, id_of(b), 1);
+    leave(&f, id_of(a), "ia");
+    fixture_pass(&f, 10);
+    cr_assert_str_eq(group_state_name(f.group), "PreparingRebalance");
+    cr_assert_geq(group_due_ms(f.group), f.step.now_ms + 900);
+    fixture_close(&f);
+}
+
 Test(group, a_full_group_takes_its_static_members_back)
 {
     struct fixture f;
