@@ -236,11 +236,30 @@ static void joined(struct sim *sim, int index, const struct kp_join_group_respon
     set_timer(sim, index, (int64_t)sim_random(sim, sim_chance(sim, 20) ? 40000 : 500));
 }
 
+static bool has_instance(const struct sim *sim, const char *instance)
+{
+    for (int i = 0; i < SIM_MEMBERS; i++)
+        if (sim->members[i].state != SIM_OFF && strcmp(sim->members[i].instance, instance) == 0)
+            return true;
+    return false;
+}
+
+// A late message may fence the one that sent it. Whoever runs it starts it again, if there is no
+// other one.
+static void fenced(struct sim *sim, int index)
+{
+    char instance[SIM_INSTANCE_SIZE];
+    memcpy(instance, sim->members[index].instance, sizeof(instance));
+    stop(sim, index);
+    if (sim->calm && !has_instance(sim, instance))
+        sim_member_start(sim, index, instance);
+}
+
 static void refused(struct sim *sim, int index, int16_t error)
 {
     struct sim_member *member = &sim->members[index];
     if (error == KP_ERROR_FENCED_INSTANCE_ID) {
-        stop(sim, index); // another one has taken over
+        fenced(sim, index);
         return;
     }
     if (error == KP_ERROR_UNKNOWN_MEMBER_ID || error == KP_ERROR_GROUP_MAX_SIZE_REACHED)
@@ -402,14 +421,6 @@ static void befall(struct sim *sim, int index)
         intrude(sim, index);
         break;
     }
-}
-
-static bool has_instance(const struct sim *sim, const char *instance)
-{
-    for (int i = 0; i < SIM_MEMBERS; i++)
-        if (sim->members[i].state != SIM_OFF && strcmp(sim->members[i].instance, instance) == 0)
-            return true;
-    return false;
 }
 
 void sim_misfortune(struct sim *sim)
