@@ -116,6 +116,44 @@ static inline struct span call_keep(struct call *call, const char *text)
                 : (struct span){0};
 }
 
+static inline void call_encode(struct call *call, struct kp_writer *w)
+{
+    int16_t version = call->ask.version;
+    switch (call->ask.kind) {
+    case GROUP_JOIN:
+        kp_join_group_response_encode(w, version, &call->out.join);
+        break;
+    case GROUP_SYNC:
+        kp_sync_group_response_encode(w, version, &call->out.sync);
+        break;
+    case GROUP_HEARTBEAT:
+        kp_heartbeat_response_encode(w, version, &call->out.heartbeat);
+        break;
+    case GROUP_LEAVE:
+        kp_leave_group_response_encode(w, version, &call->out.leave);
+        break;
+    case GROUP_DESCRIBE:
+        kp_describe_groups_response_encode(w, version,
+                                           &(struct kp_describe_groups_response){
+                                               .groups = &call->out.describe, .groups_count = 1});
+        break;
+    default:
+        break;
+    }
+}
+
+// Whether the answer can be sent: nothing is null that may not be.
+static inline bool call_encodes(struct call *call)
+{
+    struct arena arena;
+    struct kp_writer writer;
+    arena_init(&arena, 64 << 20);
+    kp_writer_init(&writer, &arena);
+    call_encode(call, &writer);
+    arena_free(&arena);
+    return !writer.failed;
+}
+
 // "range=metadata,roundrobin=metadata"
 static inline void call_protocols(struct call *call, const char *list)
 {

@@ -32,6 +32,7 @@ static inline void fixture_take_answers(struct fixture *f)
         struct call *call = list_entry(list_entry(node, struct group_ask, node), struct call, ask);
         CHECK(!call->answered && !call->ask.member);
         call->answered = true;
+        cr_assert(call_encodes(call), "kind %d, version %d", call->ask.kind, call->ask.version);
     }
 }
 

@@ -158,6 +158,49 @@ Test(group, a_description_without_memory_is_an_error_and_no_more)
     fixture_close(&f);
 }
 
+// A group of one member in every version of every message; fixture_settle encodes the answers.
+Test(group, every_version_is_answered)
+{
+    for (int16_t version = 0; version <= 9; version++) {
+        struct fixture f;
+        fixture_open(&f);
+        f.limits.initial_rebalance_delay_ms = 0;
+        int16_t join_version = version ? version : -1;
+        struct call *call = join_call((struct join){.version = join_version});
+        call->ask.client_id = (struct span){0};
+        fixture_ask(&f, call);
+        if (version >= 4) {
+            cr_assert_eq(call->out.join.error_code, KP_ERROR_MEMBER_ID_REQUIRED);
+            call = join(&f, (struct join){.version = join_version, .id = id_of(call)});
+        }
+        cr_assert_eq(call->out.join.error_code, 0);
+        const char *id = id_of(call);
+        int16_t sync_version = version < 5 ? version : 5;
+        struct call *lead = sync_call(sync_version, id, 1);
+        sync_assign(lead, id, "all");
+        fixture_ask(&f, lead);
+        cr_assert(is_text(lead->out.sync.assignment, "all"));
+        cr_assert_eq(fixture_ask(&f, sync_call(sync_version, "nobody", 1))->out.sync.error_code,
+                     KP_ERROR_UNKNOWN_MEMBER_ID);
+        struct call *shown = call_new(GROUP_DESCRIBE, version < 6 ? version : 6);
+        kp_describe_groups_response_group_init(&shown->out.describe);
+        fixture_ask(&f, shown);
+        cr_assert_eq(shown->out.describe.members_count, 1);
+        struct call *gone = call_new(GROUP_LEAVE, version < 5 ? version : 5);
+        kp_leave_group_request_init(&gone->in.leave);
+        struct kp_leave_group_request_member member = {.member_id = span_text(id)};
+        gone->in.leave.member_id = span_text(id);
+        gone->in.leave.members = &member;
+        gone->in.leave.members_count = version >= 3;
+        fixture_ask(&f, gone);
+        cr_assert(group_is_empty(f.group));
+        cr_assert_eq(
+            join(&f, (struct join){.version = join_version, .session_ms = 1})->out.join.error_code,
+            KP_ERROR_INVALID_SESSION_TIMEOUT);
+        fixture_close(&f);
+    }
+}
+
 static int16_t ask_delete(struct fixture *f)
 {
     struct call *call = call_new(GROUP_DELETE, 2);
