@@ -79,6 +79,7 @@ static int32_t rebalance_ms(const struct kp_join_group_request *in, int16_t vers
     return ms < GROUP_REBALANCE_MS_MAX ? ms : GROUP_REBALANCE_MS_MAX;
 }
 
+// `more`: bytes that the member itself will take, besides those it takes already.
 static int new_offers(struct group *group, const struct group_member *member,
                       const struct kp_join_group_request *in, size_t more,
                       struct group_offers **out)
@@ -131,15 +132,19 @@ static struct group_identity identity_of(const struct group_ask *ask, struct spa
     };
 }
 
+static size_t size_of(const struct group_identity *identity)
+{
+    return sizeof(struct group_member) + identity->id.size + identity->instance_id.size +
+           identity->client_id.size + identity->client_host.size;
+}
+
 static void join_new(struct group *group, struct group_step *step, struct group_ask *ask,
                      struct span id)
 {
     const struct kp_join_group_request *in = ask->in;
     struct group_identity identity = identity_of(ask, id);
     struct group_offers *offers;
-    size_t size = sizeof(struct group_member) + id.size + identity.instance_id.size +
-                  identity.client_id.size + identity.client_host.size;
-    int error = new_offers(group, NULL, in, size, &offers);
+    int error = new_offers(group, NULL, in, size_of(&identity), &offers);
     if (error) {
         refuse(step, ask, error);
         return;
@@ -241,13 +246,14 @@ static void return_static(struct group *group, struct group_step *step, struct g
     struct group_offers *offers;
     struct span former_leader = {0};
     uint8_t text[GROUP_MEMBER_ID_MAX];
-    int error = new_offers(group, former, in, 0, &offers);
+    struct group_identity identity =
+        identity_of(ask, group_member_make_id(step->random, in->group_instance_id, text));
+    size_t more = size_of(&identity) > former->bytes ? size_of(&identity) - former->bytes : 0;
+    int error = new_offers(group, former, in, more, &offers);
     if (error) {
         refuse(step, ask, error);
         return;
     }
-    struct group_identity identity =
-        identity_of(ask, group_member_make_id(step->random, in->group_instance_id, text));
     bool durable = former->durable;
     struct group_member *member = NULL;
     if (!group->leader || group_arena_copy(step, ask, group->leader->id, &former_leader))
@@ -272,7 +278,7 @@ static int16_t check_request(const struct group *group, const struct group_step 
         in->session_timeout_ms > step->limits->max_session_timeout_ms)
         return KP_ERROR_INVALID_SESSION_TIMEOUT;
     if (in->group_instance_id.size > GROUP_INSTANCE_ID_MAX ||
-        in->protocols_count > GROUP_PROTOCOLS_MAX)
+        in->protocol_type.size > GROUP_NAME_MAX || in->protocols_count > GROUP_PROTOCOLS_MAX)
         return KP_ERROR_INVALID_REQUEST;
     if (in->protocol_type.size == 0 || in->protocols_count <= 0)
         return KP_ERROR_INCONSISTENT_GROUP_PROTOCOL;

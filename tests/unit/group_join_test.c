@@ -435,7 +435,32 @@ Test(group, what_members_bring_is_bounded)
     fixture_close(&f);
 }
 
-Test(group, the_number_of_protocols_and_the_length_of_instance_ids_are_bounded)
+Test(group, what_static_members_bring_is_bounded_when_they_come_back)
+{
+    enum { MEMBERS = 300, CLIENT_ID = 32767 };
+    struct fixture f;
+    fixture_open(&f);
+    f.limits.max_members = 1000;
+    char *client_id = calloc(1, CLIENT_ID);
+    int refused = 0;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < MEMBERS; i++) {
+            char instance[16];
+            snprintf(instance, sizeof(instance), "i%d", i);
+            struct call *call = join_call((struct join){.instance = instance});
+            if (round == 1)
+                call->ask.client_id = span_of(client_id, CLIENT_ID);
+            fixture_ask(&f, call);
+            refused += call->answered;
+        }
+    }
+    cr_assert_gt(refused, 10);
+    cr_assert_leq(group_memory(f.group), (size_t)GROUP_BYTES_MAX);
+    free(client_id);
+    fixture_close(&f);
+}
+
+Test(group, the_number_of_protocols_and_the_length_of_names_are_bounded)
 {
     struct fixture f;
     fixture_open(&f);
@@ -446,6 +471,11 @@ Test(group, the_number_of_protocols_and_the_length_of_instance_ids_are_bounded)
                  KP_ERROR_INVALID_REQUEST);
     memset(list, 'i', GROUP_INSTANCE_ID_MAX + 1);
     list[GROUP_INSTANCE_ID_MAX + 1] = 0;
+    char type[GROUP_NAME_MAX + 2];
+    memset(type, 't', sizeof(type));
+    type[GROUP_NAME_MAX + 1] = 0;
+    cr_assert_eq(join(&f, (struct join){.type = type})->out.join.error_code,
+                 KP_ERROR_INVALID_REQUEST);
     cr_assert_eq(join(&f, (struct join){.instance = list})->out.join.error_code,
                  KP_ERROR_INVALID_REQUEST);
     cr_assert(group_is_idle(f.group));
