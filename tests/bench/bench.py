@@ -15,6 +15,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..")]
+from groups import Groups  # noqa: E402
 from harness.broker import Broker, binary  # noqa: E402
 from machine import Failure, filesystem, system  # noqa: E402
 from pairs import Pairs  # noqa: E402
@@ -24,7 +25,7 @@ from replay import Replay  # noqa: E402
 from writes import Fan, Writes  # noqa: E402
 
 PARTS = {"pairs": Pairs, "fan": Fan, "writes": Writes, "replay": Replay, "recovery": Recovery,
-         "partitions": Partitions}
+         "partitions": Partitions, "groups": Groups}
 
 
 class Bench:
