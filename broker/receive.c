@@ -133,6 +133,18 @@ static bool replace_buffer(struct connection *connection, size_t need)
     return true;
 }
 
+// What others wait for may be held by a buffer in which nothing lies any more.
+static void let_go_empty_buffer(struct connection *connection)
+{
+    if (have(connection) > 0 || connection->charge == 0)
+        return;
+    buffer_unref(connection->in);
+    connection->in = NULL;
+    connection->start = connection->end = 0;
+    connection->listener->request_bytes -= connection->charge;
+    connection->charge = 0;
+}
+
 // --- receiving --------------------------------------------------------------------------------
 
 static void adapt_want(struct connection *connection, size_t asked, size_t received)
@@ -189,6 +201,7 @@ void receive_advance(struct connection *connection)
     bool begun = have(connection) > 0;
     bool memory = present_buffer_serves(connection, need);
     if (listener_is_full(listener) && !(begun && memory)) {
+        let_go_empty_buffer(connection);
         listener_pause(listener, connection);
         return;
     }

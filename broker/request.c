@@ -86,7 +86,8 @@ void request_destroy(struct request *request)
         connection->large_replies--;
     connection->in_flight--;
     list_remove(&request->node);
-    buffer_unref(request->pin);
+    if (request->pin)
+        buffer_unref(request->pin);
     if (request->holds == 0) {
         recycle(listener, request);
         return;
@@ -121,6 +122,7 @@ static void charge(struct request *request, size_t bytes)
 void request_dispatch(struct request *request, struct span frame)
 {
     charge(request, frame.size);
+    request->body_charge = frame.size;
     request->body = kp_reader_init(frame.data, frame.size);
     struct kp_request_header header;
     enum kp_frame_status status = kp_request_header_read(&request->body, &header, &request->schema);
@@ -158,6 +160,17 @@ bool request_is_malformed(struct request *request, int decoded)
     }
     request_abort(request, "a request that does not parse");
     return true;
+}
+
+void request_drop_body(struct request *request)
+{
+    if (!request->pin)
+        return;
+    buffer_unref(request->pin);
+    request->pin = NULL;
+    request->client_id = (struct span){0};
+    request->charge -= request->body_charge;
+    request->connection->listener->request_bytes -= request->body_charge;
 }
 
 void request_begin_reply(struct request *request)

@@ -64,7 +64,8 @@ struct request {
     bool finished;
     bool silent;        // no reply is sent
     bool aborted;       // instead of a reply the connection breaks
-    struct buffer *pin; // holds the bytes of `body`
+    struct buffer *pin; // holds the bytes of `body`; NULL after request_drop_body
+    size_t body_charge; // part of `charge`
     size_t charge;      // bytes counted against the shard's bounds
     size_t reply_charge;
     size_t frame_mark; // where the reply begins
@@ -84,6 +85,10 @@ void request_reply(struct request *request);
 
 // The client expects none (Produce with acks=0).
 void request_no_reply(struct request *request);
+
+// Nothing needs the body any more, nor client_id: gives its memory back before the reply, so that a
+// request that waits for long does not keep the shard from reading the ones it waits for.
+void request_drop_body(struct request *request);
 
 // The connection is closed after the replies before this one; `why` is a constant sentence for the
 // log. For malformed bodies and for what the protocol has no answer to.

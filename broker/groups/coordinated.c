@@ -23,7 +23,10 @@
 #include "broker/server.h"
 #include "protocol/error.h"
 
-enum { RELOAD_AGAIN_MS = 100 };
+enum {
+    RELOAD_AGAIN_MS = 100,
+    PARKED_ARENA_MAX = 128 * 1024, // of a request that waits for other members
+};
 
 // --- the groups -------------------------------------------------------------------------------
 
@@ -389,15 +392,22 @@ void coordinated_step_begin(struct coordinated *group, struct group_step *step,
     };
 }
 
-// A step that changes or tells much has cost as much.
-static void charge(struct coordinated *group, const struct group_step *step)
+// Returns how many there are.
+static uint32_t note_answered(const struct group_step *step)
 {
-    int64_t cost = 1 + step->records->count;
+    uint32_t count = 0;
     list_each(node, step->answers) {
         struct group_ask *ask = list_entry(node, struct group_ask, node);
         list_entry(ask, struct coordinator_op, ask)->parked = false;
-        cost++;
+        count++;
     }
+    return count;
+}
+
+// A step that changes or tells much has cost as much.
+static void charge(struct coordinated *group, const struct group_step *step)
+{
+    int64_t cost = 1 + step->records->count + note_answered(step);
     cost += (int64_t)(step->records->bytes.size / 4096);
     group->coordinator->budget -= cost;
 }
@@ -422,6 +432,26 @@ void coordinated_step_end(struct coordinated *group, struct group_step *step)
 
 // --- events -----------------------------------------------------------------------------------
 
+static void op_waits(struct shard *here, struct message *message)
+{
+    (void)here;
+    struct coordinator_op *op = list_entry(message, struct coordinator_op, waits_message);
+    op->waits(op);
+}
+
+// Its request may wait for long, and what it holds must not keep others from being read: the bytes
+// go, and who has filled memory with what no member has to say is not waited for.
+static void park(struct coordinated *group, struct group_step *step, struct coordinator_op *op)
+{
+    if (op->arena->used > PARKED_ARENA_MAX) {
+        group_forsake(group->live, step, &op->ask);
+        return;
+    }
+    op->waits_message.deliver = op_waits;
+    if (op->waits)
+        shard_post(op->owner, op->home, &op->waits_message);
+}
+
 void coordinated_run_ask(struct coordinated *group, struct coordinator_op *op)
 {
     struct group_step step;
@@ -429,6 +459,9 @@ void coordinated_run_ask(struct coordinated *group, struct coordinator_op *op)
     coordinated_step_begin(group, &step, &answers);
     op->parked = true;
     group_ask(group->live, &step, &op->ask);
+    note_answered(&step);
+    if (op->parked && !step.failed)
+        park(group, &step, op);
     coordinated_step_end(group, &step);
 }
 

@@ -72,12 +72,16 @@ struct coordinator_op {
     struct arena *arena; // for the answer; used on the owner's thread until `done`
     int16_t error;       // out, for the whole operation; the entries have it too
     void (*done)(struct coordinator_op *op); // on the home shard, never from inside a call here
-    void *context;                           // the caller's
+    // ASK, or NULL: likewise, before `done`: the answer waits for other members. Of what the ask
+    // points to only `group`, and member_id and group_instance_id of `in`, are needed from then on.
+    void (*waits)(struct coordinator_op *op);
+    void *context; // the caller's
     // Private from here on.
     struct shard *home;
     struct shard *owner;
     struct message message;        // start and done
     struct message cancel_message; // cancel and its answer
+    struct message waits_message;
     struct list node;              // of those that wait for their turn
     bool parked;                   // owner's thread: in a group
     bool returned;                 // home's thread: done, but for the answer to the cancel

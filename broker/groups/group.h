@@ -55,7 +55,8 @@ struct group_ask {
     int16_t version;
     struct span client_id;
     struct span client_host;
-    // The decoded kp_<api>_request; DESCRIBE and DELETE: nothing.
+    // The decoded kp_<api>_request; DESCRIBE and DELETE: nothing. Once the ask is parked, only its
+    // member_id and group_instance_id may be looked at: the rest is gone.
     const void *in;
     // The kp_<api>_response, as kp_<api>_response_init leaves it, filled when answered. DESCRIBE:
     // kp_describe_groups_response_group with its group_id set; DELETE:

@@ -9,6 +9,19 @@ static void interrupt(struct request *request)
     coordinator_cancel(request->state);
 }
 
+static void drop_body(struct coordinator_op *op)
+{
+    request_drop_body(op->context);
+}
+
+bool ask_keep(struct request *request, struct span *text)
+{
+    if (!text->data)
+        return true;
+    *text = span_of(arena_text(&request->arena, text->data, text->size), text->size);
+    return text->data != NULL;
+}
+
 // The client's address, as Kafka shows it.
 static struct span client_host(struct request *request)
 {
@@ -39,6 +52,8 @@ void ask_submit(struct request *request, struct coordinator_op *op, enum group_a
     };
     request->state = op;
     request->interrupt = interrupt;
+    if (kind == GROUP_JOIN || kind == GROUP_SYNC)
+        op->waits = drop_body;
     coordinator_submit(request->shard, op);
 }
 

@@ -30,6 +30,11 @@ void handle_join_group(struct request *request)
     if (request_is_malformed(request, kp_join_group_request_decode(&request->body, request->version,
                                                                    &request->arena, &join->in)))
         return;
+    if (!ask_keep(request, &join->in.group_id) || !ask_keep(request, &join->in.member_id) ||
+        !ask_keep(request, &join->in.group_instance_id)) {
+        answer_no_memory(request);
+        return;
+    }
     kp_join_group_response_init(&join->out);
     ask_submit(request, &join->op, GROUP_JOIN, join->in.group_id, &join->in, &join->out, answered);
 }

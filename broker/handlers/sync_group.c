@@ -29,6 +29,11 @@ void handle_sync_group(struct request *request)
     if (request_is_malformed(request, kp_sync_group_request_decode(&request->body, request->version,
                                                                    &request->arena, &sync->in)))
         return;
+    if (!ask_keep(request, &sync->in.group_id) || !ask_keep(request, &sync->in.member_id) ||
+        !ask_keep(request, &sync->in.group_instance_id)) {
+        answer_no_memory(request);
+        return;
+    }
     kp_sync_group_response_init(&sync->out);
     ask_submit(request, &sync->op, GROUP_SYNC, sync->in.group_id, &sync->in, &sync->out, answered);
 }
