@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What peers do to groups by mistake or malice: a clear error, bounded memory and time, and no effect
 on the other groups."""
+import os
 import struct
 import threading
 import time
@@ -11,7 +12,7 @@ from kafka.protocol.commit import GroupCoordinatorRequest, OffsetCommitRequest, 
 from kafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
 from harness.broker import Broker, frame, is_closed, read_reply
-from harness.wire import call, create
+from harness.wire import call, create, encode
 
 NONE, ILLEGAL_GENERATION, INCONSISTENT_PROTOCOL, INVALID_GROUP_ID, UNKNOWN_MEMBER_ID = 0, 22, 23, 24, 25
 INVALID_SESSION_TIMEOUT, REBALANCE_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE = 26, 27, 15
@@ -40,11 +41,19 @@ def commit(connection, group, generation=-1, member="", topic="t", partition=0, 
     return call(connection, request).topics[0][1][0][1]
 
 
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it does not happen")
+        time.sleep(0.02)
+
+
 class Groups(unittest.TestCase):
     def setUp(self):
         self.broker = Broker(shards=2, settings=[
             "group.initial.rebalance.delay.ms=0", "group.min.session.timeout.ms=500", "group.max.size=50",
-            "weir.max.groups=2000"]).start()
+            "weir.max.groups=2000", "queued.max.request.bytes=16777216"]).start()
         self.addCleanup(lambda: self.broker.__exit__(None, None, None))
         self.connection = self.connect()
         self.assertEqual(create(self.connection, "t", 2)[0], NONE)
@@ -224,10 +233,7 @@ class Groups(unittest.TestCase):
         for _ in range(300):
             with self.broker.connect() as connection:
                 connection.sendall(frame(JOIN_GROUP, 2, self.join_body(b"g", rebalance_ms=INT32_MAX)))
-        deadline = time.monotonic() + 60
-        while len(self.open_sockets()) > 5 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.assertLessEqual(len(self.open_sockets()), 5)
+        wait_for(lambda: self.open_sockets() <= 5)
         while (error := heartbeat(self.connection, "g", member, generation)) == REBALANCE_IN_PROGRESS:
             joined = join(self.connection, "g", member)
             self.assertEqual(joined.error_code, NONE)
@@ -235,20 +241,36 @@ class Groups(unittest.TestCase):
             sync(self.connection, "g", member, generation, [(member, b"part")])
         self.assertEqual(error, NONE)
 
+    def test_large_requests_that_wait(self):
+        """They do not keep the broker from reading the one that they wait for."""
+        member, generation = self.settle("g", rebalance_ms=60000)
+        waiting = []
+        for _ in range(40):
+            connection = self.connect()
+            heartbeat(connection, "none", "m", 1)  # a first request of this size is not read
+            connection.sendall(frame(JOIN_GROUP, 2, self.join_body(b"g", rebalance_ms=60000)))
+            waiting.append(connection)
+        wait_for(lambda: len(call(self.connection, DescribeGroupsRequest[1](["g"])).groups[0][5]) == 41)
+        joined = join(self.connection, "g", member, rebalance_ms=60000)
+        self.assertEqual((joined.error_code, len(joined.members)), (NONE, 41))
+        mebibyte = [("stranger", b"x" * MEBIBYTE)]
+        followers = [row[0] for row in joined.members if row[0] != joined.leader_id]
+        for connection, follower in zip(waiting, followers):
+            read_reply(connection)
+            connection.sendall(encode(SyncGroupRequest[1]("g", joined.generation_id, follower, mebibyte), 1))
+        answer = sync(self.connection, "g", member, joined.generation_id, [(name, b"part") for name in followers])
+        self.assertEqual(answer.error_code, NONE)
+        for connection in waiting:
+            self.assertIn(b"part", read_reply(connection))
+
     def join_body(self, group, rebalance_ms=10000):
         return (struct.pack(">h", len(group)) + group + struct.pack(">ii", 10000, rebalance_ms) + struct.pack(">h", 0) +
                 struct.pack(">h4s", 4, b"test") + struct.pack(">ih5si", 1, 5, b"range", 4) + b"wish")
 
     def open_sockets(self):
-        import os
-        found = []
-        for name in os.listdir(f"/proc/{self.broker.process.pid}/fd"):
-            try:
-                if os.readlink(f"/proc/{self.broker.process.pid}/fd/{name}").startswith("socket:"):
-                    found.append(name)
-            except FileNotFoundError:
-                pass
-        return found
+        directory = f"/proc/{self.broker.process.pid}/fd"
+        return sum(os.path.islink(path) and os.readlink(path).startswith("socket:")
+                   for path in (os.path.join(directory, name) for name in os.listdir(directory)))
 
     def test_many_names_in_one_request(self):
         names = [f"none-{i}" for i in range(20000)] + ["neighbour"]
