@@ -342,3 +342,38 @@ Test(group, a_client_that_has_gone_before_it_knew_its_id_leaves_nothing)
     cr_assert_eq(with_id->out.join.error_code, 0);
     fixture_close(&f);
 }
+
+Test(group, a_thousand_members_share_a_group)
+{
+    enum { MEMBERS = 1000 };
+    static struct fixture f;
+    static const char *ids[MEMBERS];
+    static struct call *calls[MEMBERS];
+    fixture_open(&f);
+    f.limits.max_members = MEMBERS;
+    for (int i = 0; i < MEMBERS; i++)
+        calls[i] = join(&f, (struct join){.version = 3});
+    fixture_pass(&f, 6000);
+    cr_assert_eq(calls[0]->out.join.members_count, MEMBERS);
+    for (int i = 0; i < MEMBERS; i++)
+        ids[i] = id_of(calls[i]);
+    for (int i = 1; i < MEMBERS; i++)
+        calls[i] = sync(&f, ids[i], 1);
+    struct call *lead = sync_call(4, ids[0], 1);
+    for (int i = 0; i < MEMBERS; i++)
+        sync_assign(lead, ids[i], ids[i]);
+    fixture_ask(&f, lead);
+    for (int i = 1; i < MEMBERS; i++)
+        cr_assert(is_text(calls[i]->out.sync.assignment, ids[i]), "each has its own");
+    leave(&f, ids[500], NULL);
+    for (int i = 0; i < MEMBERS; i++)
+        calls[i] = i == 500 ? NULL : join(&f, (struct join){.version = 3, .id = ids[i]});
+    cr_assert_eq(calls[0]->out.join.generation_id, 2);
+    cr_assert_eq(calls[0]->out.join.members_count, MEMBERS - 1);
+    fixture_restart(&f);
+    cr_assert_eq(group_member_count(f.group), MEMBERS - 1u);
+    fixture_pass(&f, 10000);
+    cr_assert(group_is_empty(f.group));
+    cr_assert_eq(f.image.records.count, 1u);
+    fixture_close(&f);
+}
