@@ -44,14 +44,22 @@ const struct option_spec command_common_options[] = {
     {.name = NULL},
 };
 
-static const char exit_codes[] =
-    "Exit codes:\n"
-    "  0    done\n"
-    "  1    failed; one line on standard error says why and what to do\n"
-    "  2    the command line makes no sense\n"
-    "  3    no such topic, partition or offset\n"
-    "  4    no broker at that address, or no answer in time\n"
-    "  130  stopped by Ctrl-C or SIGTERM before the work was done\n";
+const struct exit_meaning command_exit_codes[] = {
+    {EXIT_OK, "done"},
+    {EXIT_FAILED, "failed; one line on standard error says why and what to do"},
+    {EXIT_USAGE, "the command line makes no sense"},
+    {EXIT_NOT_FOUND, "no such topic, partition, offset or group"},
+    {EXIT_UNREACHABLE, "no broker at that address, or no answer in time"},
+    {EXIT_INTERRUPTED, "stopped by Ctrl-C or SIGTERM before the work was done"},
+    {0, NULL},
+};
+
+static void print_exit_codes(FILE *out)
+{
+    fprintf(out, "Exit codes:\n");
+    for (const struct exit_meaning *row = command_exit_codes; row->meaning != NULL; row++)
+        fprintf(out, "  %-3d  %s\n", row->code, row->meaning);
+}
 
 const struct command *command_find(int count, char **words, int *used)
 {
@@ -103,7 +111,8 @@ void command_print_help(const struct command *command, FILE *out)
     fprintf(out, "\nOptions of every command:\n");
     options_print(command_common_options, out);
     fprintf(out, "  -h, --help                  this text\n");
-    fprintf(out, "\nExamples:\n%s\n%s", command->examples, exit_codes);
+    fprintf(out, "\nExamples:\n%s\n", command->examples);
+    print_exit_codes(out);
 }
 
 void command_print_overview(const char *group, FILE *out)
@@ -123,7 +132,8 @@ void command_print_overview(const char *group, FILE *out)
     if (group == NULL) {
         fprintf(out, "\nOptions of every command:\n");
         options_print(command_common_options, out);
-        fprintf(out, "  -h, --help                  this text\n\n%s", exit_codes);
+        fprintf(out, "  -h, --help                  this text\n\n");
+        print_exit_codes(out);
     }
 }
 

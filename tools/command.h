@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a subcommand of `weir` is. The table in commands.c is the only list of them: dispatch,
-// --help, and later manual pages and shell completion read nothing else.
+// --help, manual pages and shell completion read nothing else.
 #pragma once
 
 #include <stdbool.h>
@@ -33,6 +33,13 @@ struct common_settings {
 
 extern const struct option_spec command_common_options[];
 
+struct exit_meaning {
+    int code;
+    const char *meaning; // NULL ends the table
+};
+
+extern const struct exit_meaning command_exit_codes[];
+
 struct command;
 
 // One run of the program. Commands write results to `out` and everything else to `err`.
@@ -47,7 +54,8 @@ struct command {
     const char *name;      // "topic create"
     const char *arguments; // "TOPIC...", empty for none
     int min_arguments;
-    int max_arguments; // -1: any number
+    int max_arguments;          // -1: any number
+    const char *argument_words; // what the arguments may be, with spaces between; NULL: not fixed
     const char *summary;
     const char *description; // lines for --help, or NULL
     const char *examples;    // lines

@@ -17,5 +17,7 @@ const struct command *const command_table[] = {
     &cmd_log_verify,
     &cmd_log_dump,
     &cmd_log_repair,
+    &cmd_completion,
+    &cmd_manual,
     NULL,
 };

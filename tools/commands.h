@@ -18,3 +18,5 @@ extern const struct command cmd_bench_roundtrip;
 extern const struct command cmd_log_verify;
 extern const struct command cmd_log_dump;
 extern const struct command cmd_log_repair;
+extern const struct command cmd_completion;
+extern const struct command cmd_manual;

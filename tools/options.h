@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Options as tables: one row says an option's name, what it takes, where the value goes and what
 // --help says about it. The row is the only place that knows; parsing, bounds, error sentences,
-// --help, and later manual pages and completion all read it.
+// --help, manual pages and completion all read it.
 #pragma once
 
 #include <stdbool.h>
@@ -34,7 +34,7 @@ struct option_spec {
     size_t offset; // of the value in the settings struct
     int64_t min;
     int64_t max;                // 0 together with min 0: any non-negative value
-    const char *const *choices; // ends with NULL
+    const char *const *choices; // ends with NULL; of OPTION_TEXT: what completion suggests
 };
 
 // A table ends with a row whose name is NULL.
