@@ -29,8 +29,7 @@ static int order_compare(const void *a, const void *b, void *context)
     return (left->partition > right->partition) - (left->partition < right->partition);
 }
 
-// Whether the i-th offset in order is the first of its topic.
-static bool topic_starts(const struct offset_batch *batch, size_t i)
+bool offset_batch_topic_starts(const struct offset_batch *batch, size_t i)
 {
     return i == 0 || strcmp(batch->offsets[batch->order[i]].topic,
                             batch->offsets[batch->order[i - 1]].topic) != 0;
@@ -54,7 +53,7 @@ static void commit_encode(struct call *call, struct kp_writer *writer)
     }
     for (size_t i = 0; i < batch->count; i++) {
         const struct weir_offset *offset = &batch->offsets[batch->order[i]];
-        if (topic_starts(batch, i)) {
+        if (offset_batch_topic_starts(batch, i)) {
             struct kp_offset_commit_request_topic *to = &message.topics[message.topics_count++];
             kp_offset_commit_request_topic_init(to);
             to->name = span_text(offset->topic);
@@ -69,8 +68,8 @@ static void commit_encode(struct call *call, struct kp_writer *writer)
     kp_offset_commit_request_encode(writer, call->request.version, &message);
 }
 
-static struct weir_offset *offset_find(const struct offset_batch *batch, struct span topic,
-                                       int32_t partition)
+struct weir_offset *offset_batch_find(const struct offset_batch *batch, struct span topic,
+                                      int32_t partition)
 {
     size_t low = 0, high = batch->count;
     while (low < high) {
@@ -93,14 +92,13 @@ static struct weir_offset *offset_find(const struct offset_batch *batch, struct 
     return NULL;
 }
 
-static void answers_expect(const struct offset_batch *batch)
+void offset_batch_expect(const struct offset_batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++)
         batch->offsets[i].error = UNANSWERED;
 }
 
-// Whether to repeat the whole call: then the error, otherwise WEIR_OK with all answers in place.
-static int answers_check(struct offset_batch *batch)
+int offset_batch_check(struct offset_batch *batch)
 {
     int repeat = WEIR_OK;
     for (size_t i = 0; i < batch->count; i++) {
@@ -123,17 +121,17 @@ static int commit_decode(struct call *call, struct reply *reply)
     if (kp_offset_commit_response_decode(&reply->reader, reply->version, reply->arena, &message) !=
         0)
         return WEIR_ERR_CORRUPT;
-    answers_expect(batch);
+    offset_batch_expect(batch);
     for (int32_t t = 0; t < message.topics_count; t++) {
         const struct kp_offset_commit_response_topic *topic = &message.topics[t];
         for (int32_t p = 0; p < topic->partitions_count; p++) {
             struct weir_offset *offset =
-                offset_find(batch, topic->name, topic->partitions[p].partition_index);
+                offset_batch_find(batch, topic->name, topic->partitions[p].partition_index);
             if (offset)
                 offset->error = error_from_wire(topic->partitions[p].error_code);
         }
     }
-    return answers_check(batch);
+    return offset_batch_check(batch);
 }
 
 // ------------------------------------------------------------------------------------- fetch
@@ -151,7 +149,7 @@ static void fetch_encode_old(struct offset_batch *batch, struct kp_writer *write
     }
     message.topics_count = 0;
     for (size_t i = 0; i < batch->count; i++) {
-        if (topic_starts(batch, i)) {
+        if (offset_batch_topic_starts(batch, i)) {
             struct kp_offset_fetch_request_topic *to = &message.topics[message.topics_count++];
             kp_offset_fetch_request_topic_init(to);
             to->name = span_text(batch->offsets[batch->order[i]].topic);
@@ -178,7 +176,7 @@ static void fetch_encode_new(struct offset_batch *batch, struct kp_writer *write
     }
     group.topics_count = 0;
     for (size_t i = 0; i < batch->count; i++) {
-        if (topic_starts(batch, i)) {
+        if (offset_batch_topic_starts(batch, i)) {
             struct kp_offset_fetch_request_group_topic *to = &group.topics[group.topics_count++];
             kp_offset_fetch_request_group_topic_init(to);
             to->name = span_text(batch->offsets[batch->order[i]].topic);
@@ -208,7 +206,7 @@ static void fetch_encode(struct call *call, struct kp_writer *writer)
 static void fetched_store(const struct offset_batch *batch, struct span topic, int32_t partition,
                           int64_t committed, int16_t code)
 {
-    struct weir_offset *offset = offset_find(batch, topic, partition);
+    struct weir_offset *offset = offset_batch_find(batch, topic, partition);
     if (!offset)
         return;
     offset->offset = committed;
@@ -231,7 +229,7 @@ static int fetch_apply_new(struct offset_batch *batch,
             fetched_store(batch, topic->name, topic->partitions[p].partition_index,
                           topic->partitions[p].committed_offset, topic->partitions[p].error_code);
     }
-    return answers_check(batch);
+    return offset_batch_check(batch);
 }
 
 static int fetch_apply_old(struct offset_batch *batch,
@@ -247,7 +245,7 @@ static int fetch_apply_old(struct offset_batch *batch,
             fetched_store(batch, topic->name, topic->partitions[p].partition_index,
                           topic->partitions[p].committed_offset, topic->partitions[p].error_code);
     }
-    return answers_check(batch);
+    return offset_batch_check(batch);
 }
 
 static int fetch_decode(struct call *call, struct reply *reply)
@@ -257,7 +255,7 @@ static int fetch_decode(struct call *call, struct reply *reply)
     if (kp_offset_fetch_response_decode(&reply->reader, reply->version, reply->arena, &message) !=
         0)
         return WEIR_ERR_CORRUPT;
-    answers_expect(batch);
+    offset_batch_expect(batch);
     return reply->version < GROUPS_FROM ? fetch_apply_old(batch, &message)
                                         : fetch_apply_new(batch, &message);
 }
@@ -305,4 +303,13 @@ int offset_batch_error(const struct offset_batch *batch)
             return batch->offsets[i].error;
     }
     return WEIR_OK;
+}
+
+bool offset_batch_repeats(const struct offset_batch *batch)
+{
+    for (size_t i = 1; i < batch->count; i++) {
+        if (order_compare(&batch->order[i - 1], &batch->order[i], batch->offsets) == 0)
+            return true;
+    }
+    return false;
 }

@@ -19,6 +19,8 @@
 #include "gen/kp_list_offsets.h"
 #include "protocol/error.h"
 
+enum { MAX_TIMESTAMP_FROM = 7 };
+
 struct lookup_group {
     struct call call;
     struct list link;
@@ -75,7 +77,7 @@ static void group_encode(struct call *call, struct kp_writer *writer)
 }
 
 // Returns the answer's error if the query has to stay open.
-static int answer_apply(struct lookup_group *group, size_t i,
+static int answer_apply(struct lookup_group *group, size_t i, int16_t version,
                         const struct kp_list_offsets_response_partition *answer)
 {
     struct offset_lookup *lookup = group->lookup;
@@ -83,6 +85,11 @@ static int answer_apply(struct lookup_group *group, size_t i,
     if (weir_error_retriable(error)) {
         call_detail(&group->call, answer->error_code, (struct span){0});
         return error;
+    }
+    if (lookup->queries[i].at == WEIR_MAX_TIMESTAMP && version < MAX_TIMESTAMP_FROM) {
+        query_close(lookup, i, WEIR_ERR_UNSUPPORTED,
+                    "the broker is too old to find the largest timestamp");
+        return WEIR_OK;
     }
     lookup->queries[i].offset = answer->offset;
     lookup->queries[i].timestamp = answer->timestamp;
@@ -123,7 +130,7 @@ static int group_decode(struct call *call, struct reply *reply)
             long i = query_find(group, topic->name, topic->partitions[p].partition_index);
             if (i < 0)
                 continue;
-            error = answer_apply(group, (size_t)i, &topic->partitions[p]);
+            error = answer_apply(group, (size_t)i, reply->version, &topic->partitions[p]);
             closed |= error == WEIR_OK;
         }
     }
@@ -300,7 +307,7 @@ int weir_list_offsets(struct weir_client *client, struct weir_offset_query *quer
     if (error)
         return error;
     for (size_t i = 0; i < count; i++) {
-        if (!queries[i].topic || queries[i].partition < 0 || queries[i].at < WEIR_BEGINNING)
+        if (!queries[i].topic || queries[i].partition < 0 || queries[i].at < WEIR_MAX_TIMESTAMP)
             return client_fail(client, WEIR_ERR_BAD_ARGUMENT,
                                "query %zu names no topic, or an impossible partition or place", i);
     }

@@ -47,3 +47,19 @@ void offset_batch_free(struct offset_batch *batch);
 
 // The first error among the offsets, WEIR_OK for none.
 int offset_batch_error(const struct offset_batch *batch);
+
+// Whether an offset is named twice. Brokers answer that only once.
+bool offset_batch_repeats(const struct offset_batch *batch);
+
+// For other calls about the same offsets: what their `encode` and `decode` need.
+//
+// Whether the i-th offset in order is the first of its topic.
+bool offset_batch_topic_starts(const struct offset_batch *batch, size_t i);
+// The offset for a partition that the broker named; NULL for one that nobody asked about.
+struct weir_offset *offset_batch_find(const struct offset_batch *batch, struct span topic,
+                                      int32_t partition);
+// Marks all as not answered, before a reply is applied.
+void offset_batch_expect(const struct offset_batch *batch);
+// After that: WEIR_ERR_CORRUPT when one is not answered; an error for which the whole call is worth
+// repeating; otherwise WEIR_OK, with all answers in place.
+int offset_batch_check(struct offset_batch *batch);

@@ -98,8 +98,11 @@ enum weir_error {
     WEIR_ERR_INVALID_CONFIG = 40,
     WEIR_ERR_POLICY_VIOLATION = 44,
     WEIR_ERR_STORAGE = 56,
+    WEIR_ERR_NON_EMPTY_GROUP = 68,
+    WEIR_ERR_GROUP_ID_NOT_FOUND = 69,
     WEIR_ERR_GROUP_MAX_SIZE_REACHED = 81,
     WEIR_ERR_FENCED_INSTANCE_ID = 82,
+    WEIR_ERR_GROUP_SUBSCRIBED_TO_TOPIC = 86,
     WEIR_ERR_INVALID_REGULAR_EXPRESSION = 128
 };
 
@@ -689,11 +692,14 @@ WEIR_API int weir_describe_cluster(struct weir_client *client, struct weir_clust
                                    int timeout_ms);
 WEIR_API void weir_cluster_free(struct weir_cluster *cluster);
 
-// Where in a partition: WEIR_BEGINNING, WEIR_END, or the first record with at least a timestamp.
+// In offset queries, beside WEIR_BEGINNING and WEIR_END: the record with the largest timestamp.
+#define WEIR_MAX_TIMESTAMP (-3)
+
+// Where in a partition: one of the places above, or the first record with at least a timestamp.
 struct weir_offset_query {
     const char *topic;
     int32_t partition;
-    int64_t at;        // in: WEIR_BEGINNING, WEIR_END, or milliseconds since 1970
+    int64_t at;        // in: a place, or milliseconds since 1970
     int64_t offset;    // out: -1 when no record is that young
     int64_t timestamp; // out: of the record found by time; otherwise -1
     int error;         // out
@@ -702,6 +708,142 @@ struct weir_offset_query {
 // Answers all queries. Returns WEIR_OK or the first error; each query has its own.
 WEIR_API int weir_list_offsets(struct weir_client *client, struct weir_offset_query *queries,
                                size_t count, int timeout_ms);
+
+// ------------------------------------------------------------------------- administration: groups
+//
+// Calls about groups; they wait, like the ones above. States and types carry Kafka's names:
+// "Empty", "PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling", "Stable",
+// "Dead"; "classic", "consumer".
+
+// Which groups to list; NULL or zeros for all. Brokers that cannot choose by state (before Kafka
+// 2.6) or type (before 3.8) make that WEIR_ERR_UNSUPPORTED.
+struct weir_group_filter {
+    const char *const *states; // in any of these
+    size_t state_count;
+    const char *const *types; // of any of these
+    size_t type_count;
+};
+
+struct weir_group_entry {
+    const char *name;
+    const char *protocol_type; // "consumer", "connect", ...; empty when only offsets are stored
+    const char *state;         // empty when the broker does not tell
+    const char *type;          // likewise
+    int32_t coordinator;       // broker id
+};
+
+struct weir_group_list {
+    const struct weir_group_entry *groups; // in order of their names
+    size_t count;
+};
+
+// The groups of all brokers.
+WEIR_API int weir_list_groups(struct weir_client *client, const struct weir_group_filter *filter,
+                              struct weir_group_list **list, int timeout_ms);
+WEIR_API void weir_group_list_free(struct weir_group_list *list);
+
+struct weir_member {
+    const char *id;
+    const char *instance_id; // NULL unless a static member
+    const char *client_id;
+    const char *host;
+    const char *rack;          // NULL when not told
+    int32_t epoch;             // -1 in classic groups
+    const char *const *topics; // subscribed to
+    size_t topic_count;
+    const char *pattern; // subscribed to, or NULL
+    const struct weir_topic_partition *assigned;
+    size_t assigned_count;
+    const struct weir_topic_partition *target; // what it is to have; in classic groups as assigned
+    size_t target_count;
+    struct weir_bytes metadata;   // classic groups: what the member sent when it joined, ...
+    struct weir_bytes assignment; // ... and what it was given, for protocols other than "consumer"
+};
+
+struct weir_group {
+    const char *name;
+    int error; // GROUP_ID_NOT_FOUND and the like; the rest is then empty
+    const char *state;
+    const char *type;
+    const char *protocol_type;
+    const char *assignor;     // "range", "uniform", ...; empty while there is none
+    int32_t epoch;            // -1 in classic groups
+    int32_t assignment_epoch; // -1 in classic groups
+    int32_t coordinator;      // broker id
+    const struct weir_member *members;
+    size_t member_count;
+};
+
+struct weir_group_descriptions {
+    const struct weir_group *groups; // in the order of the names given
+    size_t count;
+};
+
+// Describes groups of both protocols. A group that the broker cannot describe has its own `error`;
+// the call itself then still returns WEIR_OK.
+WEIR_API int weir_describe_groups(struct weir_client *client, const char *const *names,
+                                  size_t count, struct weir_group_descriptions **descriptions,
+                                  int timeout_ms);
+WEIR_API void weir_group_descriptions_free(struct weir_group_descriptions *descriptions);
+
+// Deletes groups without members, with their offsets. `errors`, unless NULL, gets one code for each
+// name. Returns WEIR_OK or the first error: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP, ...
+WEIR_API int weir_delete_groups(struct weir_client *client, const char *const *names, size_t count,
+                                int *errors, int timeout_ms);
+
+// Removes static members, by their instance ids, from a classic group.
+WEIR_API int weir_remove_members(struct weir_client *client, const char *group,
+                                 const char *const *instance_ids, size_t count, int timeout_ms);
+
+struct weir_offset_list {
+    const struct weir_offset *offsets; // by topic and partition; `metadata` is filled in here
+    size_t count;
+};
+
+// Everything committed under a group's name; an unknown group has nothing.
+WEIR_API int weir_group_offsets(struct weir_client *client, const char *group,
+                                struct weir_offset_list **list, int timeout_ms);
+WEIR_API void weir_offset_list_free(struct weir_offset_list *list);
+
+// Sets offsets of a group that has no members at the moment (UNKNOWN_MEMBER_ID or the like if it
+// has). Creates the group if there is none. Sets each `error`; returns WEIR_OK or the first one.
+WEIR_API int weir_alter_group_offsets(struct weir_client *client, const char *group,
+                                      struct weir_offset *offsets, size_t count, int timeout_ms);
+
+// Deletes what is committed for these partitions; `offset` and `metadata` do not count. Topics that
+// a member subscribes to are refused (GROUP_SUBSCRIBED_TO_TOPIC). Sets each `error`; returns
+// WEIR_OK or the first one.
+WEIR_API int weir_delete_group_offsets(struct weir_client *client, const char *group,
+                                       struct weir_offset *offsets, size_t count, int timeout_ms);
+
+// -------------------------------------------------------------------- administration: what is
+// there
+
+struct weir_api {
+    int16_t key;
+    const char *name; // "Produce"; empty when this library does not know it
+    int16_t min;      // versions the broker serves
+    int16_t max;
+};
+
+struct weir_feature {
+    const char *name;
+    int16_t min; // levels the broker supports
+    int16_t max;
+    int16_t level; // in force in the cluster, 0 for none
+};
+
+struct weir_abilities {
+    const struct weir_api *apis; // in order of their keys
+    size_t api_count;
+    const struct weir_feature *features; // in order of their names
+    size_t feature_count;
+};
+
+// What a broker (its id, or -1 for any) can do.
+WEIR_API int weir_describe_abilities(struct weir_client *client, int32_t broker,
+                                     struct weir_abilities **abilities, int timeout_ms);
+WEIR_API void weir_abilities_free(struct weir_abilities *abilities);
 
 #ifdef __cplusplus
 }
