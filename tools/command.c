@@ -126,7 +126,7 @@ void command_print_overview(const char *group, FILE *out)
     for (size_t i = 0; command_table[i] != NULL; i++) {
         const struct command *command = command_table[i];
         if (group == NULL || in_group(command, group))
-            fprintf(out, "  weir %-17s %s\n", command->name, command->summary);
+            fprintf(out, "  weir %-20s  %s\n", command->name, command->summary);
     }
     fprintf(out, "\n'weir COMMAND --help' explains one of them.\n");
     if (group == NULL) {
