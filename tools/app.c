@@ -47,6 +47,7 @@ int app_exit_code(int error)
     case WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION:
     case WEIR_ERR_OFFSET_OUT_OF_RANGE:
     case WEIR_ERR_NO_OFFSET:
+    case WEIR_ERR_GROUP_ID_NOT_FOUND:
         return EXIT_NOT_FOUND;
     default:
         return EXIT_FAILED;

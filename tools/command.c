@@ -48,7 +48,7 @@ const struct exit_meaning command_exit_codes[] = {
     {EXIT_OK, "done"},
     {EXIT_FAILED, "failed; one line on standard error says why and what to do"},
     {EXIT_USAGE, "the command line makes no sense"},
-    {EXIT_NOT_FOUND, "no such topic, partition, offset or group"},
+    {EXIT_NOT_FOUND, "no such topic, partition, offset, group or setting"},
     {EXIT_UNREACHABLE, "no broker at that address, or no answer in time"},
     {EXIT_INTERRUPTED, "stopped by Ctrl-C or SIGTERM before the work was done"},
     {0, NULL},

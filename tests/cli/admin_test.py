@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings and places in logs, as a person looks after them."""
+"""Settings, places in logs and the cluster, as a person looks after them."""
 import json
 import time
 import unittest
@@ -41,6 +41,18 @@ class Settings(CommandTest):
         self.refused(2, "config", "set", "topic", "sense", says="missing")
         self.refused(3, "config", "get", "topic", "sense", "no.such", says="no.such")
         self.refused(3, "config", "get", "topic", "never-made")
+
+
+class Cluster(CommandTest):
+    def test_brokers_and_what_they_serve(self):
+        lines = self.weir("cluster").decode().splitlines()
+        self.assertTrue(lines[0].startswith("cluster "))
+        self.assertEqual(lines[1].split(), ["BROKER", "HOST", "PORT", "RACK", "CONTROLLER"])
+        self.assertEqual(lines[2].split()[2:], [self.broker.address.split(":")[1], "-", "yes"])
+        (broker,) = json.loads(self.weir("cluster", "--apis", "-o", "json"))["brokers"]
+        apis = {api["name"]: (api["min"], api["max"]) for api in broker["apis"]}
+        self.assertGreaterEqual(apis["Fetch"][1], 11)
+        self.assertIn("Produce", self.weir("cluster", "--apis").decode())
 
 
 class Places(CommandTest):

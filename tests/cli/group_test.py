@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups: listed, described, moved and deleted as a person does it."""
+import json
+import shutil
+import subprocess
+import time
+import unittest
+
+from command import CommandTest
+
+
+class Groups(CommandTest):
+    settings = ("num.partitions=2", "group.initial.rebalance.delay.ms=0")
+
+    def topic(self, name, records=10):
+        """A topic with so many records in each of its two partitions."""
+        lines = b"".join(b"%d\n" % i for i in range(records))
+        for partition in ("0", "1"):
+            self.weir("produce", name, "-p", partition, data=lines)
+        return name
+
+    def describe(self, group):
+        (described,) = json.loads(self.weir("group", "describe", group, "-o", "json"))
+        return described
+
+    def committed(self, group):
+        return {(row["topic"], row["partition"]): row["committed"]
+                for row in self.describe(group)["partitions"]}
+
+    def reset(self, *arguments):
+        return json.loads(self.weir("group", "reset", *arguments, "-o", "json"))
+
+    def test_list(self):
+        self.reset("listed", "--to", "end", "-t", self.topic("list"), "--execute")
+        lines = self.weir("group", "list").decode().splitlines()
+        self.assertEqual(lines[0].split(), ["GROUP", "STATE", "TYPE", "PROTOCOL"])
+        self.assertIn("listed", [line.split()[0] for line in lines[1:]])
+        names = {group["group"] for group in json.loads(self.weir("group", "list", "-o", "json"))}
+        self.assertIn("listed", names)
+        stable = json.loads(self.weir("group", "list", "-s", "Stable", "-o", "json"))
+        self.assertNotIn("listed", {group["group"] for group in stable})
+
+    def test_lag_per_partition(self):
+        self.reset("slow", "-t", self.topic("lags") + ":0", "--to", "3", "--execute")
+        described = self.describe("slow")
+        self.assertEqual(described["lag"], 7)
+        (row,) = described["partitions"]
+        self.assertEqual([row[name] for name in ("topic", "partition", "committed", "end", "lag", "member")],
+                         ["lags", 0, 3, 10, 7, None])
+        lines = self.weir("group", "describe", "slow").decode().splitlines()
+        self.assertTrue(lines[0].startswith("group slow  state Empty"), lines)
+        self.assertEqual(lines[1].split()[:5], ["TOPIC", "PARTITION", "COMMITTED", "END", "LAG"])
+        self.assertEqual(lines[2].split()[:5], ["lags", "0", "3", "10", "7"])
+
+    def test_a_dry_run_changes_nothing(self):
+        topic = self.topic("dry")
+        self.reset("careful", "-t", topic, "--to", "4", "--execute")
+        shown = self.reset("careful", "--to", "beginning")
+        self.assertFalse(shown["executed"])
+        self.assertEqual({row["partition"]: (row["committed"], row["to"]) for row in shown["partitions"]},
+                         {0: (4, 0), 1: (4, 0)})
+        self.assertIn(b"nothing has been changed", self.weir("group", "reset", "careful", "--to", "end"))
+        self.assertEqual(self.committed("careful"), {(topic, 0): 4, (topic, 1): 4})
+
+    def test_reset_in_every_way(self):
+        topic = self.topic("moves")
+        time.sleep(0.05)
+        between = f"@{int(time.time() * 1000)}"
+        time.sleep(0.05)
+        self.weir("produce", topic, "-p", "1", data=b"late\n")
+
+        def moved(*how):
+            self.assertTrue(self.reset("mover", *how, "--execute")["executed"])
+            return tuple(self.committed("mover")[topic, partition] for partition in (0, 1))
+
+        self.assertEqual(moved("-t", topic, "--to", "beginning"), (0, 0))
+        self.assertEqual(moved("--to", "end"), (10, 11))
+        self.assertEqual(moved("--to", "5"), (5, 5))
+        self.assertEqual(moved("--shift", "2"), (7, 7))
+        self.assertEqual(moved("--shift", "-4"), (3, 3))
+        self.assertEqual(moved("--shift", "100"), (10, 11))
+        self.assertEqual(moved("--shift", "-100"), (0, 0))
+        self.assertEqual(moved("--to", "-2"), (8, 9))
+        self.assertEqual(moved("--to", between), (10, 10))
+        self.assertEqual(moved("--to", "1", "-t", topic + ":1"), (10, 1))
+
+    def test_resets_that_make_no_sense(self):
+        topic = self.topic("senseless")
+        self.refused(2, "group", "reset", "g", says="--to or --shift")
+        self.refused(2, "group", "reset", "g", "--to", "end", "--shift", "1", says="--to or --shift")
+        self.refused(2, "group", "reset", "g", "--to", "noon", says="@TIME")
+        self.refused(2, "group", "reset", "g", "--shift", "much", says="--shift")
+        self.refused(3, "group", "reset", "g", "--to", "end", says="-t")
+        self.refused(3, "group", "reset", "g", "--shift", "1", "-t", topic, says="--to")
+        self.refused(3, "group", "reset", "g", "--to", "11", "-t", topic, "--execute", says="not 11")
+        self.refused(3, "group", "reset", "g", "--to", "end", "-t", "never-made", says="never-made")
+        self.refused(3, "group", "describe", "g", says="weir group list")
+
+    def test_delete(self):
+        topic = self.topic("deletes")
+        self.reset("doomed", "-t", topic, "--to", "end", "--execute")
+        self.weir("group", "delete-offsets", "doomed", topic + ":1")
+        self.assertEqual(self.committed("doomed"), {(topic, 0): 10})
+        self.weir("group", "delete", "doomed")
+        self.refused(3, "group", "describe", "doomed", says="doomed")
+        self.refused(3, "group", "delete", "doomed", says="weir group list")
+        self.weir("group", "delete", "doomed", "--if-exists")
+
+    @unittest.skipUnless(shutil.which("kcat"), "needs kcat")
+    def test_a_group_at_work(self):
+        topic = self.topic("busy")
+        member = subprocess.Popen(["kcat", "-q", "-b", self.broker.address, "-G", "workers", topic],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while True:
+                listed = json.loads(self.weir("group", "list", "--state", "Stable", "-o", "json"))
+                if "workers" in {group["group"] for group in listed}:
+                    break
+                self.assertIsNone(member.poll())
+            described = self.describe("workers")
+            (only,) = described["members"]
+            self.assertEqual([row["partition"] for row in only["assigned"]], [0, 1])
+            self.assertEqual({row["member"] for row in described["partitions"]}, {only["member"]})
+            self.refused(1, "group", "delete", "workers", says="stop them first")
+            self.refused(1, "group", "reset", "workers", "-t", topic, "--to", "end", "--execute",
+                         says="stop them first")
+            self.refused(1, "group", "delete-offsets", "workers", topic, says="stop them first")
+            self.refused(3, "group", "remove-member", "workers", "nobody", says="INSTANCE")
+        finally:
+            member.kill()
+            member.wait()
+
+
+if __name__ == "__main__":
+    unittest.main()
