@@ -123,7 +123,7 @@ void coordinated_drop_if_idle(struct coordinated *group)
 
 bool coordinated_is_known(const struct coordinated *group)
 {
-    return group && (group->live || group->image.positions.count > 0);
+    return group && (group->live || group->broken || !image_is_empty(&group->image));
 }
 
 bool coordinated_come_alive(struct coordinated *group)
@@ -142,8 +142,16 @@ static void set_timer(struct coordinated *group, int64_t due_ms)
         timer_cancel(timers, &group->timer);
         return;
     }
-    // Without memory for it the next event sets it, or the next sweep.
-    (void)timer_set(timers, &group->timer, due_ms <= 0 ? 0 : (uint64_t)due_ms * 1000000);
+    if (timer_set(timers, &group->timer, due_ms <= 0 ? 0 : (uint64_t)due_ms * 1000000) != 0)
+        coordinator_set_timers_later(group->coordinator);
+}
+
+void coordinated_set_timer(struct coordinated *group)
+{
+    if (group->live)
+        set_timer(group, group_due_ms(group->live));
+    else if (group->broken)
+        set_timer(group, 0);
 }
 
 static int64_t now_ms(const struct coordinator *coordinator)
@@ -197,6 +205,13 @@ static void come_back(struct coordinated *group)
         group->broken = false;
     else
         set_timer(group, now_ms(group->coordinator) + RELOAD_AGAIN_MS);
+}
+
+bool coordinated_is_well(struct coordinated *group)
+{
+    if (group->broken && group->in_flight == 0)
+        come_back(group);
+    return !group->broken;
 }
 
 static void run_deferred(struct coordinated *group)

@@ -27,6 +27,7 @@
 enum {
     ASK_ROOM = 3 * GROUP_BYTES_MAX, // what an answer may need
     ASK_ROOM_LEAST = 64 * 1024,
+    TIMERS_AGAIN_MS = 100,
 };
 
 // --- the end of an operation ------------------------------------------------------------------
@@ -102,7 +103,7 @@ static void run_ask(struct coordinator *coordinator, struct coordinator_op *op)
         error = KP_ERROR_GROUP_ID_NOT_FOUND;
     else if (!group)
         group = coordinated_obtain(coordinator, op->group, &error);
-    if (!error && (group->broken || !coordinated_come_alive(group)))
+    if (!error && (!coordinated_is_well(group) || !coordinated_come_alive(group)))
         error = KP_ERROR_COORDINATOR_NOT_AVAILABLE;
     if (!error && !has_room(group, op))
         error = KP_ERROR_UNKNOWN_SERVER_ERROR;
@@ -186,12 +187,31 @@ static bool work_once(struct coordinator *coordinator)
     return group || op || swept;
 }
 
+void coordinator_set_timers_later(struct coordinator *coordinator)
+{
+    struct shard *shard = coordinator->shard;
+    uint64_t then_ns = shard->io->now_ns + TIMERS_AGAIN_MS * UINT64_C(1000000);
+    coordinator->timers_missing = true;
+    if (coordinator->work.due_ns > then_ns)
+        (void)timer_set(&shard->timers, &coordinator->work, then_ns);
+}
+
+static void set_missing_timers(struct coordinator *coordinator)
+{
+    if (!coordinator->timers_missing)
+        return;
+    coordinator->timers_missing = false;
+    list_each(node, &coordinator->order)
+        coordinated_set_timer(list_entry(node, struct coordinated, order));
+}
+
 static void work_due(struct timer *timer)
 {
     struct coordinator *coordinator = list_entry(timer, struct coordinator, work);
     coordinator->turn_ns = coordinator->shard->io->now_ns;
     coordinator->budget = COORDINATOR_BUDGET;
     (void)timer_set(&coordinator->shard->timers, timer, UINT64_MAX);
+    set_missing_timers(coordinator);
     while (coordinator->budget > 0)
         if (!work_once(coordinator))
             return;

@@ -82,10 +82,10 @@ struct coordinator_op {
     struct message message;        // start and done
     struct message cancel_message; // cancel and its answer
     struct message waits_message;
-    struct list node;              // of those that wait for their turn
-    bool parked;                   // owner's thread: in a group
-    bool returned;                 // home's thread: done, but for the answer to the cancel
-    bool cancelling;               // home's thread
+    struct list node; // of those that wait for their turn
+    bool parked;      // owner's thread: in a group
+    bool returned;    // home's thread: done, but for the answer to the cancel
+    bool cancelling;  // home's thread
 };
 
 void coordinator_submit(struct shard *home, struct coordinator_op *op);

@@ -42,6 +42,7 @@ struct coordinator {
     struct group_limits limits;
     struct random random;
     struct group_records records; // of the present step
+    bool timers_missing;          // some group's timer could not be set
     bool failing;                 // the last write has failed, and a line has said so
 };
 
@@ -79,6 +80,8 @@ void coordinator_finish(struct coordinator_op *op, int16_t error);
 void coordinator_run(struct coordinator *coordinator, struct coordinator_op *op);
 // Whether something may be done for groups in this turn yet.
 bool coordinator_has_budget(struct coordinator *coordinator);
+// There was no memory for a group's timer: all are set again in a moment.
+void coordinator_set_timers_later(struct coordinator *coordinator);
 // Goes on in the next turn with what waits.
 void coordinator_work_soon(struct coordinator *coordinator);
 
@@ -95,6 +98,8 @@ struct coordinated *coordinated_obtain(struct coordinator *coordinator, struct s
 void coordinated_drop_if_idle(struct coordinated *group);
 // Frees it whatever is known.
 void coordinated_forget(struct coordinated *group);
+// Whether it may be asked at all, or soon comes back from the image after a failure.
+bool coordinated_is_well(struct coordinated *group);
 bool coordinated_is_known(const struct coordinated *group);
 // Makes sure that group->live is there. False without memory.
 bool coordinated_come_alive(struct coordinated *group);
@@ -113,6 +118,8 @@ void coordinated_step_end(struct coordinated *group, struct group_step *step);
 void coordinated_run_ask(struct coordinated *group, struct coordinator_op *op);
 // The end of a parked ask whose client has gone.
 void coordinated_run_cancel(struct coordinated *group, struct coordinator_op *op);
+// Sets its timer to when it is due.
+void coordinated_set_timer(struct coordinated *group);
 void coordinated_run_time(struct coordinated *group);
 
 // A write of a group; add records to its batch, then start it. NULL without memory.

@@ -26,7 +26,7 @@ static int16_t check_member(struct coordinator *coordinator, const struct coordi
         return group_may_commit(NULL, &step, op->member_id, op->instance_id, op->generation,
                                 op->version);
     }
-    if (group->broken)
+    if (!coordinated_is_well(group))
         return KP_ERROR_COORDINATOR_NOT_AVAILABLE;
     if (!group->live)
         return member ? KP_ERROR_UNKNOWN_MEMBER_ID : 0;
@@ -148,7 +148,7 @@ static int16_t check_reader(struct coordinated *group, const struct coordinator_
         return 0;
     if (!group)
         return KP_ERROR_GROUP_ID_NOT_FOUND;
-    if (group->broken || !coordinated_come_alive(group))
+    if (!coordinated_is_well(group) || !coordinated_come_alive(group))
         return KP_ERROR_COORDINATOR_NOT_AVAILABLE;
     coordinated_step_begin(group, &step, &answers);
     int16_t error = group_may_fetch(group->live, &step, op->member_id, op->generation);
@@ -207,7 +207,7 @@ void coordinator_offsets_delete(struct coordinator *coordinator, struct coordina
 {
     struct coordinated *group = coordinated_find(coordinator, op->group);
     int16_t error = 0;
-    if (group && group->broken)
+    if (group && !coordinated_is_well(group))
         error = KP_ERROR_COORDINATOR_NOT_AVAILABLE;
     else if (!coordinated_is_known(group))
         error = KP_ERROR_GROUP_ID_NOT_FOUND;

@@ -108,8 +108,6 @@ static void look_at(struct coordinated *group)
         coordinated_remove(group, NULL);
     else if (why & SWEEP_CATALOG && group->live)
         tell_of_catalog(group);
-    else
-        coordinated_run_time(group); // sets its timer, should memory have been short for that
 }
 
 // --- all of them ------------------------------------------------------------------------------
