@@ -4,16 +4,24 @@
 // afterwards the same requests are served, and what was acknowledged is there.
 #include "gen/kp_apis.h"
 #include "gen/kp_create_topics.h"
+#include "gen/kp_delete_groups.h"
 #include "gen/kp_delete_topics.h"
+#include "gen/kp_describe_groups.h"
 #include "gen/kp_fetch.h"
+#include "gen/kp_heartbeat.h"
 #include "gen/kp_init_producer_id.h"
+#include "gen/kp_join_group.h"
+#include "gen/kp_leave_group.h"
+#include "gen/kp_list_groups.h"
 #include "gen/kp_list_offsets.h"
 #include "gen/kp_metadata.h"
 #include "gen/kp_offset_commit.h"
 #include "gen/kp_offset_fetch.h"
 #include "gen/kp_produce.h"
+#include "gen/kp_sync_group.h"
 #include <inttypes.h>
 
+#include "protocol/error.h"
 #include "tests/robust/fault_alloc.h"
 #include "tests/unit/broker_state_client.h"
 
@@ -24,6 +32,9 @@ struct run {
     bool strict; // the fault is gone: everything must succeed
     uint64_t nth;
     int64_t stored; // records that were acknowledged
+    // What the member of group "m" was told last; a static one, so that it is never another.
+    char member[128];
+    int32_t generation;
 };
 
 // Turns the shards until there is an answer or an end. False when neither comes.
@@ -270,6 +281,143 @@ static void fetch_offset(struct run *run)
         cr_assert_eq(out.topics[0].partitions[0].committed_offset, 1);
 }
 
+// --- a group ------------------------------------------------------------------------------------
+
+static bool join_group(struct run *run)
+{
+    struct kp_join_group_request_protocol protocol = {span_text("range"), span_text("wish")};
+    struct kp_join_group_request in;
+    kp_join_group_request_init(&in);
+    in.group_id = span_text("m");
+    in.session_timeout_ms = in.rebalance_timeout_ms = 60000;
+    in.group_instance_id = span_text("one");
+    in.protocol_type = span_text("test");
+    in.protocols = &protocol;
+    in.protocols_count = 1;
+    struct kp_writer writer = begin(run, KP_JOIN_GROUP_KEY, 5);
+    kp_join_group_request_encode(&writer, 5, &in);
+    struct kp_reader reader = call(run, &writer, KP_JOIN_GROUP_KEY, 5);
+    struct kp_join_group_response out;
+    if (!reader.at)
+        return false;
+    cr_assert_eq(kp_join_group_response_decode(&reader, 5, &run->client.arena, &out), 0);
+    if (!succeeded(run, out.error_code, "join"))
+        return false;
+    cr_assert_geq(out.generation_id, run->generation, "a generation goes back");
+    snprintf(run->member, sizeof(run->member), "%.*s", (int)out.member_id.size,
+             (const char *)out.member_id.data);
+    run->generation = out.generation_id;
+    return true;
+}
+
+static bool sync_group(struct run *run)
+{
+    struct kp_sync_group_request_assignment assignment = {span_text(run->member),
+                                                          span_text("part")};
+    struct kp_sync_group_request in;
+    kp_sync_group_request_init(&in);
+    in.group_id = span_text("m");
+    in.generation_id = run->generation;
+    in.member_id = span_text(run->member);
+    in.assignments = &assignment;
+    in.assignments_count = 1;
+    struct kp_writer writer = begin(run, KP_SYNC_GROUP_KEY, 2);
+    kp_sync_group_request_encode(&writer, 2, &in);
+    struct kp_reader reader = call(run, &writer, KP_SYNC_GROUP_KEY, 2);
+    struct kp_sync_group_response out;
+    if (!reader.at)
+        return false;
+    cr_assert_eq(kp_sync_group_response_decode(&reader, 2, &run->client.arena, &out), 0);
+    if (!succeeded(run, out.error_code, "sync"))
+        return false;
+    cr_assert(span_equal(out.assignment, span_text("part")));
+    return true;
+}
+
+// Nobody else is there: who was told of a generation is in it.
+static void heartbeat(struct run *run)
+{
+    struct kp_heartbeat_request in;
+    kp_heartbeat_request_init(&in);
+    in.group_id = span_text("m");
+    in.generation_id = run->generation;
+    in.member_id = span_text(run->member);
+    struct kp_writer writer = begin(run, KP_HEARTBEAT_KEY, 2);
+    kp_heartbeat_request_encode(&writer, 2, &in);
+    struct kp_reader reader = call(run, &writer, KP_HEARTBEAT_KEY, 2);
+    struct kp_heartbeat_response out;
+    if (!reader.at)
+        return;
+    cr_assert_eq(kp_heartbeat_response_decode(&reader, 2, &run->client.arena, &out), 0);
+    if (out.error_code != KP_ERROR_COORDINATOR_NOT_AVAILABLE)
+        cr_assert_eq(out.error_code, 0, "%" PRIu64 ": error %d", run->nth, out.error_code);
+    succeeded(run, out.error_code, "heartbeat");
+}
+
+static void look_at_groups(struct run *run)
+{
+    struct span name = span_text("m");
+    struct kp_describe_groups_request in = {.groups = &name, .groups_count = 1};
+    struct kp_writer writer = begin(run, KP_DESCRIBE_GROUPS_KEY, 4);
+    kp_describe_groups_request_encode(&writer, 4, &in);
+    struct kp_reader reader = call(run, &writer, KP_DESCRIBE_GROUPS_KEY, 4);
+    struct kp_describe_groups_response out;
+    if (reader.at) {
+        cr_assert_eq(kp_describe_groups_response_decode(&reader, 4, &run->client.arena, &out), 0);
+        succeeded(run, out.groups[0].error_code, "describe");
+    }
+    struct kp_list_groups_request list = {0};
+    struct kp_list_groups_response listed;
+    writer = begin(run, KP_LIST_GROUPS_KEY, 2);
+    kp_list_groups_request_encode(&writer, 2, &list);
+    reader = call(run, &writer, KP_LIST_GROUPS_KEY, 2);
+    if (!reader.at)
+        return;
+    cr_assert_eq(kp_list_groups_response_decode(&reader, 2, &run->client.arena, &listed), 0);
+    succeeded(run, listed.error_code, "list");
+}
+
+static void end_group(struct run *run)
+{
+    struct kp_leave_group_request_member leaver = {.group_instance_id = span_text("one"),
+                                                   .member_id = span_text("")};
+    struct kp_leave_group_request in;
+    kp_leave_group_request_init(&in);
+    in.group_id = span_text("m");
+    in.members = &leaver;
+    in.members_count = 1;
+    struct kp_writer writer = begin(run, KP_LEAVE_GROUP_KEY, 3);
+    kp_leave_group_request_encode(&writer, 3, &in);
+    struct kp_reader reader = call(run, &writer, KP_LEAVE_GROUP_KEY, 3);
+    struct kp_leave_group_response out;
+    if (reader.at) {
+        cr_assert_eq(kp_leave_group_response_decode(&reader, 3, &run->client.arena, &out), 0);
+        succeeded(run, out.error_code, "leave");
+    }
+    struct span name = span_text("m");
+    struct kp_delete_groups_request delete = {.groups_names = &name, .groups_names_count = 1};
+    struct kp_delete_groups_response deleted;
+    writer = begin(run, KP_DELETE_GROUPS_KEY, 1);
+    kp_delete_groups_request_encode(&writer, 1, &delete);
+    reader = call(run, &writer, KP_DELETE_GROUPS_KEY, 1);
+    if (!reader.at)
+        return;
+    cr_assert_eq(kp_delete_groups_response_decode(&reader, 1, &run->client.arena, &deleted), 0);
+    succeeded(run, deleted.results[0].error_code, "delete group");
+    // Whether or not it was told: from here on the group may be a new one.
+    run->generation = 0;
+}
+
+static void use_group(struct run *run)
+{
+    if (join_group(run) && sync_group(run))
+        heartbeat(run);
+    look_at_groups(run);
+    end_group(run);
+}
+
+// --- all of them --------------------------------------------------------------------------------
+
 static void delete_topic(struct run *run)
 {
     struct span name = span_text("t");
@@ -301,12 +449,24 @@ static void all_requests(struct run *run)
     list_offsets(run, -3);
     commit_offset(run);
     fetch_offset(run);
+    use_group(run);
+}
+
+static struct client open_without_delay(void)
+{
+    struct shards *shards = shards_open(2);
+    shards->config->values[SETTING_GROUP_INITIAL_REBALANCE_DELAY_MS].number = 0;
+    state_begin(shards);
+    struct client client = {.shards = shards, .peer = peer_open(shards)};
+    client.peer->connection->proven = true;
+    arena_init(&client.arena, 64 << 20);
+    return client;
 }
 
 // Whether the fault has struck.
 static bool run_with(uint64_t nth, bool for_ever)
 {
-    struct run run = {.client = client_open(), .nth = nth};
+    struct run run = {.client = open_without_delay(), .nth = nth};
     fault_alloc_pause();
     fault_alloc_arm(nth, for_ever);
     all_requests(&run);
