@@ -422,7 +422,7 @@ static uint32_t note_answered(const struct group_step *step)
 // A step that changes or tells much has cost as much.
 static void charge(struct coordinated *group, const struct group_step *step)
 {
-    int64_t cost = 1 + step->records->count + note_answered(step);
+    int64_t cost = 1 + step->cost + step->records->count + note_answered(step);
     cost += (int64_t)(step->records->bytes.size / 4096);
     group->coordinator->budget -= cost;
 }

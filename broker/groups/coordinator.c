@@ -90,7 +90,8 @@ static bool has_room(const struct coordinated *group, const struct coordinator_o
 {
     const struct arena *arena = op->ask.arena;
     size_t left = arena->limit - arena->used;
-    if (op->ask.kind == GROUP_JOIN || op->ask.kind == GROUP_SYNC)
+    if (op->ask.kind == GROUP_JOIN || op->ask.kind == GROUP_SYNC ||
+        op->ask.kind == GROUP_CONSUMER_HEARTBEAT)
         return left >= ASK_ROOM; // the group may have grown until it is answered
     return left >= ASK_ROOM_LEAST + 2 * group_memory(group->live);
 }
@@ -352,9 +353,19 @@ static int load(struct coordinator *coordinator, char *why, size_t why_size)
     return error;
 }
 
+// A list of names that the settings have checked.
+static void read_assignors(const char *list, struct group_limits *limits)
+{
+    for (uint32_t i = 0; i < sizeof(limits->assignors) / sizeof(*limits->assignors); i++) {
+        size_t size = strcspn(list, ",");
+        limits->assignors[i] = group_assignor_find(span_of(list, size));
+        list += size + (list[size] == ',');
+    }
+}
+
 static struct group_limits limits_of(const struct config *config)
 {
-    return (struct group_limits){
+    struct group_limits limits = {
         .min_session_timeout_ms =
             (int32_t)config_number(config, SETTING_GROUP_MIN_SESSION_TIMEOUT_MS),
         .max_session_timeout_ms =
@@ -362,7 +373,14 @@ static struct group_limits limits_of(const struct config *config)
         .initial_rebalance_delay_ms =
             (int32_t)config_number(config, SETTING_GROUP_INITIAL_REBALANCE_DELAY_MS),
         .max_members = (uint32_t)config_number(config, SETTING_GROUP_MAX_SIZE),
+        .consumer_session_timeout_ms =
+            (int32_t)config_number(config, SETTING_GROUP_CONSUMER_SESSION_TIMEOUT_MS),
+        .consumer_heartbeat_interval_ms =
+            (int32_t)config_number(config, SETTING_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS),
+        .consumer_max_members = (uint32_t)config_number(config, SETTING_GROUP_CONSUMER_MAX_SIZE),
     };
+    read_assignors(config_text(config, SETTING_GROUP_CONSUMER_ASSIGNORS), &limits);
+    return limits;
 }
 
 static struct coordinator *create(struct shard *shard, const struct catalog_topic *topic)

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 
 #include "broker/groups/group_internal.h"
+#include "gen/kp_consumer_group_describe.h"
+#include "gen/kp_consumer_group_heartbeat.h"
 #include "gen/kp_delete_groups.h"
 #include "gen/kp_describe_groups.h"
 #include "gen/kp_heartbeat.h"
@@ -36,6 +38,7 @@ struct group *group_new(struct span name)
     map_init(&group->pending_by_id);
     map_init(&group->protocols);
     map_init(&group->topics.names);
+    consumer_open(group);
     group->members_due_ms = INT64_MAX;
     group->phase_due_ms = INT64_MAX;
     group->empty_since_ms = INT64_MAX;
@@ -61,6 +64,7 @@ void group_free(struct group *group)
     map_free(&group->pending_by_id);
     map_free(&group->protocols);
     map_free(&group->topics.names);
+    consumer_close(group);
     group_span_free(&group->protocol_type);
     free(group);
 }
@@ -136,6 +140,23 @@ static void fail_describe(struct group_ask *ask, int16_t error)
     out->error_code = error;
 }
 
+static void fail_consumer_heartbeat(struct group_ask *ask, int16_t error)
+{
+    struct kp_consumer_group_heartbeat_response *out = ask->out;
+    kp_consumer_group_heartbeat_response_init(out);
+    out->error_code = error;
+    out->error_message = span_text(kp_error_text(error));
+}
+
+static void fail_consumer_describe(struct group_ask *ask, int16_t error)
+{
+    struct kp_consumer_group_describe_response_group *out = ask->out;
+    struct span group_id = out->group_id;
+    kp_consumer_group_describe_response_group_init(out);
+    out->group_id = group_id;
+    out->error_code = error;
+}
+
 void group_ask_fail(struct group_ask *ask, int16_t error)
 {
     switch (ask->kind) {
@@ -160,7 +181,10 @@ void group_ask_fail(struct group_ask *ask, int16_t error)
         ((struct kp_delete_groups_response_group *)ask->out)->error_code = error;
         break;
     case GROUP_CONSUMER_HEARTBEAT:
+        fail_consumer_heartbeat(ask, error);
+        break;
     case GROUP_CONSUMER_DESCRIBE:
+        fail_consumer_describe(ask, error);
         break;
     }
 }
@@ -204,7 +228,7 @@ static void answer_delete(struct group *group, struct group_step *step, struct g
     group_answer(step, ask);
 }
 
-void group_ask(struct group *group, struct group_step *step, struct group_ask *ask)
+static void ask_classic(struct group *group, struct group_step *step, struct group_ask *ask)
 {
     switch (ask->kind) {
     case GROUP_JOIN:
@@ -222,20 +246,48 @@ void group_ask(struct group *group, struct group_step *step, struct group_ask *a
     case GROUP_DESCRIBE:
         classic_describe(group, step, ask);
         break;
-    case GROUP_DELETE:
-        answer_delete(group, step, ask);
-        break;
-    case GROUP_CONSUMER_HEARTBEAT:
-    case GROUP_CONSUMER_DESCRIBE:
-        group_answer_error(step, ask, KP_ERROR_UNSUPPORTED_VERSION);
-        break;
+    default:
+        CHECK(false);
     }
+}
+
+// A group without members takes the protocol of who joins. With members, requests of the classic
+// protocol find nobody here.
+static void ask_consumer(struct group *group, struct group_step *step, struct group_ask *ask)
+{
+    if (ask->kind == GROUP_JOIN && group->member_count == 0) {
+        group->type = GROUP_CLASSIC;
+        classic_join(group, step, ask);
+    } else if (ask->kind == GROUP_JOIN) {
+        group_answer_error(step, ask, KP_ERROR_INCONSISTENT_GROUP_PROTOCOL);
+    } else if (ask->kind == GROUP_DESCRIBE) {
+        group_answer_error(step, ask, KP_ERROR_GROUP_ID_NOT_FOUND);
+    } else {
+        group_answer_error(step, ask, KP_ERROR_UNKNOWN_MEMBER_ID);
+    }
+}
+
+void group_ask(struct group *group, struct group_step *step, struct group_ask *ask)
+{
+    if (ask->kind == GROUP_DELETE)
+        answer_delete(group, step, ask);
+    else if (ask->kind == GROUP_CONSUMER_HEARTBEAT)
+        consumer_heartbeat(group, step, ask);
+    else if (ask->kind == GROUP_CONSUMER_DESCRIBE)
+        consumer_describe(group, step, ask);
+    else if (group->type == GROUP_CONSUMER)
+        ask_consumer(group, step, ask);
+    else
+        ask_classic(group, step, ask);
     group_end_step(group, step);
 }
 
 void group_time(struct group *group, struct group_step *step)
 {
-    classic_time(group, step);
+    if (group->type == GROUP_CONSUMER)
+        consumer_time(group, step);
+    else
+        classic_time(group, step);
     group_end_step(group, step);
 }
 
@@ -248,14 +300,18 @@ void group_forsake(struct group *group, struct group_step *step, struct group_as
 
 int64_t group_due_ms(const struct group *group)
 {
+    if (group->type == GROUP_CONSUMER)
+        return group->consumer.work_due_ms < group->members_due_ms ? group->consumer.work_due_ms
+                                                                   : group->members_due_ms;
     return group->members_due_ms < group->phase_due_ms ? group->members_due_ms
                                                        : group->phase_due_ms;
 }
 
 void group_catalog_changed(struct group *group, struct group_step *step)
 {
-    (void)group;
-    (void)step;
+    if (group->type == GROUP_CONSUMER)
+        consumer_catalog_changed(group, step);
+    group_end_step(group, step);
 }
 
 // --- offsets -------------------------------------------------------------------------------------
@@ -263,6 +319,8 @@ void group_catalog_changed(struct group *group, struct group_step *step)
 int16_t group_may_commit(struct group *group, struct group_step *step, struct span member_id,
                          struct span instance_id, int32_t generation_or_epoch, int16_t version)
 {
+    if (group && group->type == GROUP_CONSUMER && !group_is_idle(group))
+        return consumer_may_commit(group, member_id, generation_or_epoch, version);
     if (group && !group_is_idle(group))
         return classic_may_commit(group, step, member_id, instance_id, generation_or_epoch);
     // A consumer outside of a group may commit under any name that no group uses.
@@ -274,13 +332,13 @@ int16_t group_may_commit(struct group *group, struct group_step *step, struct sp
 int16_t group_may_fetch(struct group *group, struct group_step *step, struct span member_id,
                         int32_t member_epoch)
 {
-    (void)group;
     (void)step;
-    (void)member_id;
-    (void)member_epoch;
+    if (group && group->type == GROUP_CONSUMER && !group_is_idle(group))
+        return consumer_may_fetch(group, member_id, member_epoch);
     return 0; // the classic protocol does not ask who reads
 }
 
+// Both protocols have a consumer protocol; this is the name that classic members give theirs.
 static bool uses_consumer_protocol(const struct group *group)
 {
     return span_equal(group->protocol_type, span_text("consumer"));
@@ -295,6 +353,8 @@ int16_t group_may_delete_offsets(const struct group *group)
 
 bool group_subscribes(struct group *group, struct span topic)
 {
+    if (group->type == GROUP_CONSUMER)
+        return consumer_subscribes(group, topic);
     return group->member_count && uses_consumer_protocol(group) && classic_subscribes(group, topic);
 }
 
@@ -304,6 +364,8 @@ int64_t group_unused_since_ms(struct group *group, struct span topic, int64_t co
         return commit_ms;
     if (group->member_count == 0)
         return group->empty_since_ms == INT64_MAX ? commit_ms : group->empty_since_ms;
+    if (group->type == GROUP_CONSUMER)
+        return consumer_subscribes(group, topic) ? INT64_MAX : commit_ms;
     bool knows = uses_consumer_protocol(group) && group->phase == CLASSIC_STABLE;
     return knows && !classic_subscribes(group, topic) ? commit_ms : INT64_MAX;
 }
@@ -322,6 +384,8 @@ const char *group_type_name(const struct group *group)
 
 const char *group_state_name(const struct group *group)
 {
+    if (group->type == GROUP_CONSUMER)
+        return consumer_state_name(group);
     static const char *const names[] = {
         [CLASSIC_EMPTY] = "Empty",
         [CLASSIC_PREPARING] = "PreparingRebalance",
@@ -353,5 +417,6 @@ bool group_is_idle(const struct group *group)
 
 size_t group_memory(const struct group *group)
 {
-    return group->bytes;
+    // A part of a set may be all there is of its topic, and an answer says more of that.
+    return group->bytes + 32 * group->consumer.parts;
 }

@@ -28,12 +28,22 @@ enum {
     GROUP_BYTES_MAX = 8 << 20,
 };
 
+enum group_assignor { GROUP_NO_ASSIGNOR, GROUP_UNIFORM, GROUP_RANGE };
+
+// NO_ASSIGNOR: there is none of this name. The name of NO_ASSIGNOR is empty.
+enum group_assignor group_assignor_find(struct span name);
+const char *group_assignor_name(enum group_assignor assignor);
+
 // The broker's settings for groups.
 struct group_limits {
-    int32_t min_session_timeout_ms;     // group.min.session.timeout.ms
-    int32_t max_session_timeout_ms;     // group.max.session.timeout.ms
-    int32_t initial_rebalance_delay_ms; // group.initial.rebalance.delay.ms
-    uint32_t max_members;               // group.max.size
+    int32_t min_session_timeout_ms;         // group.min.session.timeout.ms
+    int32_t max_session_timeout_ms;         // group.max.session.timeout.ms
+    int32_t initial_rebalance_delay_ms;     // group.initial.rebalance.delay.ms
+    uint32_t max_members;                   // group.max.size
+    int32_t consumer_session_timeout_ms;    // group.consumer.session.timeout.ms
+    int32_t consumer_heartbeat_interval_ms; // group.consumer.heartbeat.interval.ms
+    uint32_t consumer_max_members;          // group.consumer.max.size
+    enum group_assignor assignors[2];       // group.consumer.assignors, NO_ASSIGNOR at the end
 };
 
 enum group_ask_kind {
@@ -59,8 +69,8 @@ struct group_ask {
     // member_id and group_instance_id may be looked at: the rest is gone.
     const void *in;
     // The kp_<api>_response, as kp_<api>_response_init leaves it, filled when answered. DESCRIBE:
-    // kp_describe_groups_response_group with its group_id set; DELETE:
-    // kp_delete_groups_response_group.
+    // kp_describe_groups_response_group with its group_id set, CONSUMER_DESCRIBE:
+    // kp_consumer_group_describe_response_group likewise; DELETE: kp_delete_groups_response_group.
     void *out;
     // Everything the answer points to is a constant, in here, or a part of `in`. It must be able to
     // hold GROUP_BYTES_MAX and then some.
@@ -79,7 +89,8 @@ struct group_step {
     // their order, gives a sound group as well.
     struct group_records *records;
     struct list *answers; // out, appended to: struct group_ask, in order
-    bool failed;          // out: memory was short; see above
+    uint32_t cost; // out, added to: work beyond what records and answers show, in microseconds
+    bool failed;   // out: memory was short; see above
 };
 
 struct group; // group_internal.h

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/map.h"
+#include "broker/groups/consumer_internal.h"
 #include "broker/groups/group.h"
 #include "protocol/error.h"
 
@@ -61,7 +62,8 @@ struct group_member {
     bool durable;           // its record is there, or is in this step's
     bool changed;           // and differs from what is here
     bool has_target;        // its target record is there
-    size_t bytes;           // of it all but offers and assignment
+    size_t bytes;           // of it all but offers, assignment and sets of partitions
+    struct consumer_member *consumer; // NULL: of a classic group
     uint8_t text[];
 };
 
@@ -110,6 +112,8 @@ struct group {
     struct span protocol_type;       // its own memory; absent: nobody has joined yet
     struct map protocols;            // all that members offer, by name
     struct group_topics topics;
+    // The consumer protocol; its epoch is `generation`.
+    struct consumer_group consumer;
     // While the image is loaded: the leader's id, its own memory, and targets. Afterwards: ids
     // whose records get tombstones with the next step.
     struct span loaded_leader;
@@ -138,6 +142,8 @@ void group_load_free(struct group *group);
 // A member whose records do not fit the others is dropped; they get tombstones with the next step,
 // for nothing can be written while groups are loaded. False without memory.
 bool group_load_drop(struct group *group, struct group_member *member);
+// The records under this id, whose member is not there, get tombstones likewise.
+bool group_load_mark_stale(struct group *group, struct span id);
 void group_load_erase(struct group *group, struct group_step *step); // those tombstones
 
 // --- group_record.c, in step->records ------------------------------------------------------------
@@ -149,6 +155,14 @@ void group_write_target(struct group_step *step, const struct group *group,
                         const struct group_member *member);
 void group_erase_member(struct group_step *step, const struct group *group, struct span id);
 void group_erase_target(struct group_step *step, const struct group *group, struct span id);
+void group_erase_current(struct group_step *step, const struct group *group, struct span id);
+// For the files that write records of their own: the key, then, after the value, the end. False:
+// the step has failed.
+bool group_record_begin(struct group_step *step, msgpack_packer *packer, const char *kind,
+                        const struct group *group, struct span id);
+void group_record_end(struct group_step *step);
+void group_pack_text(msgpack_packer *packer, const char *name, struct span text);
+void group_pack_number(msgpack_packer *packer, const char *name, int64_t number);
 
 // --- group_member.c ------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ static void forget_loaded(struct group *group)
         free(list_entry(node, struct loaded_target, node));
     }
     group_span_free(&group->loaded_leader);
+    consumer_load_forget(group);
 }
 
 void group_load_free(struct group *group)
@@ -46,7 +47,7 @@ void group_load_free(struct group *group)
     }
 }
 
-static bool mark_stale(struct group *group, struct span id)
+bool group_load_mark_stale(struct group *group, struct span id)
 {
     struct stale_record *stale = malloc(sizeof(*stale) + id.size);
     if (!stale)
@@ -59,7 +60,7 @@ static bool mark_stale(struct group *group, struct span id)
 
 bool group_load_drop(struct group *group, struct group_member *member)
 {
-    bool marked = mark_stale(group, member->id);
+    bool marked = group_load_mark_stale(group, member->id);
     group_member_drop(group, member);
     return marked;
 }
@@ -71,6 +72,7 @@ void group_load_erase(struct group *group, struct group_step *step)
         struct stale_record *stale = list_entry(node, struct stale_record, node);
         group_erase_member(step, group, stale->id);
         group_erase_target(step, group, stale->id);
+        group_erase_current(step, group, stale->id);
         free(stale);
     }
 }
@@ -197,7 +199,9 @@ int group_load(struct group *group, struct span key, struct span value)
     if (!error && record.kind != GROUP_RECORD_OTHER && !span_equal(record.group, group->name))
         error = -EBADMSG;
     if (!error && record.value) {
-        if (record.kind == GROUP_RECORD_GROUP)
+        if (consumer_load_is_ours(&record))
+            error = consumer_load(group, &record, value);
+        else if (record.kind == GROUP_RECORD_GROUP)
             error = load_group(group, record.value);
         else if (record.kind == GROUP_RECORD_MEMBER)
             error = load_member(group, record.member_id, record.value);
@@ -215,7 +219,7 @@ static bool place_target(struct group *group, const struct loaded_target *target
     struct span id = span_of(target->bytes, target->id_size);
     struct group_member *member = group_member_find(group, id);
     if (!member)
-        return mark_stale(group, id);
+        return group_load_mark_stale(group, id);
     member->has_target = true;
     if (target->generation != group->generation || group->phase == CLASSIC_COMPLETING)
         return true;
@@ -247,18 +251,46 @@ static bool sort_members(struct group *group)
     return true;
 }
 
-int group_load_done(struct group *group, struct group_step *step)
+// The consumer protocol has no use for what is left of the classic one.
+static bool drop_classic(struct group *group)
 {
-    if (!sort_members(group))
-        return -ENOMEM;
+    bool marked = true;
+    list_each(node, &group->members)
+        marked = group_load_drop(group, list_entry(node, struct group_member, node)) && marked;
+    list_each(node, &group->loaded_targets) {
+        const struct loaded_target *target = list_entry(node, struct loaded_target, node);
+        marked = group_load_mark_stale(group, span_of(target->bytes, target->id_size)) && marked;
+    }
+    return marked;
+}
+
+static bool consumer_done(struct group *group, struct group_step *step)
+{
+    if (!drop_classic(group) || !consumer_load_done(group, step) || !sort_members(group))
+        return false;
+    forget_loaded(group);
+    return true;
+}
+
+static bool classic_done(struct group *group, struct group_step *step)
+{
+    if (!consumer_load_mark_all_stale(group) || !sort_members(group))
+        return false;
     group->leader =
         group->loaded_leader.data ? group_member_find(group, group->loaded_leader) : NULL;
     list_each(node, &group->loaded_targets) {
         if (!place_target(group, list_entry(node, struct loaded_target, node)))
-            return -ENOMEM;
+            return false;
     }
     forget_loaded(group);
-    if (!classic_load_done(group, step))
+    return classic_load_done(group, step);
+}
+
+int group_load_done(struct group *group, struct group_step *step)
+{
+    bool done =
+        group->type == GROUP_CONSUMER ? consumer_done(group, step) : classic_done(group, step);
+    if (!done)
         return -ENOMEM;
     if (group->changed || !list_empty(&group->stale))
         group->members_due_ms = step->now_ms;

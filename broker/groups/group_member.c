@@ -110,6 +110,8 @@ static void erase(struct group *group, struct group_step *step, const struct gro
         group_erase_member(step, group, member->id);
     if (member->has_target)
         group_erase_target(step, group, member->id);
+    if (member->consumer && member->consumer->has_current)
+        group_erase_current(step, group, member->id);
 }
 
 void group_member_remove(struct group *group, struct group_step *step, struct group_member *member)
@@ -129,10 +131,23 @@ void group_member_drop(struct group *group, struct group_member *member)
     if (member->sync_due)
         group->syncs_due--;
     group_offers_set(group, member, NULL);
+    consumer_member_free(group, member);
     list_remove(&member->node);
     group->member_count--;
     group->bytes -= member->bytes;
     member_free(member);
+}
+
+// What is subscribed to counts for the one that has it.
+static void take_consumer(struct group_member *member, struct group_member *old)
+{
+    if (!old->consumer)
+        return;
+    size_t wanted = consumer_subscription_weight(old->consumer->subscription);
+    member->consumer = old->consumer;
+    member->consumer->has_current = false;
+    member->bytes += wanted;
+    old->consumer = NULL;
 }
 
 struct group_member *group_member_replace(struct group *group, struct group_step *step,
@@ -158,6 +173,7 @@ struct group_member *group_member_replace(struct group *group, struct group_step
     member->offers = old->offers;
     member->assignment = old->assignment;
     member->sync_due = old->sync_due;
+    take_consumer(member, old);
     if (group->leader == old)
         group->leader = member;
     list_append(&old->node, &member->node);

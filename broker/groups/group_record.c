@@ -100,13 +100,24 @@ static void write_done(struct group_records *records)
     item->value_size = records->bytes.size - item->key_at - item->key_size;
 }
 
-static void pack_field(msgpack_packer *packer, const char *name, struct span text)
+bool group_record_begin(struct group_step *step, msgpack_packer *packer, const char *kind,
+                        const struct group *group, struct span id)
+{
+    return write_key(step->records, packer, kind, group, id);
+}
+
+void group_record_end(struct group_step *step)
+{
+    write_done(step->records);
+}
+
+void group_pack_text(msgpack_packer *packer, const char *name, struct span text)
 {
     pack_write_key(packer, name);
     pack_write_text(packer, text);
 }
 
-static void pack_number(msgpack_packer *packer, const char *name, int64_t number)
+void group_pack_number(msgpack_packer *packer, const char *name, int64_t number)
 {
     pack_write_key(packer, name);
     msgpack_pack_int64(packer, number);
@@ -121,16 +132,20 @@ void group_write_group(struct group_step *step, const struct group *group)
         [CLASSIC_STABLE] = "stable",
     };
     msgpack_packer packer;
+    if (group->type == GROUP_CONSUMER) {
+        consumer_write_group(step, group);
+        return;
+    }
     if (!write_key(step->records, &packer, "group", group, (struct span){0}))
         return;
     msgpack_pack_map(&packer, 7);
-    pack_field(&packer, "type", span_text("classic"));
-    pack_number(&packer, "generation", group->generation);
-    pack_field(&packer, "phase", span_text(phases[group->phase]));
-    pack_number(&packer, "since", group->empty_since_ms);
-    pack_field(&packer, "protocol_type", group->protocol_type);
-    pack_field(&packer, "protocol", group->protocol ? group->protocol->name : kp_empty());
-    pack_field(&packer, "leader", group->leader ? group->leader->id : kp_empty());
+    group_pack_text(&packer, "type", span_text("classic"));
+    group_pack_number(&packer, "generation", group->generation);
+    group_pack_text(&packer, "phase", span_text(phases[group->phase]));
+    group_pack_number(&packer, "since", group->empty_since_ms);
+    group_pack_text(&packer, "protocol_type", group->protocol_type);
+    group_pack_text(&packer, "protocol", group->protocol ? group->protocol->name : kp_empty());
+    group_pack_text(&packer, "leader", group->leader ? group->leader->id : kp_empty());
     write_done(step->records);
 }
 
@@ -141,13 +156,13 @@ void group_write_member(struct group_step *step, const struct group *group,
     if (!write_key(step->records, &packer, "member", group, member->id))
         return;
     msgpack_pack_map(&packer, member->instance_id.data ? 7 : 6);
-    pack_field(&packer, "client_id", member->client_id);
-    pack_field(&packer, "client_host", member->client_host);
+    group_pack_text(&packer, "client_id", member->client_id);
+    group_pack_text(&packer, "client_host", member->client_host);
     if (member->instance_id.data)
-        pack_field(&packer, "instance", member->instance_id);
-    pack_number(&packer, "session_ms", member->session_ms);
-    pack_number(&packer, "rebalance_ms", member->rebalance_ms);
-    pack_number(&packer, "joined", (int64_t)member->joined);
+        group_pack_text(&packer, "instance", member->instance_id);
+    group_pack_number(&packer, "session_ms", member->session_ms);
+    group_pack_number(&packer, "rebalance_ms", member->rebalance_ms);
+    group_pack_number(&packer, "joined", (int64_t)member->joined);
     pack_write_key(&packer, "protocols");
     msgpack_pack_array(&packer, member->offers->count);
     for (uint32_t i = 0; i < member->offers->count; i++) {
@@ -165,7 +180,7 @@ void group_write_target(struct group_step *step, const struct group *group,
     if (!write_key(step->records, &packer, "target", group, member->id))
         return;
     msgpack_pack_map(&packer, 2);
-    pack_number(&packer, "generation", group->generation);
+    group_pack_number(&packer, "generation", group->generation);
     pack_write_key(&packer, "assignment");
     pack_write_bytes(&packer, member->assignment);
     write_done(step->records);
@@ -183,6 +198,12 @@ void group_erase_target(struct group_step *step, const struct group *group, stru
     write_key(step->records, &packer, "target", group, id);
 }
 
+void group_erase_current(struct group_step *step, const struct group *group, struct span id)
+{
+    msgpack_packer packer;
+    write_key(step->records, &packer, "current", group, id);
+}
+
 // --- reading -------------------------------------------------------------------------------------
 
 static enum group_record_kind kind_of(struct span kind)
@@ -193,6 +214,8 @@ static enum group_record_kind kind_of(struct span kind)
         return GROUP_RECORD_MEMBER;
     if (span_equal(kind, span_text("target")))
         return GROUP_RECORD_TARGET;
+    if (span_equal(kind, span_text("current")))
+        return GROUP_RECORD_CURRENT;
     return GROUP_RECORD_OTHER;
 }
 

@@ -9,9 +9,20 @@
 //                        "protocols": [[name, metadata: bin], ...]}
 //   ["target", group, member id] -> {"generation": int, "assignment": bin}
 //
+// and for groups of the consumer protocol (KIP-848)
+//
+//   ["group", group] -> {"type": "consumer", "epoch": int, "since": ms, "hash": int}
+//   ["member", group, member id] -> {"client_id": str, "client_host": str, "instance": str,
+//                        "rebalance_ms": int, "joined": int, "topics": [name, ...], "regex": str,
+//                        "assignor": str, "rack": str}
+//   ["target", group, member id] -> {"parts": partitions}
+//   ["current", group, member id] -> {"epoch": int, "previous": int, "state": int,
+//                        "assigned": partitions, "revoking": partitions}
+//
 // or a tombstone. "since" is the wall-clock time at which the group became empty; "instance" is
-// there for static members; "joined" orders members by age. Unknown fields and other kinds of keys
-// are ignored.
+// there for static members; "joined" orders members by age. "hash" tells whether topics have
+// changed since the targets were computed. "partitions" stands for [[topic id, number, ...], ...].
+// Unknown fields and other kinds of keys are ignored.
 #pragma once
 
 #include "broker/pack.h"
@@ -36,7 +47,8 @@ enum group_record_kind {
     GROUP_RECORD_OTHER,
     GROUP_RECORD_GROUP,
     GROUP_RECORD_MEMBER,
-    GROUP_RECORD_TARGET
+    GROUP_RECORD_TARGET,
+    GROUP_RECORD_CURRENT
 };
 
 // A record, read. Spans point into key and value.

@@ -54,7 +54,7 @@ static int read_group_key(struct image_change *out)
     if (!pack_text(pack_item(root, 0), &kind))
         return -EBADMSG;
     out->known = span_equal(kind, span_text("group")) || span_equal(kind, span_text("member")) ||
-                 span_equal(kind, span_text("target"));
+                 span_equal(kind, span_text("target")) || span_equal(kind, span_text("current"));
     if (out->known && !pack_text(pack_item(root, 1), &out->group))
         return -EBADMSG;
     return 0;

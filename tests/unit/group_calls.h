@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "broker/groups/group_internal.h"
+#include "gen/kp_consumer_group_describe.h"
+#include "gen/kp_consumer_group_heartbeat.h"
 #include "gen/kp_delete_groups.h"
 #include "gen/kp_describe_groups.h"
 #include "gen/kp_heartbeat.h"
@@ -70,12 +72,15 @@ struct call {
         struct kp_sync_group_request sync;
         struct kp_heartbeat_request heartbeat;
         struct kp_leave_group_request leave;
+        struct kp_consumer_group_heartbeat_request consumer;
     } in;
     union {
         struct kp_join_group_response join;
         struct kp_sync_group_response sync;
         struct kp_heartbeat_response heartbeat;
         struct kp_leave_group_response leave;
+        struct kp_consumer_group_heartbeat_response consumer;
+        struct kp_consumer_group_describe_response_group consumer_describe;
         struct kp_describe_groups_response_group describe;
         struct kp_delete_groups_response_group delete;
     } out;
@@ -137,6 +142,15 @@ static inline void call_encode(struct call *call, struct kp_writer *w)
                                            &(struct kp_describe_groups_response){
                                                .groups = &call->out.describe, .groups_count = 1});
         break;
+    case GROUP_CONSUMER_HEARTBEAT:
+        kp_consumer_group_heartbeat_response_encode(w, version, &call->out.consumer);
+        break;
+    case GROUP_CONSUMER_DESCRIBE:
+        kp_consumer_group_describe_response_encode(
+            w, version,
+            &(struct kp_consumer_group_describe_response){.groups = &call->out.consumer_describe,
+                                                          .groups_count = 1});
+        break;
     default:
         break;
     }
@@ -173,6 +187,83 @@ static inline void call_protocols(struct call *call, const char *list)
 
 // --- a sound group -------------------------------------------------------------------------------
 
+// Every part of a set is held by its member, if it is of what members have.
+static inline uint32_t group_check_set(const struct consumer_set *set,
+                                       const struct consumer_member *holder)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        CHECK(i == 0 || consumer_part_compare(&set->parts[i - 1], &set->parts[i]) < 0);
+        CHECK(!holder || consumer_holder(&set->parts[i]) == holder);
+    }
+    return set->count;
+}
+
+static inline uint32_t group_check_consumer(const struct group *group,
+                                            const struct group_member *member)
+{
+    const struct consumer_member *consumer = member->consumer;
+    CHECK(consumer->epoch <= group->generation && consumer->subscription);
+    CHECK(consumer->revoke_due_ms >= group->members_due_ms);
+    CHECK((consumer->revoke_due_ms < INT64_MAX) == (consumer->state == CONSUMER_UNREVOKED));
+    CHECK(consumer->state == CONSUMER_UNREVOKED || consumer->revoking.count == 0);
+    if (consumer->state == CONSUMER_STABLE && consumer->epoch == group->generation)
+        CHECK(consumer_set_equal(&consumer->target, consumer->assigned.parts,
+                                 consumer->assigned.count));
+    group_check_set(&consumer->target, NULL);
+    return group_check_set(&consumer->assigned, consumer) +
+           group_check_set(&consumer->revoking, consumer);
+}
+
+static inline void group_check_topics(const struct group *group, uint32_t held, size_t parts)
+{
+    const struct consumer_topic *topic;
+    const struct consumer_subscription *subscription;
+    uint32_t holders = 0;
+    uint32_t holds = 0;
+    uint32_t unknown = 0;
+    for (size_t at = 0; (topic = map_next(&group->consumer.topics, &at));) {
+        CHECK(topic->holds > 0);
+        holds += topic->holds;
+        for (int32_t i = 0; i < topic->holder_count; i++)
+            holders += topic->holders[i] != NULL;
+    }
+    for (size_t at = 0; (subscription = map_next(&group->consumer.subscriptions, &at));) {
+        holds -= subscription->topics.count + subscription->found.count;
+        unknown += !subscription->known;
+    }
+    CHECK(holders == held && holds == parts && parts == group->consumer.parts);
+    CHECK(unknown == group->consumer.unknown);
+    CHECK(list_empty(&group->consumer.matching) || group->consumer.work_due_ms < INT64_MAX);
+}
+
+static inline void group_check_consumers(const struct group *group)
+{
+    uint32_t members = 0;
+    uint32_t instances = 0;
+    uint32_t held = 0;
+    uint32_t wants = 0;
+    size_t parts = 0;
+    size_t bytes = 0;
+    const struct consumer_subscription *subscription;
+    list_each(node, &group->members) {
+        struct group_member *member = list_entry(node, struct group_member, node);
+        CHECK(map_get(&group->by_id, member->id) == member && !member->ask);
+        CHECK(member->deadline_ms >= group->members_due_ms && member->deadline_ms < INT64_MAX);
+        held += group_check_consumer(group, member);
+        parts += member->consumer->target.count + member->consumer->assigned.count +
+                 member->consumer->revoking.count;
+        members++;
+        bytes += member->bytes;
+        instances += member->instance_id.data != NULL;
+    }
+    for (size_t at = 0; (subscription = map_next(&group->consumer.subscriptions, &at));)
+        wants += subscription->members;
+    CHECK(members == group->member_count && members == group->by_id.count && wants == members);
+    CHECK(instances == group->by_instance.count && bytes == group->bytes && !group->changed);
+    CHECK(bytes <= GROUP_BYTES_MAX);
+    group_check_topics(group, held, parts);
+}
+
 // What must hold between two steps.
 static inline void group_check(const struct group *group)
 {
@@ -182,6 +273,10 @@ static inline void group_check(const struct group *group)
     uint32_t instances = 0;
     size_t bytes = 0;
     bool leader = false;
+    if (group->type == GROUP_CONSUMER) {
+        group_check_consumers(group);
+        return;
+    }
     list_each(node, &group->members) {
         struct group_member *member = list_entry(node, struct group_member, node);
         CHECK(map_get(&group->by_id, member->id) == member);
