@@ -14,6 +14,8 @@
 #include "broker/request.h"
 #include "gen/kp_alter_configs.h"
 #include "gen/kp_api_versions.h"
+#include "gen/kp_consumer_group_describe.h"
+#include "gen/kp_consumer_group_heartbeat.h"
 #include "gen/kp_create_partitions.h"
 #include "gen/kp_create_topics.h"
 #include "gen/kp_delete_groups.h"
@@ -77,6 +79,8 @@ static const struct api apis[] = {
     ROW(INCREMENTAL_ALTER_CONFIGS, IncrementalAlterConfigs, incremental_alter_configs),
     ROW(OFFSET_DELETE, OffsetDelete, offset_delete),
     ROW(DESCRIBE_CLUSTER, DescribeCluster, describe_cluster),
+    ROW(CONSUMER_GROUP_HEARTBEAT, ConsumerGroupHeartbeat, consumer_group_heartbeat),
+    ROW(CONSUMER_GROUP_DESCRIBE, ConsumerGroupDescribe, consumer_group_describe),
     ROW(DESCRIBE_TOPIC_PARTITIONS, DescribeTopicPartitions, describe_topic_partitions),
 };
 

@@ -6,6 +6,25 @@
 #include "gen/kp_apis.h"
 #include "protocol/error.h"
 
+// What clients may take for granted besides the versions of requests.
+static void tell_features(struct kp_api_versions_response *out)
+{
+    // The consumer group protocol of KIP-848.
+    static struct kp_api_versions_response_supported_feature supported[] = {
+        {.name = {(const uint8_t *)"group.version", 13}, .min_version = 1, .max_version = 1},
+    };
+    static struct kp_api_versions_response_finalized_feature finalized[] = {
+        {.name = {(const uint8_t *)"group.version", 13},
+         .max_version_level = 1,
+         .min_version_level = 1},
+    };
+    out->supported_features = supported;
+    out->supported_features_count = sizeof(supported) / sizeof(*supported);
+    out->finalized_features = finalized;
+    out->finalized_features_count = sizeof(finalized) / sizeof(*finalized);
+    out->finalized_features_epoch = 1;
+}
+
 static void reply(struct request *request, const struct kp_api_versions_response *out)
 {
     request_begin_reply(request);
@@ -61,6 +80,7 @@ void handle_api_versions(struct request *request)
         };
     }
     out.api_keys_count = (int32_t)count;
+    tell_features(&out);
     reply(request, &out);
 }
 
