@@ -11,6 +11,7 @@
 #include "tools/interrupt.h"
 #include "tools/progress.h"
 #include "tools/topic_reader.h"
+#include "tools/where.h"
 
 enum { WAIT_MS = 250, REDRAW_EVERY = 1024 };
 
@@ -20,15 +21,58 @@ struct consume_settings {
     int64_t count; // 0: no limit
     bool until_end;
     const char *format;
+    const char *where;
 };
 
-static int print_records(struct topic_reader *reader, const struct consume_settings *options,
-                         const struct format *format, struct progress *progress)
+// What becomes of the records, wherever they come from.
+struct printing {
+    struct app *app;
+    const struct consume_settings *options;
+    struct format *format;
+    struct where *where; // NULL: all
+    struct progress progress;
+    int64_t read;
+    int64_t printed;
+    int64_t bytes;
+};
+
+// 0 or an exit code.
+static int print_record(struct printing *printing, const struct weir_record *record)
+{
+    int kept = printing->where != NULL ? where_keeps(printing->where, record) : 1;
+
+    if (kept < 0)
+        return app_fail(printing->app, EXIT_FAILED,
+                        "--where: the regular expression takes too many steps on %s partition "
+                        "%" PRId32 " offset %" PRId64 ", give a simpler one",
+                        record->topic, record->partition, record->offset);
+    if (kept > 0) {
+        format_record(printing->format, record, printing->app->out);
+        printing->printed++;
+    }
+    printing->bytes += (int64_t)(record->key.size + record->value.size);
+    if (++printing->read % REDRAW_EVERY == 0)
+        progress_update(&printing->progress, printing->read, printing->bytes);
+    return 0;
+}
+
+static bool print_enough(const struct printing *printing)
+{
+    return printing->options->count > 0 && printing->printed >= printing->options->count;
+}
+
+// Without an end of its own, Ctrl-C is how this command is meant to be left.
+static int print_end(const struct printing *printing)
+{
+    bool has_end = printing->options->until_end || printing->options->count > 0;
+
+    return interrupt_requested() && has_end && !print_enough(printing) ? EXIT_INTERRUPTED : 0;
+}
+
+static int print_records(struct topic_reader *reader, struct printing *printing)
 {
     const struct app *app = reader->app;
     struct weir_record record;
-    int64_t printed = 0;
-    int64_t bytes = 0;
 
     while (!topic_reader_done(reader) && !interrupt_requested()) {
         int code = app_flush(app);
@@ -37,68 +81,83 @@ static int print_records(struct topic_reader *reader, const struct consume_setti
         if (code != 0)
             return code;
         while (topic_reader_next(reader, &record)) {
-            format_record(format, &record, app->out);
-            bytes += (int64_t)(record.key.size + record.value.size);
-            if (++printed == options->count)
-                return 0;
-            if (printed % REDRAW_EVERY == 0)
-                progress_update(progress, printed, bytes);
+            code = print_record(printing, &record);
+            if (code != 0 || print_enough(printing))
+                return code;
             if (ferror(app->out) || interrupt_requested())
                 break;
         }
-        progress_update(progress, printed, bytes);
+        progress_update(&printing->progress, printing->read, printing->bytes);
     }
-    // Without an end of its own, Ctrl-C is how this command is meant to be left.
-    bool has_end = options->until_end || options->count > 0;
-    return interrupt_requested() && has_end ? EXIT_INTERRUPTED : 0;
+    return print_end(printing);
 }
 
-static int consume(struct app *app, const struct consume_settings *options, const char *topic,
-                   struct position from, const struct format *format)
+// On a terminal that shows the records themselves, a second moving line only disturbs.
+static void print_begin(struct printing *printing, int64_t total)
 {
+    const struct app *app = printing->app;
+    bool shown = progress_wanted(app->err) && !progress_wanted(app->out);
+    int64_t count = printing->options->count;
+
+    if (count > 0 && printing->where == NULL && (total == 0 || count < total))
+        total = count;
+    progress_start(&printing->progress, app->err, shown, "read", total);
+    format_begin(printing->format, app->out);
+}
+
+static int consume(struct printing *printing, const char *topic, struct position from)
+{
+    const struct consume_settings *options = printing->options;
     struct topic_reader reader;
-    struct progress progress;
-    int code = topic_reader_open(&reader, app, topic, (int32_t)options->partition, from,
+    int code = topic_reader_open(&reader, printing->app, topic, (int32_t)options->partition, from,
                                  options->until_end);
 
     if (code == 0) {
-        // On a terminal that shows the records themselves, a second moving line only disturbs.
-        bool shown = progress_wanted(app->err) && !progress_wanted(app->out);
-        int64_t total = options->until_end ? topic_reader_expected(&reader) : 0;
-        if (options->count > 0 && (total == 0 || options->count < total))
-            total = options->count;
-        progress_start(&progress, app->err, shown, "read", total);
-        code = print_records(&reader, options, format, &progress);
-        progress_end(&progress);
+        print_begin(printing, options->until_end ? topic_reader_expected(&reader) : 0);
+        code = print_records(&reader, printing);
+        progress_end(&printing->progress);
     }
     topic_reader_close(&reader);
     return code;
 }
 
-static int run_consume(struct app *app, const void *settings, int count, char **arguments)
+static int read_settings(struct printing *printing, struct position *from)
 {
-    const struct consume_settings *options = settings;
+    const struct app *app = printing->app;
+    const struct consume_settings *options = printing->options;
     const char *text = options->format;
-    struct position from;
-    struct format *format;
     char error[256];
 
-    (void)count;
     if (text == NULL)
         text = app->common.output == OUTPUT_JSON ? "json" : "%s\\n";
-    if (format_parse(text, &format, error, sizeof(error)) != 0)
+    if (format_parse(text, &printing->format, error, sizeof(error)) != 0)
         return app_fail(app, EXIT_USAGE, "--format: %s", error);
-    int code = 0;
-    if (value_position(options->from, clock_wall_ms(), &from) != 0)
-        code = app_fail(app, EXIT_USAGE,
+    if (options->where != NULL &&
+        where_parse(options->where, &printing->where, error, sizeof(error)) != 0)
+        return app_fail(app, EXIT_USAGE, "--where: %s", error);
+    if (value_position(options->from, clock_wall_ms(), from) != 0)
+        return app_fail(app, EXIT_USAGE,
                         "--from: '%s' will not do, give beginning, end, OFFSET, -N or @TIME "
                         "(@2026-01-31T12:00, @-10m)",
                         options->from);
+    return 0;
+}
+
+static int run_consume(struct app *app, const void *settings, int count, char **arguments)
+{
+    struct printing printing = {.app = app, .options = settings};
+    struct position from;
+
+    (void)count;
+    int code = read_settings(&printing, &from);
     if (code == 0)
-        code = consume(app, options, arguments[0], from, format);
-    format_free(format);
+        code = consume(&printing, arguments[0], from);
+    where_free(printing.where);
+    format_free(printing.format);
     return code;
 }
+
+static const char *const formats[] = {"json", "msgpack", "csv", "hex", "raw", NULL};
 
 static const struct option_spec consume_options[] = {
     {.name = "partition",
@@ -133,9 +192,16 @@ static const struct option_spec consume_options[] = {
      .letter = 'F',
      .kind = OPTION_TEXT,
      .placeholder = "FORMAT",
-     .help = "json (one object per line), raw (values with nothing between them), or a text with "
-             "fields as below (default: '%s\\n')",
-     .offset = offsetof(struct consume_settings, format)},
+     .help = "json (one object per line), msgpack, csv or csv:FIELD,..., hex, raw (values with "
+             "nothing between them), or a text with fields as below (default: '%s\\n')",
+     .offset = offsetof(struct consume_settings, format),
+     .choices = formats},
+    {.name = "where",
+     .letter = 'w',
+     .kind = OPTION_TEXT,
+     .placeholder = "EXPRESSION",
+     .help = "only records of which this is true, see below",
+     .offset = offsetof(struct consume_settings, where)},
     {.name = NULL},
 };
 
@@ -157,10 +223,21 @@ const struct command cmd_consume = {
         "  %t topic       %p partition    %o offset      %k key   %s or %v value\n"
         "  %h headers (name=value,...)    %T timestamp in ms      %D the same as a date\n"
         "  %K key size    %S value size (-1 when absent)          %% a percent sign\n"
-        "  \\n newline     \\t tab          \\r return      \\0 NUL  \\xHH any byte\n",
+        "  \\n newline     \\t tab          \\r return      \\0 NUL  \\xHH any byte\n"
+        "  %{FIELD}\n"
+        "\n"
+        "FIELD is key, value, header.NAME, topic, partition, offset or timestamp, or a member of\n"
+        "JSON or msgpack: value.user.name, value.items[0], value[\"a b\"]. CSV has the columns\n"
+        "named, or topic, partition, offset, timestamp, key, value and headers.\n"
+        "\n"
+        "--where compares fields by == != < <= > >= and ~ !~ (a regular expression matches\n"
+        "somewhere) with \"text\", 'text', numbers, true, false, null and @TIME; and, or, not and\n"
+        "parentheses join comparisons. A field alone means: it is there, and not false.\n",
     .examples = "  weir consume orders --until-end\n"
                 "  weir consume orders -p 0 --from -100 -n 10 --format '%o %k: %s\\n'\n"
-                "  weir consume orders --from @-1h --format json | jq .value\n",
+                "  weir consume orders --from @-1h --format json | jq .value\n"
+                "  weir consume orders -e --where 'value.amount > 100 and header.zone ~ \"^eu\"'\n"
+                "  weir consume orders -e --format csv:key,value.amount,timestamp > orders.csv\n",
     .options = consume_options,
     .settings_size = sizeof(struct consume_settings),
     .defaults = &consume_defaults,

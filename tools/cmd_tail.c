@@ -131,6 +131,7 @@ static void print_last(const struct kept_list *list, size_t wanted, const struct
 {
     if (list->count > 0)
         qsort(list->items, list->count, sizeof(*list->items), compare_kept);
+    format_begin(format, out);
     size_t first = list->count > wanted ? list->count - wanted : 0;
     for (size_t i = first; i < list->count; i++)
         format_record(format, &list->items[i].record, out);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A template is compiled once into parts, each a piece of literal text or one field; printing walks
-// the parts. JSON and raw are formats of a single part.
+// the parts. JSON, msgpack, hex and raw are formats of a single part, CSV has one for each column.
 //
 // Keys, values and header values are bytes: text formats write them as they are, JSON writes them
 // as strings when they are UTF-8 and otherwise as base64 under a name that says so.
@@ -8,13 +8,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "tools/report.h"
+#include "tools/format_write.h"
 
 enum part_kind {
     PART_LITERAL,
@@ -28,18 +27,25 @@ enum part_kind {
     PART_VALUE_SIZE,
     PART_TIMESTAMP,
     PART_DATE,
+    PART_FIELD,
+    PART_ALL_HEADERS, // a column of CSV
     PART_JSON,
+    PART_MSGPACK,
+    PART_HEX,
 };
 
 struct part {
     enum part_kind kind;
-    size_t start; // of a literal, in format->literals
+    size_t start; // of a literal, in format->literals; of a column's name, in format->head
     size_t size;
+    struct field *field;
 };
 
 struct format {
+    char *head;  // CSV: the columns as they were given
+    bool as_csv; // every part is a cell
     size_t part_count;
-    struct part *parts; // never more than the template has characters
+    struct part *parts; // see format_parse
     char *literals;
 };
 
@@ -52,6 +58,18 @@ static const struct {
     {'S', PART_VALUE_SIZE}, {'T', PART_TIMESTAMP}, {'D', PART_DATE},
 };
 
+static const struct {
+    const char *name;
+    enum part_kind kind;
+} whole[] = {
+    {"json", PART_JSON},
+    {"msgpack", PART_MSGPACK},
+    {"hex", PART_HEX},
+    {"raw", PART_VALUE},
+};
+
+static const char all_columns[] = "topic,partition,offset,timestamp,key,value,headers";
+
 struct compiler {
     struct format *format;
     size_t literal_size;
@@ -59,9 +77,12 @@ struct compiler {
     size_t error_size;
 };
 
-static void add_part(struct format *format, enum part_kind kind)
+static struct part *add_part(struct format *format, enum part_kind kind)
 {
-    format->parts[format->part_count++] = (struct part){.kind = kind};
+    struct part *part = &format->parts[format->part_count++];
+
+    *part = (struct part){.kind = kind};
+    return part;
 }
 
 static void add_literal(struct compiler *compiler, char c)
@@ -109,6 +130,22 @@ static const char *compile_escape(struct compiler *compiler, const char *at)
     return NULL;
 }
 
+// %{value.user.name}; `at` points behind the brace.
+static const char *compile_braces(struct compiler *compiler, const char *at)
+{
+    struct field *field = NULL;
+
+    if (field_parse(&at, &field, compiler->error, compiler->error_size) != 0)
+        return NULL;
+    if (*at != '}') {
+        snprintf(compiler->error, compiler->error_size, "'}' is expected at '%.40s'", at);
+        field_free(field);
+        return NULL;
+    }
+    add_part(compiler->format, PART_FIELD)->field = field;
+    return at + 1;
+}
+
 // `at` points behind the percent sign. Returns the place behind the field, or NULL.
 static const char *compile_field(struct compiler *compiler, const char *at)
 {
@@ -116,31 +153,71 @@ static const char *compile_field(struct compiler *compiler, const char *at)
         add_literal(compiler, '%');
         return at + 1;
     }
+    if (*at == '{')
+        return compile_braces(compiler, at + 1);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         if (fields[i].letter == *at) {
             add_part(compiler->format, fields[i].kind);
             return at + 1;
         }
     }
-    snprintf(compiler->error, compiler->error_size,
-             "%%%c is no field, there are %%t %%p %%o %%k %%s %%h %%K %%S %%T %%D and %%%%",
-             *at != '\0' ? *at : ' ');
+    snprintf(
+        compiler->error, compiler->error_size,
+        "%%%c is no field, there are %%t %%p %%o %%k %%s %%h %%K %%S %%T %%D %%{FIELD} and %%%%",
+        *at != '\0' ? *at : ' ');
     return NULL;
+}
+
+// Columns are fields, and `headers` for all of them.
+static int compile_columns(struct compiler *compiler, const char *text)
+{
+    struct format *format = compiler->format;
+
+    format->as_csv = true;
+    format->head = strdup(text);
+    if (format->head == NULL)
+        return -ENOMEM;
+    for (const char *head = text;;) {
+        const char *start = text;
+        if (strncmp(text, "headers", 7) == 0 && (text[7] == ',' || text[7] == '\0')) {
+            add_part(format, PART_ALL_HEADERS);
+            text += 7;
+        } else {
+            struct field *field = NULL;
+            int rc = field_parse(&text, &field, compiler->error, compiler->error_size);
+            if (rc != 0)
+                return rc;
+            add_part(format, PART_FIELD)->field = field;
+        }
+        struct part *part = &format->parts[format->part_count - 1];
+        part->start = (size_t)(start - head);
+        part->size = (size_t)(text - start);
+        if (*text == '\0')
+            return 0;
+        if (*text++ != ',') {
+            snprintf(compiler->error, compiler->error_size, "',' is expected at '%.40s'", text - 1);
+            return -EINVAL;
+        }
+    }
 }
 
 static int compile(struct compiler *compiler, const char *text)
 {
-    if (strcmp(text, "json") == 0) {
-        add_part(compiler->format, PART_JSON);
-        return 0;
+    for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++) {
+        if (strcmp(text, whole[i].name) == 0) {
+            add_part(compiler->format, whole[i].kind);
+            return 0;
+        }
     }
-    if (strcmp(text, "raw") == 0) {
-        add_part(compiler->format, PART_VALUE);
-        return 0;
-    }
+    if (strcmp(text, "csv") == 0)
+        return compile_columns(compiler, all_columns);
+    if (strncmp(text, "csv:", 4) == 0)
+        return compile_columns(compiler, text + 4);
     if (strpbrk(text, "%\\") == NULL) {
         snprintf(compiler->error, compiler->error_size,
-                 "'%s' is no format, give json, raw or a text such as '%%o %%k %%s\\n'", text);
+                 "'%s' is no format, give json, msgpack, csv, csv:FIELD,..., hex, raw or a text "
+                 "such as '%%o %%k %%s\\n'",
+                 text);
         return -EINVAL;
     }
     while (text != NULL && *text != '\0') {
@@ -156,7 +233,8 @@ static int compile(struct compiler *compiler, const char *text)
 
 int format_parse(const char *text, struct format **out, char *error, size_t error_size)
 {
-    size_t size = strlen(text) + 1;
+    // A part takes a character at least, but for the columns that `csv` stands for.
+    size_t size = strlen(text) + sizeof(all_columns);
     struct format *format = calloc(1, sizeof(*format));
 
     snprintf(error, error_size, "out of memory");
@@ -182,6 +260,9 @@ void format_free(struct format *format)
 {
     if (format == NULL)
         return;
+    for (size_t i = 0; i < format->part_count; i++)
+        field_free(format->parts[i].field);
+    free(format->head);
     free(format->parts);
     free(format->literals);
     free(format);
@@ -231,34 +312,23 @@ static void write_date(int64_t timestamp_ms, FILE *out)
     fprintf(out, "%s.%03dZ", text, (int)(timestamp_ms % 1000));
 }
 
-static void write_json(const struct weir_record *record, FILE *out)
+static void write_field(const struct format *format, const struct part *part,
+                        struct record_view *view, FILE *out)
 {
-    json_t *object = json_object();
-    json_t *headers = json_array();
-    struct weir_header header;
-    size_t at = 0;
+    struct field_value value;
 
-    json_object_set_new(object, "topic", json_string(record->topic));
-    json_object_set_new(object, "partition", json_integer(record->partition));
-    json_object_set_new(object, "offset", json_integer(record->offset));
-    json_object_set_new(object, "timestamp", json_integer(record->timestamp));
-    report_set_bytes(object, "key", record->key.data, record->key.size);
-    report_set_bytes(object, "value", record->value.data, record->value.size);
-    while (weir_record_header(record, &at, &header)) {
-        json_t *pair = json_object();
-        report_set_bytes(pair, "name", header.name.data, header.name.size);
-        report_set_bytes(pair, "value", header.value.data, header.value.size);
-        json_array_append_new(headers, pair);
-    }
-    json_object_set_new(object, "headers", headers);
-    json_dumpf(object, out, JSON_COMPACT);
-    fputc('\n', out);
-    json_decref(object);
+    field_read(part->field, view, &value);
+    if (format->as_csv)
+        format_write_cell(&value, out);
+    else
+        format_write_value(&value, out);
 }
 
 static void write_part(const struct format *format, const struct part *part,
-                       const struct weir_record *record, FILE *out)
+                       struct record_view *view, FILE *out)
 {
+    const struct weir_record *record = view->record;
+
     switch (part->kind) {
     case PART_LITERAL:
         fwrite(format->literals + part->start, 1, part->size, out);
@@ -293,14 +363,52 @@ static void write_part(const struct format *format, const struct part *part,
     case PART_DATE:
         write_date(record->timestamp, out);
         break;
+    case PART_FIELD:
+        write_field(format, part, view, out);
+        break;
+    case PART_ALL_HEADERS:
+        format_write_headers_cell(record, out);
+        break;
+    case PART_MSGPACK:
+        format_write_msgpack(record, out);
+        break;
+    case PART_HEX:
+        format_write_hex(record, out);
+        break;
     case PART_JSON:
-        write_json(record, out);
+        format_write_json(record, out);
         break;
     }
 }
 
+void format_begin(const struct format *format, FILE *out)
+{
+    if (!format->as_csv)
+        return;
+    for (size_t i = 0; i < format->part_count; i++) {
+        const struct part *part = &format->parts[i];
+        struct field_value name = {
+            .kind = FIELD_TEXT,
+            .bytes = weir_bytes_of(format->head + part->start, part->size),
+        };
+        if (i > 0)
+            fputc(',', out);
+        format_write_cell(&name, out);
+    }
+    fputc('\n', out);
+}
+
 void format_record(const struct format *format, const struct weir_record *record, FILE *out)
 {
-    for (size_t i = 0; i < format->part_count; i++)
-        write_part(format, &format->parts[i], record, out);
+    struct record_view view;
+
+    record_view_start(&view, record);
+    for (size_t i = 0; i < format->part_count; i++) {
+        if (format->as_csv && i > 0)
+            fputc(',', out);
+        write_part(format, &format->parts[i], &view, out);
+    }
+    if (format->as_csv)
+        fputc('\n', out);
+    record_view_end(&view);
 }

@@ -143,8 +143,14 @@ static json_t *scalar(struct cursor *cursor, uint8_t type)
         memcpy(&real, &bits, sizeof(real));
         return json_real(real);
     }
+    if (type == 0xca && number(cursor, 4, &bits)) {
+        uint32_t half = (uint32_t)bits;
+        float real;
+        memcpy(&real, &half, sizeof(real));
+        return json_real((double)real);
+    }
     if (type >= 0xcc && type <= 0xcf && number(cursor, (size_t)1 << (type - 0xcc), &bits))
-        return json_integer((json_int_t)bits);
+        return bits <= INT64_MAX ? json_integer((json_int_t)bits) : json_real((double)bits);
     if (type < 0xd0 || type > 0xd3)
         return NULL;
     size_t size = (size_t)1 << (type - 0xd0);

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Topics, producing, consuming: what goes in comes out, and what cannot be done says so."""
+import csv
+import io
 import json
 import os
 import socket
@@ -127,6 +129,38 @@ class Records(CommandTest):
         self.assertEqual(second["value_base64"], "//4=")
         same = self.weir("consume", "json", "-e", "--format", "json")
         self.assertEqual(same.decode().splitlines(), lines)
+
+    def test_csv(self):
+        self.weir("produce", "csv", "-k", "=", "-H", "h=v",
+                  data=b'k={"n": 1, "t": "a,b"}\n\xff=plain "text"\nnone\n')
+        rows = list(csv.reader(io.StringIO(
+            self.weir("consume", "csv", "-e", "-F", "csv").decode("latin-1"))))
+        self.assertEqual(rows[0], ["topic", "partition", "offset", "timestamp", "key", "value", "headers"])
+        self.assertEqual([row[4:6] for row in rows[1:]],
+                         [["k", '{"n": 1, "t": "a,b"}'], ["\xff", 'plain "text"'], ["", "none"]])
+        self.assertEqual(json.loads(rows[1][6]), [{"name": "h", "value": "v"}])
+        self.assertEqual(self.weir("consume", "csv", "-e", "-F", "csv:key,value.t,header.h,offset"),
+                         b'key,value.t,header.h,offset\nk,"a,b",v,0\n\xff,,v,1\n,,v,2\n')
+        self.refused(2, "consume", "csv", "-e", "-F", "csv:key,no", says="'no' is no field")
+
+    def test_where(self):
+        self.weir("produce", "where", "-k", "=", data=b"".join(
+            b'user-%d={"n": %d, "kind": "%s"}\n' % (i, i, b"odd" if i % 2 else b"even") for i in range(20)))
+
+        def kept(expression, *more):
+            lines = self.weir("consume", "where", "-e", "-w", expression, "-F", r"%{value.n}\n", *more)
+            return [int(line) for line in lines.split()]
+
+        self.assertEqual(kept("value.n >= 17"), [17, 18, 19])
+        self.assertEqual(kept("value.kind == 'odd' and value.n < 6 or key == 'user-18'"), [1, 3, 5, 18])
+        self.assertEqual(kept(r"key ~ '-1\d$' and not value.kind == 'odd'"), [10, 12, 14, 16, 18])
+        self.assertEqual(kept("value.kind == 'odd'", "-n", "2"), [1, 3])
+        self.assertEqual(kept("value.missing"), [])
+        self.refused(2, "consume", "where", "-e", "-w", "size > 1", says="'size' is no field")
+        self.refused(2, "consume", "where", "-e", "-w", "value.n >", says="--where")
+        self.weir("produce", "where", data=b"a" * 50 + b"\n")
+        self.refused(1, "consume", "where", "-e", "-w", "value ~ '^(a|aa)+[cd]'",
+                     says="too many steps on where partition 0 offset 20")
 
     def test_tombstones(self):
         self.weir("produce", "tombs", "-k", ":", "-Z", data=b"gone:\nkept:x\n")

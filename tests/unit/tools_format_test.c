@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tools/format.h"
+#include "tools/pack_json.h"
 
 // Two headers, a=1 and b (absent), in the encoding of record batches: sizes are zigzag varints.
 static const char encoded_headers[] = "\x02"
@@ -148,4 +149,58 @@ Test(tools, nonsense_templates_are_refused_with_a_sentence)
         cr_assert_neq(error[0], '\0', "'%s'", bad[i]);
         cr_assert_null(format);
     }
+}
+
+Test(format, fields_of_templates)
+{
+    struct weir_record record = sample();
+
+    record.value = weir_text("{\"user\":{\"name\":\"Ann\"},\"n\":[1,2.5],\"yes\":true}");
+    expect("%{value.user.name} %{value.n[0]} %{value.n[1]} %{value.yes} %{header.a} %{offset}\\n",
+           &record, "Ann 1 2.5 true 1 42\n");
+    expect("<%{value.gone}%{header.b}%{value.n}>\\n", &record, "<[1,2.5]>\n");
+}
+
+Test(format, csv)
+{
+    struct weir_record record = sample();
+
+    expect("csv", &record,
+           "orders,3,42,1769947200250,key,value,"
+           "\"[{\"\"name\"\":\"\"a\"\",\"\"value\"\":\"\"1\"\"},{\"\"name\"\":\"\"b\"\","
+           "\"\"value\"\":null}]\"\n");
+    record.value = weir_text("{\"text\":\"a \\\"b\\\", c\",\"list\":[\"x\"]}");
+    record.key = weir_text("");
+    expect("csv:key,value.text,value.list,value.gone,offset", &record,
+           "\"\",\"a \"\"b\"\", c\",\"[\"\"x\"\"]\",,42\n");
+    record.key = weir_bytes_of(NULL, 0);
+    expect("csv:key,header.a", &record, ",1\n");
+}
+
+Test(format, hex)
+{
+    struct weir_record record = sample();
+
+    expect("hex", &record, "6b6579\t76616c7565\t61=31\t62=-\n");
+    record.key = weir_bytes_of(NULL, 0);
+    record.value = weir_text("");
+    record.header_count = 0;
+    record.headers = weir_bytes_of(NULL, 0);
+    expect("hex", &record, "-\t\n");
+}
+
+Test(format, msgpack)
+{
+    struct weir_record record = sample();
+    size_t size;
+    char *packed = print("msgpack", &record, &size);
+    json_t *value = pack_json(span_of(packed, size));
+
+    cr_assert_not_null(value);
+    cr_expect_str_eq(json_string_value(json_object_get(value, "topic")), "orders");
+    cr_expect_eq(json_integer_value(json_object_get(value, "timestamp")), 1769947200250);
+    cr_expect_str_eq(json_string_value(json_object_get(value, "key")), "a2V5"); // binary
+    cr_expect_eq(json_array_size(json_object_get(value, "headers")), 2);
+    json_decref(value);
+    free(packed);
 }

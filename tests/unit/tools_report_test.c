@@ -75,7 +75,7 @@ Test(tools, the_command_table_is_complete_and_free_of_contradictions)
         bool letters[256] = {['h'] = true};
         const struct option_spec *tables[] = {command->options, command_common_options};
         for (size_t t = 0; t < 2; t++) {
-            for (const struct option_spec *spec = tables[t]; spec->name != NULL; spec++) {
+            for (const struct option_spec *spec = tables[t]; spec && spec->name; spec++) {
                 unsigned char letter = (unsigned char)spec->letter;
                 cr_assert_not_null(spec->help, "%s --%s", command->name, spec->name);
                 cr_assert_eq(spec->kind == OPTION_FLAG, spec->placeholder == NULL, "%s --%s",
