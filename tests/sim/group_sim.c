@@ -101,7 +101,7 @@ struct sim_request *sim_request_new(struct sim *sim, enum sim_what what, int16_t
     static const enum group_ask_kind kinds[] = {
         [SIM_JOIN] = GROUP_JOIN,           [SIM_SYNC] = GROUP_SYNC,
         [SIM_HEARTBEAT] = GROUP_HEARTBEAT, [SIM_LEAVE] = GROUP_LEAVE,
-        [SIM_COMMIT] = GROUP_HEARTBEAT,
+        [SIM_COMMIT] = GROUP_HEARTBEAT,    [SIM_CONSUMER] = GROUP_CONSUMER_HEARTBEAT,
     };
     struct sim_request *request = calloc(1, sizeof(*request));
     CHECK(request);
@@ -168,6 +168,7 @@ static void calm_down(struct sim *sim)
 {
     sim->calm = true;
     sim->broker.limits.max_members = 100;
+    sim->broker.limits.consumer_max_members = 100;
     sim_say(sim, "calm from now on");
     bool more = sim_random(sim, 4) == 0;
     bool any = false;
@@ -202,6 +203,8 @@ static void history(struct sim *sim, uint64_t seed, FILE *out)
     static const char *const instances[] = {"", "", "", "i0", "i1", "i2"};
     *sim = (struct sim){.seed = seed, .random = {seed * 7919 + 1}, .now_ms = 1000, .out = out};
     sim->checker = sim_checker_new();
+    if (seed % 2 == 0)
+        sim_consumers_open(sim);
     sim_broker_open(sim);
     int64_t wild_ms = 20000 + (int64_t)sim_random(sim, 400000);
     uint64_t members = 1 + sim_random(sim, SIM_MEMBERS - 3);
@@ -217,6 +220,8 @@ static void history(struct sim *sim, uint64_t seed, FILE *out)
             sim_request_free(sim->events[i].request);
     free(sim->events);
     sim_checker_free(sim->checker);
+    if (sim->consumers)
+        sim_consumers_close(sim);
 }
 
 static void usage(void)

@@ -7,6 +7,7 @@
 //   group_sim_broker.c   the group, its image, writes that take time and fail, crashes
 //   group_sim_member.c   members as clients are, and what befalls them
 //   group_sim_checker.c  what members were told, and what must hold of it
+//   group_sim_consumer.c both, for members of the consumer protocol
 #pragma once
 
 #include <inttypes.h>
@@ -24,7 +25,7 @@ enum {
     SIM_SAID_SIZE = 180,
 };
 
-enum sim_what { SIM_JOIN, SIM_SYNC, SIM_HEARTBEAT, SIM_LEAVE, SIM_COMMIT };
+enum sim_what { SIM_JOIN, SIM_SYNC, SIM_HEARTBEAT, SIM_LEAVE, SIM_COMMIT, SIM_CONSUMER };
 
 // A request under way, at the broker, or on the way back.
 struct sim_request {
@@ -35,7 +36,8 @@ struct sim_request {
     uint64_t token;
     char id[SIM_ID_SIZE];
     char instance[SIM_INSTANCE_SIZE];
-    int32_t generation;
+    int32_t generation; // or epoch
+    int64_t owned;      // CONSUMER: what it lists, a bit each; -1: it does not
 };
 
 enum sim_event_kind {
@@ -77,6 +79,12 @@ struct sim_member {
     uint32_t owned;       // partitions, a bit each
     char listed[SIM_LISTED][SIM_ID_SIZE];
     uint32_t listed_count;
+    // Of the consumer protocol, where `generation` is the epoch, and `metadata` what it wants.
+    uint32_t target;    // what it was told that it has
+    uint32_t reported;  // of what it owns, by the last request that was answered
+    bool full;          // the next request says everything
+    bool waits;         // for an answer
+    int64_t arrival_ms; // of its last request at the broker
 };
 
 // Records of one step that are not durable yet, and the answers that wait for them.
@@ -100,6 +108,7 @@ struct sim_broker {
 };
 
 struct sim_checker;
+struct sim_consumers;
 
 struct sim {
     uint64_t seed;
@@ -114,6 +123,7 @@ struct sim {
     struct sim_broker broker;
     struct sim_member members[SIM_MEMBERS];
     struct sim_checker *checker;
+    struct sim_consumers *consumers; // NULL: a history of the classic protocol
     FILE *out;
     char said[SIM_SAID][SIM_SAID_SIZE];
     uint64_t said_count;
@@ -151,6 +161,7 @@ void sim_broker_crash(struct sim *sim);
 void sim_broker_up(struct sim *sim);
 void sim_broker_fail_write(struct sim *sim);
 void sim_broker_forsake(struct sim *sim);
+void sim_broker_catalog_changed(struct sim *sim);
 
 // --- group_sim_member.c
 
@@ -171,3 +182,16 @@ void sim_checker_told(struct sim *sim, const struct sim_request *request);
 void sim_checker_loaded(struct sim *sim);
 // Whether every member that is on is in the same generation, and every partition has an owner.
 bool sim_checker_settled(const struct sim *sim);
+
+// --- group_sim_consumer.c
+
+void sim_consumers_open(struct sim *sim);
+void sim_consumers_close(struct sim *sim);
+void sim_consumer_start(struct sim *sim, int member, const char *instance);
+void sim_consumer_time(struct sim *sim, int member);
+void sim_consumer_answer(struct sim *sim, const struct sim_request *request);
+void sim_consumer_befall(struct sim *sim, int member);
+void sim_consumer_arrives(struct sim *sim, const struct sim_request *request);
+void sim_consumer_told(struct sim *sim, const struct sim_request *request);
+void sim_consumer_loaded(struct sim *sim);
+bool sim_consumer_settled(const struct sim *sim);

@@ -152,6 +152,8 @@ void sim_broker_ask(struct sim *sim, struct sim_request *request)
     }
     struct sim_write *write = begin(sim);
     list_append(&broker->requests, &request->node);
+    if (request->what == SIM_CONSUMER)
+        sim_consumer_arrives(sim, request);
     if (request->what == SIM_COMMIT)
         ask_commit(sim, request);
     else
@@ -186,6 +188,15 @@ void sim_broker_forsake(struct sim *sim)
         finish(sim, write);
         return;
     }
+}
+
+void sim_broker_catalog_changed(struct sim *sim)
+{
+    if (!sim->broker.group)
+        return;
+    struct sim_write *write = begin(sim);
+    group_catalog_changed(sim->broker.group, &sim->broker.step);
+    finish(sim, write);
 }
 
 // --- what becomes of writes
@@ -259,8 +270,13 @@ void sim_broker_open(struct sim *sim)
         .max_session_timeout_ms = 1800000,
         .initial_rebalance_delay_ms = delays[sim_random(sim, 3)],
         .max_members = sim_random(sim, 4) ? 100 : 3,
+        .consumer_session_timeout_ms = 45000,
+        .consumer_heartbeat_interval_ms = 3000,
+        .consumer_max_members = sim_random(sim, 4) ? 100 : 3,
+        .assignors = {GROUP_UNIFORM, GROUP_RANGE},
     };
-    broker->step = (struct group_step){.limits = &broker->limits, .random = &sim->random};
+    broker->step.limits = &broker->limits;
+    broker->step.random = &sim->random;
     load(sim);
 }
 

@@ -243,6 +243,9 @@ void sim_checker_told(struct sim *sim, const struct sim_request *request)
         if (call->out.heartbeat.error_code == 0 && request->generation > 0)
             check_current(sim, request, request->generation, "that it has committed");
         break;
+    case SIM_CONSUMER:
+        sim_consumer_told(sim, request);
+        break;
     case SIM_LEAVE:
         break;
     }
@@ -251,6 +254,8 @@ void sim_checker_told(struct sim *sim, const struct sim_request *request)
 void sim_checker_loaded(struct sim *sim)
 {
     const struct generation *now = sim->checker->now;
+    if (sim->consumers)
+        sim_consumer_loaded(sim);
     if (now && sim->broker.group->generation < now->number)
         sim_fail(sim, "generation %" PRId32 " was told, and %" PRId32 " was stored", now->number,
                  sim->broker.group->generation);
@@ -261,6 +266,8 @@ bool sim_checker_settled(const struct sim *sim)
     uint32_t owned = 0;
     int on = 0;
     const struct group *group = sim->broker.group;
+    if (sim->consumers)
+        return sim_consumer_settled(sim);
     if (!group || group->phase != CLASSIC_STABLE || !list_empty(&sim->broker.writes))
         return false;
     for (int i = 0; i < SIM_MEMBERS; i++) {

@@ -181,7 +181,9 @@ void sim_member_time(struct sim *sim, int index, uint64_t timer)
         set_timer(sim, index, member->paused_until - sim->now_ms);
         return;
     }
-    if (member->state == SIM_COMPUTING)
+    if (sim->consumers)
+        sim_consumer_time(sim, index);
+    else if (member->state == SIM_COMPUTING)
         sync(sim, index);
     else if (member->state == SIM_STABLE && sim->now_ms - member->heard_ms < member->session_ms)
         beat(sim, index);
@@ -191,6 +193,10 @@ void sim_member_time(struct sim *sim, int index, uint64_t timer)
 
 void sim_member_start(struct sim *sim, int index, const char *instance)
 {
+    if (sim->consumers) {
+        sim_consumer_start(sim, index, instance);
+        return;
+    }
     struct sim_member *member = &sim->members[index];
     uint64_t timer = member->timer;
     *member = (struct sim_member){
@@ -297,7 +303,9 @@ static void take_answer(struct sim *sim, const struct sim_request *request)
     int index = request->member;
     struct sim_member *member = &sim->members[index];
     const struct call *call = &request->call;
-    if (request->what == SIM_JOIN) {
+    if (request->what == SIM_CONSUMER) {
+        sim_consumer_answer(sim, request);
+    } else if (request->what == SIM_JOIN) {
         const struct kp_join_group_response *out = &call->out.join;
         if (out->error_code == KP_ERROR_MEMBER_ID_REQUIRED) {
             take_id(member, out->member_id);
@@ -378,6 +386,10 @@ static void intrude(struct sim *sim, int index)
 static void befall(struct sim *sim, int index)
 {
     struct sim_member *member = &sim->members[index];
+    if (sim->consumers) {
+        sim_consumer_befall(sim, index);
+        return;
+    }
     char instance[SIM_INSTANCE_SIZE];
     memcpy(instance, member->instance, sizeof(instance));
     switch (sim_random(sim, 9)) {
