@@ -225,8 +225,7 @@ bool consumer_reconcile(struct group *group, struct group_step *step, struct gro
     }
     if (!advance(group, step, member, owned, assigned_changed))
         return false;
-    if (*assigned_changed || state == CONSUMER_UNREVOKED || consumer->state != state ||
-        consumer->epoch != epoch)
+    if (*assigned_changed || consumer->state != state || consumer->epoch != epoch)
         consumer_write_current(step, group, member);
     return true;
 }
