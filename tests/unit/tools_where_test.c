@@ -162,12 +162,12 @@ Test(where, what_makes_no_sense)
 Test(where, is_bounded)
 {
     char text[4096] = "";
+    int size = 0;
 
-    for (int i = 0; i < 100; i++)
-        strcat(text, "(");
+    memset(text, '(', 100);
     refuse(text, "simpler");
-    strcpy(text, "offset == 42");
+    size = snprintf(text, sizeof(text), "offset");
     for (int i = 0; i < 200; i++)
-        strcat(text, " and offset");
+        size += snprintf(text + size, sizeof(text) - (size_t)size, " and offset");
     refuse(text, "too long");
 }
