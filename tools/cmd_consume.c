@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // weir consume: prints records from a place in the topic on. Output is flushed before every wait,
 // so that a pipe sees records as soon as they are here and long reads are written in large pieces.
-#include <inttypes.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "tools/app.h"
 #include "tools/commands.h"
-#include "tools/format.h"
 #include "tools/interrupt.h"
-#include "tools/progress.h"
+#include "tools/printing.h"
 #include "tools/topic_reader.h"
-#include "tools/where.h"
 
-enum { WAIT_MS = 250, REDRAW_EVERY = 1024 };
+enum { WAIT_MS = 250 };
 
 struct consume_settings {
     int64_t partition;
@@ -23,51 +18,6 @@ struct consume_settings {
     const char *format;
     const char *where;
 };
-
-// What becomes of the records, wherever they come from.
-struct printing {
-    struct app *app;
-    const struct consume_settings *options;
-    struct format *format;
-    struct where *where; // NULL: all
-    struct progress progress;
-    int64_t read;
-    int64_t printed;
-    int64_t bytes;
-};
-
-// 0 or an exit code.
-static int print_record(struct printing *printing, const struct weir_record *record)
-{
-    int kept = printing->where != NULL ? where_keeps(printing->where, record) : 1;
-
-    if (kept < 0)
-        return app_fail(printing->app, EXIT_FAILED,
-                        "--where: the regular expression takes too many steps on %s partition "
-                        "%" PRId32 " offset %" PRId64 ", give a simpler one",
-                        record->topic, record->partition, record->offset);
-    if (kept > 0) {
-        format_record(printing->format, record, printing->app->out);
-        printing->printed++;
-    }
-    printing->bytes += (int64_t)(record->key.size + record->value.size);
-    if (++printing->read % REDRAW_EVERY == 0)
-        progress_update(&printing->progress, printing->read, printing->bytes);
-    return 0;
-}
-
-static bool print_enough(const struct printing *printing)
-{
-    return printing->options->count > 0 && printing->printed >= printing->options->count;
-}
-
-// Without an end of its own, Ctrl-C is how this command is meant to be left.
-static int print_end(const struct printing *printing)
-{
-    bool has_end = printing->options->until_end || printing->options->count > 0;
-
-    return interrupt_requested() && has_end && !print_enough(printing) ? EXIT_INTERRUPTED : 0;
-}
 
 static int print_records(struct topic_reader *reader, struct printing *printing)
 {
@@ -81,79 +31,59 @@ static int print_records(struct topic_reader *reader, struct printing *printing)
         if (code != 0)
             return code;
         while (topic_reader_next(reader, &record)) {
-            code = print_record(printing, &record);
-            if (code != 0 || print_enough(printing))
+            code = printing_record(printing, &record);
+            if (code != 0 || printing_enough(printing))
                 return code;
             if (ferror(app->out) || interrupt_requested())
                 break;
         }
-        progress_update(&printing->progress, printing->read, printing->bytes);
+        printing_update(printing);
     }
-    return print_end(printing);
+    return 0;
 }
 
-// On a terminal that shows the records themselves, a second moving line only disturbs.
-static void print_begin(struct printing *printing, int64_t total)
+static int consume(struct printing *printing, const struct consume_settings *options,
+                   const char *topic, struct position from)
 {
-    const struct app *app = printing->app;
-    bool shown = progress_wanted(app->err) && !progress_wanted(app->out);
-    int64_t count = printing->options->count;
-
-    if (count > 0 && printing->where == NULL && (total == 0 || count < total))
-        total = count;
-    progress_start(&printing->progress, app->err, shown, "read", total);
-    format_begin(printing->format, app->out);
-}
-
-static int consume(struct printing *printing, const char *topic, struct position from)
-{
-    const struct consume_settings *options = printing->options;
     struct topic_reader reader;
     int code = topic_reader_open(&reader, printing->app, topic, (int32_t)options->partition, from,
                                  options->until_end);
 
     if (code == 0) {
-        print_begin(printing, options->until_end ? topic_reader_expected(&reader) : 0);
+        printing_begin(printing, options->until_end ? topic_reader_expected(&reader) : 0);
         code = print_records(&reader, printing);
-        progress_end(&printing->progress);
+        int ended = printing_end(printing);
+        code = code != 0 ? code : ended;
     }
     topic_reader_close(&reader);
     return code;
 }
 
-static int read_settings(struct printing *printing, struct position *from)
+static int read_position(const struct app *app, const char *text, struct position *from)
 {
-    const struct app *app = printing->app;
-    const struct consume_settings *options = printing->options;
-    const char *text = options->format;
-    char error[256];
-
-    if (text == NULL)
-        text = app->common.output == OUTPUT_JSON ? "json" : "%s\\n";
-    if (format_parse(text, &printing->format, error, sizeof(error)) != 0)
-        return app_fail(app, EXIT_USAGE, "--format: %s", error);
-    if (options->where != NULL &&
-        where_parse(options->where, &printing->where, error, sizeof(error)) != 0)
-        return app_fail(app, EXIT_USAGE, "--where: %s", error);
-    if (value_position(options->from, clock_wall_ms(), from) != 0)
-        return app_fail(app, EXIT_USAGE,
-                        "--from: '%s' will not do, give beginning, end, OFFSET, -N or @TIME "
-                        "(@2026-01-31T12:00, @-10m)",
-                        options->from);
-    return 0;
+    if (value_position(text, clock_wall_ms(), from) == 0)
+        return 0;
+    return app_fail(app, EXIT_USAGE,
+                    "--from: '%s' will not do, give beginning, end, OFFSET, -N or @TIME "
+                    "(@2026-01-31T12:00, @-10m)",
+                    text);
 }
 
 static int run_consume(struct app *app, const void *settings, int count, char **arguments)
 {
-    struct printing printing = {.app = app, .options = settings};
+    const struct consume_settings *options = settings;
+    struct printing printing;
     struct position from;
+    int code = printing_init(&printing, app, options->format, options->where);
 
     (void)count;
-    int code = read_settings(&printing, &from);
+    printing.count = options->count;
+    printing.until_end = options->until_end;
     if (code == 0)
-        code = consume(&printing, arguments[0], from);
-    where_free(printing.where);
-    format_free(printing.format);
+        code = read_position(app, options->from, &from);
+    if (code == 0)
+        code = consume(&printing, options, arguments[0], from);
+    printing_free(&printing);
     return code;
 }
 
