@@ -145,6 +145,14 @@ void batch_set_append_time(uint8_t *batch, size_t size, int64_t now_ms)
     batch_write_crc(batch, size);
 }
 
+void batch_set_producer(uint8_t *batch, size_t size, struct batch_producer producer)
+{
+    store_be64(batch + AT_PRODUCER_ID, (uint64_t)producer.id);
+    store_be16(batch + AT_PRODUCER_EPOCH, (uint16_t)producer.epoch);
+    store_be32(batch + AT_BASE_SEQUENCE, (uint32_t)producer.base_sequence);
+    batch_write_crc(batch, size);
+}
+
 // ---- Varints -------------------------------------------------------------------------------
 
 // Zig-zag: small numbers of either sign have few bits.

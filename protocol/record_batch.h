@@ -195,6 +195,9 @@ struct batch_producer {
     int32_t base_sequence;
 };
 
+// Gives a finished batch another producer; recomputes the CRC.
+void batch_set_producer(uint8_t *batch, size_t size, struct batch_producer producer);
+
 // Finishes the batch: compresses with `codec` (level 0 = the codec's default; left uncompressed
 // when that is smaller), fills the header, computes the CRC. Uncompressed: *out points into the
 // builder. Compressed: into `scratch`, which starts zeroed, is grown with realloc and belongs to

@@ -249,6 +249,22 @@ Test(protocol, record_batch_append_time)
     }
 }
 
+Test(protocol, record_batch_another_producer)
+{
+    struct bytes batch = make_batch(50, CODEC_LZ4);
+    struct batch_header before, after;
+    cr_assert_eq(batch_check(bytes_span(batch), &before), BATCH_OK);
+    struct batch_producer producer = {.id = INT64_MAX, .epoch = 3, .base_sequence = 1 << 30};
+    batch_set_producer(batch.data, batch.size, producer);
+    cr_assert_eq(batch_check(bytes_span(batch), &after), BATCH_OK);
+    cr_assert_eq(after.producer_id, INT64_MAX);
+    cr_assert_eq(after.producer_epoch, 3);
+    cr_assert_eq(after.base_sequence, 1 << 30);
+    cr_assert_eq(after.record_count, before.record_count);
+    cr_assert_eq(after.max_timestamp, before.max_timestamp);
+    free(batch.data);
+}
+
 Test(protocol, record_batch_extreme_timestamps)
 {
     static const int64_t times[] = {INT64_MAX, INT64_MIN, 0, -1, INT64_MAX, 1};
