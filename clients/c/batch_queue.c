@@ -11,7 +11,12 @@
 //  2. At most in_flight_max batches are in flight. While a batch waits to be repeated, no further
 //     one is sent until all that are in flight have come back: so whatever failed together is
 //     repeated in the old order. With in_flight_max 1, nothing is ever overtaken.
-//  3. A batch's bytes do not change once it was taken: what is repeated is what was sent first.
+//  3. A batch's bytes do not change once it was taken: what is repeated is what was sent first. The
+//     exception is its number, which idempotence.c may change when that is safe.
+//  4. Batches are reported in their order: one that is stored while an earlier one has to be sent
+//     again waits with it.
+//  5. Until the broker has stored something under a partition's present epoch, one batch is in
+//     flight: a broker that knows nothing of a producer takes whatever number comes first.
 #include "clients/c/batch_queue.h"
 
 #include <stdarg.h>
@@ -23,6 +28,7 @@
 void batch_queue_init(struct batch_queue *queue, void *owner, int32_t partition)
 {
     *queue = (struct batch_queue){.owner = owner, .partition = partition};
+    queue->numbering.next.id = -1;
     list_init(&queue->waiting);
     list_init(&queue->active);
 }
@@ -55,6 +61,7 @@ void batch_reuse(struct batch *batch)
     batch->queue = NULL;
     batch->count = 0;
     batch->charge = 0;
+    batch->stored = false;
     batch->attempts = 0;
     batch->error = WEIR_OK;
 }
@@ -86,6 +93,7 @@ void batch_queue_open(struct batch_queue *queue, struct batch *batch,
     batch->created_ns = now_ns;
     batch->sequence = queue->next_sequence++;
     batch->base_offset = batch->append_time = -1;
+    batch->producer = (struct batch_producer){.id = -1, .epoch = -1, .base_sequence = -1};
     queue->open = batch;
 }
 
@@ -104,12 +112,15 @@ bool batch_queue_idle(const struct batch_queue *queue)
 uint64_t batch_queue_ready_ns(const struct batch_queue *queue, const struct batch_limits *limits,
                               bool flush)
 {
+    uint32_t in_flight_max = queue->numbering.unproven ? 1 : limits->in_flight_max;
     bool blocked =
-        queue->in_flight >= limits->in_flight_max || (queue->to_repeat > 0 && queue->in_flight > 0);
+        queue->in_flight >= in_flight_max || (queue->to_repeat > 0 && queue->in_flight > 0);
     if (blocked || batch_queue_idle(queue))
         return UINT64_MAX;
     if (!list_empty(&queue->waiting))
         return queue->retry_at_ns;
+    if (limits->hold_partial && queue->in_flight > 0)
+        return UINT64_MAX;
     uint64_t lingered_ns = flush ? 0 : queue->open->created_ns + limits->linger_ns;
     return lingered_ns > queue->retry_at_ns ? lingered_ns : queue->retry_at_ns;
 }
@@ -129,7 +140,7 @@ struct batch *batch_queue_take(struct batch_queue *queue)
     CHECK(!list_empty(&queue->waiting));
     struct batch *batch = waiting_pop(queue);
     batch->attempts++;
-    queue->in_flight++;
+    batch->alone = queue->in_flight++ == 0;
     if (queue->to_repeat == 0)
         queue->retry_at_ns = 0;
     return batch;
@@ -153,6 +164,27 @@ void batch_queue_repeat(struct batch_queue *queue, struct batch *batch, uint64_t
     queue->to_repeat++;
     if (retry_at_ns > queue->retry_at_ns)
         queue->retry_at_ns = retry_at_ns;
+}
+
+bool batch_queue_done(struct batch_queue *queue, struct batch *batch)
+{
+    struct list *first = queue->waiting.next;
+    bool overtaken = first != &queue->waiting &&
+                     list_entry(first, struct batch, node)->sequence < batch->sequence;
+    batch->stored = true;
+    if (overtaken)
+        batch_queue_repeat(queue, batch, 0);
+    else
+        batch_queue_settled(queue, batch);
+    return !overtaken;
+}
+
+struct batch *batch_queue_stored(struct batch_queue *queue)
+{
+    struct list *first = queue->waiting.next;
+    bool turn = queue->in_flight == 0 && first != &queue->waiting &&
+                list_entry(first, struct batch, node)->stored;
+    return turn ? waiting_pop(queue) : NULL;
 }
 
 static const struct batch *oldest(const struct batch_queue *queue)

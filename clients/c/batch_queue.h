@@ -11,6 +11,14 @@
 
 struct batch_queue;
 
+// How an idempotent producer numbers the batches of a partition; see idempotence.h.
+struct numbering {
+    struct batch_producer next; // what the next batch gets; id -1: no numbers (yet)
+    bool unproven;              // nothing was stored under the present epoch yet
+    bool broken;                // the broker misses a number: all that waits is numbered anew
+    bool fenced;                // ... under another id
+};
+
 struct batch {
     struct list node; // in queue->waiting, in a request, or among the finished
     struct batch_queue *queue;
@@ -24,8 +32,11 @@ struct batch {
     uint64_t created_ns; // when its first message came
     uint64_t sequence;   // place in the partition's order
     uint32_t attempts;
-    int error;    // of the last attempt, or the final one
-    char *reason; // a sentence for it, or NULL
+    struct batch_producer producer; // id -1: not numbered
+    bool alone;                     // nothing of its partition was under way when it was sent
+    bool stored;                    // but not to be reported before its predecessors
+    int error;                      // of the last attempt, or the final one
+    char *reason;                   // a sentence for it, or NULL
     int64_t base_offset;
     int64_t append_time; // -1 unless the broker sets timestamps
 };
@@ -35,6 +46,7 @@ struct batch_limits {
     uint64_t linger_ns;
     uint64_t delivery_timeout_ns;
     uint32_t in_flight_max; // batches of one partition
+    bool hold_partial;      // a batch that is not full waits while others are in flight
 };
 
 struct batch_queue {
@@ -43,10 +55,12 @@ struct batch_queue {
     struct batch *open;  // being filled, or NULL
     struct list waiting; // complete, or to be sent again, by sequence
     uint32_t in_flight;
-    uint32_t to_repeat; // batches of `waiting` that were sent before
+    const void *destination; // where those in flight are
+    uint32_t to_repeat;      // batches of `waiting` that were sent before
     uint64_t next_sequence;
     uint64_t retry_at_ns; // nothing is sent before; 0 for no pause
     struct list active;   // in the producer's list while anything is open or waiting
+    struct numbering numbering;
 };
 
 void batch_queue_init(struct batch_queue *queue, void *owner, int32_t partition);
@@ -89,6 +103,14 @@ void batch_queue_settled(struct batch_queue *queue, struct batch *batch);
 // The batch is to be sent again, in its old place, not before `retry_at_ns`. Until then, and while
 // its predecessors are on their way, nothing else of the partition is sent.
 void batch_queue_repeat(struct batch_queue *queue, struct batch *batch, uint64_t retry_at_ns);
+
+// The batch is stored. True when it is the caller's, to be reported; false while an earlier one has
+// to be sent again: it then waits for batch_queue_stored.
+bool batch_queue_done(struct batch_queue *queue, struct batch *batch);
+
+// The next batch that was stored out of turn and whose turn has come, the caller's from now on;
+// NULL for none.
+struct batch *batch_queue_stored(struct batch_queue *queue);
 
 // The oldest batch if it has waited for longer than delivery.timeout.ms; the caller's from now on.
 // NULL for none.

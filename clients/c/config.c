@@ -38,6 +38,8 @@ struct setting {
 };
 
 static const struct choice booleans[] = {{"true", 1}, {"false", 0}, {NULL, 0}};
+static const struct choice idempotences[] = {
+    {"auto", IDEMPOTENCE_AUTO}, {"true", IDEMPOTENCE_ON}, {"false", IDEMPOTENCE_OFF}, {NULL, 0}};
 static const struct choice ack_levels[] = {{"all", -1}, {"-1", -1}, {"1", 1}, {"0", 0}, {NULL, 0}};
 static const struct choice resets[] = {
     {"earliest", RESET_EARLIEST}, {"latest", RESET_LATEST}, {"none", RESET_NONE}, {NULL, 0}};
@@ -90,7 +92,8 @@ static const struct setting settings[] = {
     SIZE("buffer.memory", buffer_memory, "64m", 1024, 1024 * GIB),
     INTEGER("retries", retries, "2147483647", 0, INT32_MAX),
     INTEGER("delivery.timeout.ms", delivery_timeout_ms, "120000", 1, DAY_MS),
-    INTEGER("max.in.flight.per.partition", max_in_flight_per_partition, "1", 1, 1000),
+    INTEGER("max.in.flight.per.partition", max_in_flight_per_partition, "0", 0, 1000),
+    CHOICE("enable.idempotence", idempotence, "auto", idempotences),
     CHOICE("allow.auto.create.topics", allow_auto_create_topics, "true", booleans),
 
     TEXT("group.id", group_id, ""),

@@ -10,6 +10,8 @@
 
 enum { CONFIG_TEXT_SIZE = 256 };
 
+enum idempotence_mode { IDEMPOTENCE_OFF, IDEMPOTENCE_ON, IDEMPOTENCE_AUTO };
+
 enum offset_reset { RESET_NONE, RESET_EARLIEST, RESET_LATEST };
 
 struct config {
@@ -39,6 +41,7 @@ struct config {
     int64_t retries;
     int64_t delivery_timeout_ms;
     int64_t max_in_flight_per_partition;
+    int64_t idempotence; // enum idempotence_mode
     int64_t allow_auto_create_topics;
     // consumer
     char group_id[CONFIG_TEXT_SIZE];

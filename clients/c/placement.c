@@ -143,6 +143,7 @@ static void batch_complete(struct weir_producer *producer, struct batch_queue *q
 {
     if (!queue->open)
         return;
+    idempotence_number_early(&producer->idempotence, queue);
     produce_request_seal(producer, queue->open);
     batch_queue_close(queue);
     producer->completed = true;

@@ -98,11 +98,10 @@ bool produce_request_seal(struct weir_producer *producer, struct batch *batch)
 {
     if (batch->slice.iov_base)
         return true;
-    struct batch_producer none = {.id = -1, .epoch = -1, .base_sequence = -1};
     struct span bytes;
     enum batch_error error = batch_builder_finish(
         &batch->builder, (enum batch_codec)producer->config.compression_type,
-        (int)producer->config.compression_level, none, &batch->scratch, &bytes);
+        (int)producer->config.compression_level, batch->producer, &batch->scratch, &bytes);
     if (error) {
         batch->error = error == BATCH_NO_MEMORY ? WEIR_ERR_NO_MEMORY : WEIR_ERR_BAD_ARGUMENT;
         batch_reason(batch, "a batch for topic '%s' could not be compressed: %s",
@@ -202,6 +201,12 @@ static void request_encode(struct request *base, struct kp_writer *writer)
 
 // ------------------------------------------------------------------------------------- answers
 
+static void queue_activate(struct weir_producer *producer, struct batch_queue *queue)
+{
+    if (list_empty(&queue->active))
+        list_append(&producer->active, &queue->active);
+}
+
 // Batches that failed together are repeated together, in one request: so the pause is chosen once
 // for all that fail at this moment.
 static void batch_repeat(struct weir_producer *producer, struct batch *batch)
@@ -217,16 +222,18 @@ static void batch_repeat(struct weir_producer *producer, struct batch *batch)
                                                batch->attempts - 1);
     }
     batch_queue_repeat(batch->queue, batch, producer->retry_at_ns);
-    if (list_empty(&batch->queue->active))
-        list_append(&producer->active, &batch->queue->active);
+    queue_activate(producer, batch->queue);
 }
 
-// The batch failed with `error`: it is repeated as long as that is worth trying.
-static void batch_failed(struct weir_producer *producer, struct batch *batch, int error)
+// The batch failed with `error`: it is repeated as long as that is worth trying. `unstored` are
+// those that only have to be numbered anew.
+static void batch_failed(struct weir_producer *producer, struct batch *batch, int error,
+                         bool unstored)
 {
     uint64_t age_ns = producer->client->now_ns - batch->created_ns;
-    bool again = weir_error_retriable(error) && age_ns < producer->limits.delivery_timeout_ns &&
-                 batch->attempts <= (uint64_t)producer->config.retries;
+    bool worth =
+        weir_error_retriable(error) && batch->attempts <= (uint64_t)producer->config.retries;
+    bool again = (worth || unstored) && age_ns < producer->limits.delivery_timeout_ns;
     batch->error = error;
     if (again) {
         batch_repeat(producer, batch);
@@ -240,11 +247,15 @@ static void batch_answered(struct produce_request *request, struct batch *batch,
                            const struct kp_produce_response_partition *answer)
 {
     struct weir_producer *producer = request->producer;
-    if (answer->error_code == 0) {
+    enum idempotence_verdict verdict = idempotence_judge(batch, answer->error_code);
+    if (answer->error_code == 0 || verdict == VERDICT_STORED) {
         batch->base_offset = answer->base_offset;
         batch->append_time = answer->log_append_time_ms;
-        batch_queue_settled(batch->queue, batch);
-        producer_batch_done(producer, batch, WEIR_OK);
+        idempotence_stored(batch);
+        if (batch_queue_done(batch->queue, batch))
+            producer_batch_done(producer, batch, WEIR_OK);
+        else
+            queue_activate(producer, batch->queue);
         return;
     }
     struct span words = answer->error_message;
@@ -256,7 +267,7 @@ static void batch_answered(struct produce_request *request, struct batch *batch,
                  (const char *)words.data);
     if (kp_error_retriable(answer->error_code))
         metadata_refresh(&producer->client->metadata);
-    batch_failed(producer, batch, error_from_wire(answer->error_code));
+    batch_failed(producer, batch, error_from_wire(answer->error_code), verdict == VERDICT_REPEAT);
 }
 
 // The place of an answer's batch in the request; -1 for none. Answers usually come in order, so
@@ -308,7 +319,7 @@ static bool rest_fail(struct produce_request *request, int error, const char *re
         any = true;
         batch_reason(batch, "topic '%s' partition %d: %s", batch_topic(batch)->name,
                      batch->queue->partition, reason);
-        batch_failed(request->producer, batch, error);
+        batch_failed(request->producer, batch, error, false);
     }
     return any;
 }

@@ -15,6 +15,7 @@
 //  3. Without memory or time for a batch its messages fail; nothing disappears.
 #include "clients/c/producer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,8 @@
 
 enum {
     TOPIC_NAME_MAX = 249,
+    IDEMPOTENT_IN_FLIGHT = 5, // as many as brokers remember
+    ACKS_ALL = -1,
     SPARE_SHARE = 2, // at most this part of buffer.memory is kept for reuse
 };
 
@@ -32,25 +35,63 @@ static void producer_drive(struct worker *worker);
 static void producer_report(struct worker *worker);
 static void timer_expired(struct timer *timer);
 
+// How many batches of a partition may be in flight. By default a batch that is not full waits for
+// its predecessors, so that small messages still gather; who sets a number has them sent ahead.
+static void limits_set(struct weir_producer *producer)
+{
+    const struct config *config = &producer->config;
+    uint32_t wanted = (uint32_t)config->max_in_flight_per_partition;
+    uint32_t most = wanted ? wanted : 1;
+    if (producer->idempotence.enabled)
+        most = wanted && wanted < IDEMPOTENT_IN_FLIGHT ? wanted : IDEMPOTENT_IN_FLIGHT;
+    producer->limits = (struct batch_limits){
+        .batch_size = (size_t)config->batch_size,
+        .linger_ns = (uint64_t)config->linger_ms * MS,
+        .delivery_timeout_ns = (uint64_t)config->delivery_timeout_ms * MS,
+        .in_flight_max = config->acks != 0 ? most : UINT32_MAX,
+        .hold_partial = config->acks != 0 && !wanted,
+    };
+}
+
+static void idempotence_changed(struct idempotence *idempotence)
+{
+    struct weir_producer *producer = list_entry(idempotence, struct weir_producer, idempotence);
+    limits_set(producer);
+    producer->worker.due = true;
+}
+
+// Settings that exclude each other are refused rather than one of them ignored.
+static bool settings_agree(struct weir_client *client, const struct config *config)
+{
+    if (config->idempotence != IDEMPOTENCE_ON)
+        return true;
+    if (config->acks == ACKS_ALL && config->max_in_flight_per_partition <= IDEMPOTENT_IN_FLIGHT)
+        return true;
+    client_fail(client, WEIR_ERR_BAD_ARGUMENT,
+                "enable.idempotence=true needs acks=all and max.in.flight.per.partition of %d at "
+                "most",
+                IDEMPOTENT_IN_FLIGHT);
+    return false;
+}
+
 struct weir_producer *weir_producer_new(struct weir_client *client,
                                         const struct weir_config *config)
 {
+    struct config values = config_values(config);
+    if (!settings_agree(client, &values))
+        return NULL;
     struct weir_producer *producer = calloc(1, sizeof(*producer));
     if (!producer)
         return NULL;
     producer->client = client;
-    producer->config = config_values(config);
+    producer->config = values;
     producer->worker.drive = producer_drive;
     producer->worker.report = producer_report;
     producer->timer.expired = timer_expired;
-    bool in_order = producer->config.acks != 0;
-    producer->limits = (struct batch_limits){
-        .batch_size = (size_t)producer->config.batch_size,
-        .linger_ns = (uint64_t)producer->config.linger_ms * MS,
-        .delivery_timeout_ns = (uint64_t)producer->config.delivery_timeout_ms * MS,
-        .in_flight_max =
-            in_order ? (uint32_t)producer->config.max_in_flight_per_partition : UINT32_MAX,
-    };
+    bool all = producer->config.acks == ACKS_ALL;
+    idempotence_init(&producer->idempotence, client,
+                     all ? producer->config.idempotence : IDEMPOTENCE_OFF, idempotence_changed);
+    limits_set(producer);
     map_init(&producer->topics);
     list_init(&producer->active);
     list_init(&producer->unplaced);
@@ -95,6 +136,8 @@ void producer_batch_recycle(struct weir_producer *producer, struct batch *batch)
 
 void producer_batch_done(struct weir_producer *producer, struct batch *batch, int error)
 {
+    if (batch->stored)
+        error = WEIR_OK;
     batch->error = error;
     if (error && !producer->first_error) {
         producer->first_error = error;
@@ -242,17 +285,29 @@ static void timer_expired(struct timer *timer)
     list_entry(timer, struct weir_producer, timer)->worker.due = true;
 }
 
-// Fails what waits for a topic that does not exist any more.
-static void topic_gone(struct weir_producer *producer, struct batch_queue *queue, int error)
+// Fails all that waits, because going on is of no use.
+static void queue_fail(struct weir_producer *producer, struct batch_queue *queue, int error,
+                       const char *why)
 {
     struct producer_topic *topic = queue->owner;
     batch_queue_close(queue);
     while (!batch_queue_idle(queue)) {
         struct batch *batch = batch_queue_take(queue);
         batch_queue_settled(queue, batch);
-        batch_reason(batch, "topic '%s': %s", topic->name, weir_error_text(error));
+        batch_reason(batch, "topic '%s': %s", topic->name, why);
         producer_batch_done(producer, batch, error);
     }
+}
+
+static void identity_missing(struct weir_producer *producer, struct batch_queue *queue)
+{
+    char why[640];
+    const struct idempotence *idempotence = &producer->idempotence;
+    snprintf(why, sizeof(why),
+             "no producer id to be had (enable.idempotence=false does without): %s",
+             idempotence->call.detail[0] ? idempotence->call.detail
+                                         : weir_error_text(idempotence->error));
+    queue_fail(producer, queue, idempotence->error, why);
 }
 
 static void expire(struct weir_producer *producer, struct batch_queue *queue)
@@ -262,15 +317,24 @@ static void expire(struct weir_producer *producer, struct batch_queue *queue)
     // in time (see produce_request.c).
     if (queue->in_flight > 0)
         return;
+    struct batch *stored;
+    while ((stored = batch_queue_stored(queue)))
+        producer_batch_done(producer, stored, WEIR_OK);
     int error = metadata_topic_error(&producer->client->metadata, topic->metadata);
     if (error) {
-        topic_gone(producer, queue, error);
+        queue_fail(producer, queue, error, weir_error_text(error));
+        return;
+    }
+    if (producer->idempotence.error) {
+        identity_missing(producer, queue);
         return;
     }
     struct batch *batch;
     while ((batch = batch_queue_expired(queue, &producer->limits, producer->client->now_ns))) {
         char *last = batch->reason;
         batch->reason = NULL;
+        if (!last && producer->idempotence.asking && producer->idempotence.call.detail[0])
+            last = strdup(producer->idempotence.call.detail);
         batch_reason(batch, "topic '%s' partition %d: not delivered within %lld ms%s%s",
                      topic->name, queue->partition, (long long)producer->config.delivery_timeout_ms,
                      last ? "; last: " : "", last ? last : "");
@@ -300,7 +364,10 @@ static uint64_t queue_drive(struct weir_producer *producer, struct batch_queue *
     if (ready_ns > now_ns)
         return ready_ns < expiry_ns ? ready_ns : expiry_ns;
     struct node *node = queue_destination(producer, queue);
-    if (!node)
+    // Answers of two brokers could overtake one another.
+    if (node && queue->in_flight > 0 && queue->destination != node)
+        return expiry_ns;
+    if (!node || !idempotence_ready(&producer->idempotence, queue))
         return expiry_ns;
     const struct batch *next = list_empty(&queue->waiting)
                                    ? queue->open
@@ -309,6 +376,8 @@ static uint64_t queue_drive(struct weir_producer *producer, struct batch_queue *
     if (!request)
         return expiry_ns; // an answer will make room
     struct batch *batch = batch_queue_take(queue);
+    queue->destination = node;
+    idempotence_number(&producer->idempotence, queue, batch);
     if (!produce_request_add(request, batch)) {
         batch_queue_settled(queue, batch);
         producer_batch_done(producer, batch, batch->error);
@@ -339,12 +408,15 @@ static void producer_drive(struct worker *worker)
 {
     struct weir_producer *producer = list_entry(worker, struct weir_producer, worker);
     worker->due = false;
+    if (!list_empty(&producer->unplaced) || !list_empty(&producer->active))
+        idempotence_want(&producer->idempotence);
     uint64_t unplaced_ns = placement_drive(producer);
     uint64_t due_ns;
     bool sent;
     do // again, because a partition may have several batches, one per request
         due_ns = queues_drive(producer, &sent);
     while (sent && producer->limits.in_flight_max > 1);
+    producer->idempotence.error = WEIR_OK; // whoever waited has been told
     if (unplaced_ns < due_ns)
         due_ns = unplaced_ns;
     if (due_ns == UINT64_MAX)
@@ -415,6 +487,7 @@ void weir_producer_free(struct weir_producer *producer)
     struct producer_topic *topic;
     list_remove(&producer->worker.node);
     timer_cancel(&client->timers, &producer->timer);
+    idempotence_free(&producer->idempotence);
     produce_request_free_all(producer);
     for (size_t at = 0; (topic = map_next(&producer->topics, &at));)
         topic_abandon(producer, topic);

@@ -4,6 +4,7 @@
 
 #include "clients/c/batch_queue.h"
 #include "clients/c/connection.h"
+#include "clients/c/idempotence.h"
 
 struct producer_topic {
     char *name;
@@ -40,6 +41,7 @@ struct weir_producer {
     struct weir_client *client;
     struct config config;
     struct batch_limits limits;
+    struct idempotence idempotence;
     struct timer timer;
     struct map topics; // struct producer_topic by name
     struct producer_topic *last_topic;

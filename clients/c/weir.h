@@ -150,8 +150,13 @@ WEIR_API bool weir_error_retriable(int error);
 //   buffer.memory                  64m       messages not yet reported; beyond it QUEUE_FULL
 //   retries                        2147483647 per batch, within delivery.timeout.ms
 //   delivery.timeout.ms            120000    from weir_produce to the final word
-//   max.in.flight.per.partition    1         above 1 is faster over long distances, but a batch
-//                                            sent again may then land behind its successors
+//   enable.idempotence             auto      true: the broker stores each message once and in order,
+//                                            whatever is sent again; needs acks=all. auto: with
+//                                            acks=all, where the broker offers it
+//   max.in.flight.per.partition    0         batches sent ahead of their answers. 0: 5 if idempotent,
+//                                            else 1, and a batch that is not full waits for those
+//                                            before it. A number: partly filled ones go ahead too;
+//                                            without idempotence, above 1 may change the order
 //   allow.auto.create.topics       true      let the broker create a topic on first use
 //
 // consumer
@@ -275,10 +280,10 @@ struct weir_header {
 // --------------------------------------------------------------------------------------- producer
 //
 // Messages gather in one batch per partition and are sent when weir_poll, weir_flush or a full
-// batch gives the occasion. Order within a partition is kept, also across retries: a partition has
-// one batch on its way at a time (see max.in.flight.per.partition). A batch whose answer was lost
-// with the connection is sent again, so that a message may be stored twice, but none is lost
-// without a report.
+// batch gives the occasion. Order within a partition is kept, also across retries. A batch whose
+// answer was lost with the connection is sent again; the broker recognises it, so that each message
+// is stored once (see enable.idempotence; without it, it may be stored twice). None is lost without
+// a report.
 
 struct weir_producer;
 
@@ -304,7 +309,8 @@ struct weir_delivery {
     void *opaque;
 };
 
-// NULL when memory is short.
+// NULL when memory is short, or when enable.idempotence=true meets settings that exclude it
+// (weir_last_error says which).
 WEIR_API struct weir_producer *weir_producer_new(struct weir_client *client,
                                                  const struct weir_config *config);
 

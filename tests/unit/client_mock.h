@@ -45,6 +45,14 @@ struct mock_log {
     int64_t low;
     int64_t next;
     int64_t committed; // -1 for none
+    // What it knows of its one idempotent producer.
+    int64_t producer_id; // -1: nothing
+    int16_t producer_epoch;
+    int32_t next_sequence;
+    struct mock_batch {
+        int32_t first_sequence;
+        int64_t base_offset;
+    } recent[5];
 };
 
 struct mock {
@@ -58,6 +66,8 @@ struct mock {
     bool trickle;                   // send answers in tiny pieces
     bool old_api_versions;          // knows only version 0 of ApiVersions
     bool cut;                       // cuts batches at partition_max_bytes
+    int16_t init_epoch;             // that InitProducerId gives
+    bool strict;                    // an unknown producer has to begin with 0
     bool topic_missing;             // "t" does not exist until somebody may create it
     int16_t version_max[MOCK_APIS]; // caps below the schema's; -1 for not offered
     struct mock_fault faults[MOCK_FAULTS_MAX];
@@ -76,6 +86,12 @@ void mock_free(struct mock *mock);
 const char *mock_brokers(const struct mock *mock);
 
 void mock_fault(struct mock *mock, struct mock_fault fault);
+
+// Has a log forget its producer.
+void mock_producer_lost(struct mock *mock, int32_t partition);
+
+// Deletes the newest batch of a log, as a broker does that loses data.
+void mock_batch_lost(struct mock *mock, int32_t partition);
 
 // How many requests of an API have arrived.
 int mock_requests(struct mock *mock, int16_t api_key);

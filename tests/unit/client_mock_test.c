@@ -17,6 +17,7 @@
 #include "gen/kp_apis.h"
 #include "gen/kp_fetch.h"
 #include "gen/kp_find_coordinator.h"
+#include "gen/kp_init_producer_id.h"
 #include "gen/kp_list_offsets.h"
 #include "gen/kp_metadata.h"
 #include "gen/kp_offset_commit.h"
@@ -117,13 +118,71 @@ static void handle_metadata(struct exchange *x)
     kp_metadata_response_encode(&x->writer, x->header.api_version, &out);
 }
 
-// Stores a batch as a broker does. Returns its base offset.
-static int64_t log_append(struct mock_log *log, const struct kp_records *records)
+static void handle_init_producer_id(struct exchange *x)
 {
+    struct kp_init_producer_id_response out;
+    kp_init_producer_id_response_init(&out);
+    out.error_code = x->code;
+    if (!x->code) {
+        out.producer_id = 1000 + x->mock->requests[KP_INIT_PRODUCER_ID_KEY];
+        out.producer_epoch = x->mock->init_epoch;
+    }
+    kp_init_producer_id_response_encode(&x->writer, x->header.api_version, &out);
+}
+
+// Whether the log takes a numbered batch: 0, or the error. An earlier copy's offset goes to
+// *offset.
+static int16_t sequence_check(const struct mock *mock, struct mock_log *log,
+                              const struct batch_header *header, int64_t *offset)
+{
+    bool known = log->producer_id == header->producer_id;
+    if (header->producer_id < 0)
+        return 0;
+    if (!known)
+        return mock->strict && header->base_sequence != 0 ? KP_ERROR_UNKNOWN_PRODUCER_ID : 0;
+    if (header->producer_epoch < log->producer_epoch)
+        return KP_ERROR_INVALID_PRODUCER_EPOCH;
+    if (header->producer_epoch > log->producer_epoch)
+        return header->base_sequence != 0 ? KP_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER : 0;
+    for (int i = 0; i < 5; i++) {
+        if (log->recent[i].base_offset >= 0 &&
+            log->recent[i].first_sequence == header->base_sequence) {
+            *offset = log->recent[i].base_offset;
+            return 0;
+        }
+    }
+    return header->base_sequence != log->next_sequence ? KP_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER : 0;
+}
+
+static void sequence_note(struct mock_log *log, const struct batch_header *header, int64_t base)
+{
+    bool fresh =
+        log->producer_id != header->producer_id || log->producer_epoch != header->producer_epoch;
+    if (header->producer_id < 0)
+        return;
+    for (int i = 0; i < 5 && fresh; i++)
+        log->recent[i].base_offset = -1;
+    memmove(log->recent, log->recent + 1, 4 * sizeof(log->recent[0]));
+    log->recent[4] = (struct mock_batch){header->base_sequence, base};
+    log->producer_id = header->producer_id;
+    log->producer_epoch = header->producer_epoch;
+    log->next_sequence =
+        (int32_t)(((int64_t)header->base_sequence + header->record_count) & INT32_MAX);
+}
+
+// Stores a batch as a broker does. Returns its base offset.
+static int64_t log_append(const struct mock *mock, struct mock_log *log,
+                          const struct kp_records *records, int16_t *error)
+{
+    int64_t earlier = -1;
     struct batch_header header;
     struct span bytes = span_of(records->slices[0].iov_base, records->slices[0].iov_len);
     if (batch_check(bytes, &header) != BATCH_OK || log->count == MOCK_BATCHES_MAX)
         return -1;
+    *error = sequence_check(mock, log, &header, &earlier);
+    if (*error || earlier >= 0)
+        return earlier;
+    sequence_note(log, &header, log->next);
     uint8_t *copy = malloc(bytes.size);
     memcpy(copy, bytes.data, bytes.size);
     batch_assign(copy, log->next, 5);
@@ -147,7 +206,8 @@ static void produce_partition(struct exchange *x, const struct kp_produce_reques
     else if (from->index < 0 || from->index >= MOCK_PARTITIONS)
         to->error_code = KP_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     else
-        to->base_offset = log_append(&x->mock->logs[from->index], &from->records);
+        to->base_offset =
+            log_append(x->mock, &x->mock->logs[from->index], &from->records, &to->error_code);
     if (!to->error_code && to->base_offset < 0)
         to->error_code = KP_ERROR_CORRUPT_MESSAGE;
 }
@@ -408,6 +468,9 @@ static void handle(struct exchange *x)
     case KP_OFFSET_COMMIT_KEY:
         handle_offset_commit(x);
         break;
+    case KP_INIT_PRODUCER_ID_KEY:
+        handle_init_producer_id(x);
+        break;
     case KP_OFFSET_FETCH_KEY:
         handle_offset_fetch(x);
         break;
@@ -621,7 +684,7 @@ struct mock *mock_new(int nodes)
     for (int i = 0; i < MOCK_APIS; i++)
         mock->version_max[i] = INT16_MAX;
     for (int i = 0; i < MOCK_PARTITIONS; i++)
-        mock->logs[i].committed = -1;
+        mock->logs[i].committed = mock->logs[i].producer_id = -1;
     for (int i = 0; i < 2; i++)
         mock->listeners[i] = listener_open(&mock->ports[i]);
     cr_assert(pipe(mock->wake) == 0);
@@ -658,6 +721,29 @@ void mock_fault(struct mock *mock, struct mock_fault fault)
     pthread_mutex_lock(&mock->lock);
     cr_assert(mock->fault_count < MOCK_FAULTS_MAX);
     mock->faults[mock->fault_count++] = fault;
+    pthread_mutex_unlock(&mock->lock);
+}
+
+void mock_producer_lost(struct mock *mock, int32_t partition)
+{
+    pthread_mutex_lock(&mock->lock);
+    mock->logs[partition].producer_id = -1;
+    pthread_mutex_unlock(&mock->lock);
+}
+
+void mock_batch_lost(struct mock *mock, int32_t partition)
+{
+    pthread_mutex_lock(&mock->lock);
+    struct mock_log *log = &mock->logs[partition];
+    struct batch_header header;
+    cr_assert_gt(log->count, 0);
+    log->count--;
+    batch_header_read(span_of(log->batches[log->count].data, log->batches[log->count].size),
+                      &header);
+    free(log->batches[log->count].data);
+    log->next = header.base_offset;
+    log->next_sequence = header.base_sequence;
+    log->recent[4].base_offset = -1;
     pthread_mutex_unlock(&mock->lock);
 }
 
