@@ -88,25 +88,37 @@ void progress_bytes_text(char *text, size_t size, const char *verb, int64_t tota
              rate / 1e9, left);
 }
 
+bool progress_due(struct progress *progress)
+{
+    if (!progress->shown)
+        return false;
+    uint64_t now_ns = clock_monotonic_ns();
+    if (now_ns < progress->next_ns)
+        return false;
+    progress->next_ns = now_ns + REDRAW_NS;
+    return true;
+}
+
+void progress_show(struct progress *progress, const char *text)
+{
+    fprintf(progress->out, "\r\033[K%s", text);
+    fflush(progress->out);
+    progress->drawn = true;
+}
+
 void progress_update(struct progress *progress, int64_t records, int64_t bytes)
 {
     char text[256];
 
-    if (!progress->shown)
+    if (!progress_due(progress))
         return;
-    uint64_t now_ns = clock_monotonic_ns();
-    if (now_ns < progress->next_ns)
-        return;
-    progress->next_ns = now_ns + REDRAW_NS;
-    uint64_t elapsed_ns = now_ns - progress->start_ns;
+    uint64_t elapsed_ns = clock_monotonic_ns() - progress->start_ns;
     if (progress->of_bytes)
         progress_bytes_text(text, sizeof(text), progress->verb, progress->total, bytes, elapsed_ns);
     else
         progress_text(text, sizeof(text), progress->verb, progress->total, records, bytes,
                       elapsed_ns);
-    fprintf(progress->out, "\r\033[K%s", text);
-    fflush(progress->out);
-    progress->drawn = true;
+    progress_show(progress, text);
 }
 
 void progress_end(struct progress *progress)

@@ -32,6 +32,10 @@ bool progress_wanted(FILE *out);
 // Redraws at most five times a second; cheap otherwise.
 void progress_update(struct progress *progress, int64_t records, int64_t bytes);
 
+// For work with a line of its own: whether it is time to redraw, and the line.
+bool progress_due(struct progress *progress);
+void progress_show(struct progress *progress, const char *text);
+
 // Removes the line.
 void progress_end(struct progress *progress);
 
