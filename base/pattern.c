@@ -98,5 +98,7 @@ int pattern_match(struct pattern *pattern, struct span name, uint32_t *cost)
     }
     if (result == PCRE2_ERROR_NOMATCH)
         return 0;
+    if (result == PCRE2_ERROR_NOMEMORY)
+        return -ENOMEM;
     return result >= 0 ? 1 : -E2BIG;
 }

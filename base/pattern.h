@@ -20,6 +20,6 @@ struct pattern;
 int pattern_compile(struct span text, struct pattern **out);
 void pattern_free(struct pattern *pattern); // NULL: nothing
 
-// Whether the whole of `name` matches: 1 or 0; -E2BIG: the pattern takes too many steps to tell.
-// Adds what it has cost to *cost.
+// Whether the whole of `name` matches: 1 or 0; -E2BIG: the pattern takes too many steps to tell;
+// -ENOMEM. Adds what it has cost to *cost.
 int pattern_match(struct pattern *pattern, struct span name, uint32_t *cost);

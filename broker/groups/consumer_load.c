@@ -275,9 +275,12 @@ static int load_held(struct loading *loading, struct consumer_member *consumer,
     int error = read_parts(loading, list);
     if (!error && has_holder(loading))
         error = -EBADMSG;
-    if (!error && (!consumer_set_replace(loading->group, set, loading->parts, loading->count) ||
-                   !consumer_hold(loading->parts, loading->count, consumer)))
+    if (!error && !consumer_set_replace(loading->group, set, loading->parts, loading->count))
         error = -ENOMEM;
+    if (!error && !consumer_hold(loading->parts, loading->count, consumer)) {
+        consumer_set_free(loading->group, set);
+        error = -ENOMEM;
+    }
     drop_parts(loading);
     return error;
 }

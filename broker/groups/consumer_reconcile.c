@@ -73,14 +73,27 @@ void consumer_release(struct group *group, struct consumer_member *consumer)
     consumer_set_free(group, &consumer->assigned);
 }
 
-bool consumer_hold(const struct consumer_part *parts, uint32_t count,
-                   struct consumer_member *consumer)
+static bool make_room(const struct consumer_part *parts, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         if (!consumer_topic_make_room(parts[i].topic, parts[i].partition))
             return false;
+    return true;
+}
+
+static void hold(const struct consumer_part *parts, uint32_t count,
+                 struct consumer_member *consumer)
+{
     for (uint32_t i = 0; i < count; i++)
         parts[i].topic->holders[parts[i].partition] = consumer;
+}
+
+bool consumer_hold(const struct consumer_part *parts, uint32_t count,
+                   struct consumer_member *consumer)
+{
+    if (!make_room(parts, count))
+        return false;
+    hold(parts, count, consumer);
     return true;
 }
 
@@ -162,13 +175,17 @@ static void merge_gained(struct changes *changes)
     qsort(changes->kept, changes->kept_count, sizeof(*changes->kept), consumer_part_compare);
 }
 
+// What members have and who holds it agree whatever fails, for the group is freed after that.
 static bool revoke(struct group *group, struct group_step *step, struct group_member *member,
                    const struct changes *changes)
 {
     struct consumer_member *consumer = member->consumer;
-    if (!consumer_set_replace(group, &consumer->revoking, changes->lost, changes->lost_count) ||
-        !consumer_set_replace(group, &consumer->assigned, changes->kept, changes->kept_count))
+    if (!consumer_set_replace(group, &consumer->revoking, changes->lost, changes->lost_count))
         return false;
+    if (!consumer_set_replace(group, &consumer->assigned, changes->kept, changes->kept_count)) {
+        consumer_set_free(group, &consumer->revoking);
+        return false;
+    }
     let_revoke(group, step, member);
     return true;
 }
@@ -176,15 +193,19 @@ static bool revoke(struct group *group, struct group_step *step, struct group_me
 static bool move_on(struct group *group, struct consumer_member *consumer, struct changes *changes)
 {
     const struct consumer_set lost = {.parts = changes->lost, .count = changes->lost_count};
-    release(&lost, consumer);
-    if (changes->gained_count) {
-        if (!consumer_hold(changes->gained, changes->gained_count, consumer))
-            return false;
-        merge_gained(changes);
-    }
-    if ((changes->gained_count || changes->lost_count) &&
-        !consumer_set_replace(group, &consumer->assigned, changes->kept, changes->kept_count))
+    if (!make_room(changes->gained, changes->gained_count))
         return false;
+    if (changes->gained_count)
+        merge_gained(changes);
+    if (changes->gained_count || changes->lost_count) {
+        // Before the set changes, which may be the end of a topic.
+        release(&lost, consumer);
+        if (!consumer_set_replace(group, &consumer->assigned, changes->kept, changes->kept_count)) {
+            hold(lost.parts, lost.count, consumer);
+            return false;
+        }
+        hold(changes->gained, changes->gained_count, consumer);
+    }
     take_epoch(group, consumer, changes->unreleased);
     return true;
 }

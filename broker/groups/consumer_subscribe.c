@@ -189,8 +189,12 @@ static bool match_topic(struct group *group, struct group_step *step,
 {
     int matches =
         topic->internal ? 0 : pattern_match(subscription->pattern, span_text(topic->name), cost);
-    if (matches < 0) {
+    if (matches == -E2BIG) {
         subscription->broken = true;
+        return false;
+    }
+    if (matches < 0) {
+        step->failed = true;
         return false;
     }
     if (matches && !add_topic(group, &subscription->found, topic)) {

@@ -34,7 +34,13 @@ struct scene {
 static void scene_open(struct scene *scene)
 {
     *scene = (struct scene){
-        .limits = {6000, 1800000, 3000, 100},
+        .limits = {.min_session_timeout_ms = 6000,
+                   .max_session_timeout_ms = 1800000,
+                   .initial_rebalance_delay_ms = 3000,
+                   .max_members = 100,
+                   .consumer_session_timeout_ms = 45000,
+                   .consumer_max_members = 100,
+                   .assignors = {GROUP_UNIFORM, GROUP_RANGE}},
         .random = {1},
         .group = group_new(span_text("group")),
     };
@@ -207,6 +213,87 @@ static void live(struct scene *scene)
     pass(scene, 50000);
 }
 
+// --- the consumer protocol
+
+static struct call *pulse(struct scene *scene, const char *id, int32_t epoch, const char *instance,
+                          const char *regex, const struct kp_uuid *owned)
+{
+    struct call *call = call_new(GROUP_CONSUMER_HEARTBEAT, 1);
+    struct kp_consumer_group_heartbeat_request *in = &call->in.consumer;
+    kp_consumer_group_heartbeat_request_init(in);
+    in->member_id = span_text(id);
+    in->member_epoch = epoch;
+    in->instance_id = span_text(instance);
+    in->rack_id = span_text("rack");
+    in->rebalance_timeout_ms = 10000;
+    in->subscribed_topic_regex = span_text(regex);
+    in->subscribed_topic_names = arena_array(&call->arena, 1, sizeof(struct span));
+    in->subscribed_topic_names[0] = span_text("topic");
+    in->subscribed_topic_names_count = regex ? 0 : 1;
+    in->topic_partitions = arena_array(&call->arena, 1, sizeof(*in->topic_partitions));
+    in->topic_partitions_count = owned ? 1 : 0;
+    if (owned) {
+        in->topic_partitions[0] = (struct kp_consumer_group_heartbeat_request_topic_partition){
+            .topic_id = *owned,
+            .partitions = arena_array(&call->arena, 1, sizeof(int32_t)),
+            .partitions_count = 1,
+        };
+    }
+    return ask(scene, call);
+}
+
+static int32_t epoch_in(const struct scene *scene, const char *id)
+{
+    const struct group_member *member = group_member_find(scene->group, span_text(id));
+    return member && member->consumer->epoch > 0 ? member->consumer->epoch : 0;
+}
+
+static void describe_consumers(struct scene *scene)
+{
+    struct call *call = call_new(GROUP_CONSUMER_DESCRIBE, 1);
+    kp_consumer_group_describe_response_group_init(&call->out.consumer_describe);
+    ask(scene, call);
+}
+
+static void live_as_consumers(struct scene *scene, struct catalog *catalog,
+                              struct catalog_topic *topic)
+{
+    pulse(scene, "a", 0, NULL, NULL, NULL);
+    pulse(scene, "b", 0, "i", "t.*", NULL);
+    for (int i = 0; i < 2; i++) {
+        pulse(scene, "a", epoch_in(scene, "a"), NULL, NULL, &topic->id);
+        pulse(scene, "a", epoch_in(scene, "a"), NULL, NULL, NULL);
+        pulse(scene, "b", epoch_in(scene, "b"), "i", "t.*", NULL);
+    }
+    topic->partition_count = 5;
+    catalog->version++;
+    fault_alloc_resume();
+    group_catalog_changed(scene->group, &scene->step);
+    end_step(scene);
+    describe_consumers(scene);
+    pulse(scene, "a", epoch_in(scene, "a"), NULL, "top.*|x", NULL);
+    pulse(scene, "b", -2, "i", NULL, NULL);
+    pulse(scene, "c", 0, "i", NULL, NULL);
+    pulse(scene, "a", -1, NULL, NULL, NULL);
+    pulse(scene, "c", epoch_in(scene, "c"), "i", NULL, NULL);
+    pass(scene, 50000);
+    pass(scene, 50000);
+}
+
+static void live_with_topics(struct scene *scene)
+{
+    struct catalog_topic topic = {.name = "topic", .id = {{7}}, .partition_count = 3};
+    const struct catalog_topic *order[] = {&topic};
+    struct catalog catalog = {.version = 1, .topics = order, .topic_count = 1};
+    CHECK(map_put(&catalog.by_name, span_text("topic"), &topic) == 0);
+    CHECK(map_put(&catalog.by_id, span_of(topic.id.bytes, sizeof(topic.id.bytes)), &topic) == 0);
+    scene->step.catalog = &catalog;
+    live_as_consumers(scene, &catalog, &topic);
+    scene->step.catalog = NULL;
+    map_free(&catalog.by_name);
+    map_free(&catalog.by_id);
+}
+
 static void scene_close(struct scene *scene)
 {
     group_give_up(scene->group, &scene->answers, KP_ERROR_COORDINATOR_NOT_AVAILABLE);
@@ -221,13 +308,13 @@ static void scene_close(struct scene *scene)
 }
 
 // False when there was no such allocation.
-static bool run(uint64_t nth, bool for_ever)
+static bool run(uint64_t nth, bool for_ever, void (*play)(struct scene *scene))
 {
     struct scene scene;
     fault_alloc_arm(nth, for_ever);
     fault_alloc_pause();
     scene_open(&scene);
-    live(&scene);
+    play(&scene);
     bool struck = fault_alloc_struck();
     fault_alloc_disarm();
     if (!struck)
@@ -237,11 +324,11 @@ static bool run(uint64_t nth, bool for_ever)
     return struck;
 }
 
-int main(void)
+static void run_all(const char *name, void (*play)(struct scene *scene))
 {
     for (int for_ever = 0; for_ever < 2; for_ever++) {
         uint64_t nth = 1;
-        while (run(nth, for_ever)) {
+        while (run(nth, for_ever, play)) {
             CHECK(nth < RUNS_MAX);
             if (nth % LEAKS_EVERY == 0)
                 CHECK(__lsan_do_recoverable_leak_check() == 0);
@@ -249,8 +336,14 @@ int main(void)
         }
         CHECK(nth > 20); // or the scene does not do what it says
         CHECK(__lsan_do_recoverable_leak_check() == 0);
-        printf("%lu allocations failed%s\n", (unsigned long)nth - 1,
+        printf("%s: %lu allocations failed%s\n", name, (unsigned long)nth - 1,
                for_ever ? ", with all that followed" : "");
     }
+}
+
+int main(void)
+{
+    run_all("classic", live);
+    run_all("consumer", live_with_topics);
     return 0;
 }
