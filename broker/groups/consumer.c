@@ -190,8 +190,6 @@ static void answer(struct group_step *step, struct group_ask *ask,
         refuse(step, ask, -1);
         return;
     }
-    if (member->consumer->subscription->broken)
-        group_ask_fail(ask, KP_ERROR_INVALID_REGULAR_EXPRESSION);
     group_answer(step, ask);
 }
 
@@ -286,11 +284,15 @@ static void serve(struct group *group, struct group_step *step, struct group_ask
     bool changed;
     if (rebalance)
         consumer_rebalance(group, step);
+    group_member_touch(group, step, member);
+    if (member->consumer->subscription->broken) {
+        refuse(step, ask, KP_ERROR_INVALID_REGULAR_EXPRESSION);
+        return;
+    }
     if (!consumer_reconcile(group, step, member, &owned, &changed)) {
         refuse(step, ask, -1);
         return;
     }
-    group_member_touch(group, step, member);
     answer(step, ask, member, full || changed);
 }
 
