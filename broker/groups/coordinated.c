@@ -407,16 +407,16 @@ void coordinated_step_begin(struct coordinated *group, struct group_step *step,
     };
 }
 
-// Returns how many there are.
-static uint32_t note_answered(const struct group_step *step)
+// Returns what the answers have cost: an answer may carry what all members have said.
+static int64_t note_answered(const struct group_step *step)
 {
-    uint32_t count = 0;
+    int64_t cost = 0;
     list_each(node, step->answers) {
         struct group_ask *ask = list_entry(node, struct group_ask, node);
         list_entry(ask, struct coordinator_op, ask)->parked = false;
-        count++;
+        cost += 1 + (int64_t)(ask->arena->used / 4096);
     }
-    return count;
+    return cost;
 }
 
 // A step that changes or tells much has cost as much.
