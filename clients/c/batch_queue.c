@@ -200,6 +200,11 @@ uint64_t batch_queue_expiry_ns(const struct batch_queue *queue, const struct bat
     return batch ? batch->created_ns + limits->delivery_timeout_ns : UINT64_MAX;
 }
 
+struct batch *batch_queue_drop(struct batch_queue *queue)
+{
+    return list_empty(&queue->waiting) ? NULL : waiting_pop(queue);
+}
+
 struct batch *batch_queue_expired(struct batch_queue *queue, const struct batch_limits *limits,
                                   uint64_t now_ns)
 {

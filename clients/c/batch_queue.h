@@ -112,6 +112,9 @@ bool batch_queue_done(struct batch_queue *queue, struct batch *batch);
 // NULL for none.
 struct batch *batch_queue_stored(struct batch_queue *queue);
 
+// The oldest batch that waits, however old, the caller's from now on; NULL for none.
+struct batch *batch_queue_drop(struct batch_queue *queue);
+
 // The oldest batch if it has waited for longer than delivery.timeout.ms; the caller's from now on.
 // NULL for none.
 struct batch *batch_queue_expired(struct batch_queue *queue, const struct batch_limits *limits,

@@ -385,7 +385,43 @@ void client_note_refusal(struct weir_client *client, const void *who, const char
     va_start(arguments, format);
     vsnprintf(client->refusal_text, sizeof(client->refusal_text), format, arguments);
     va_end(arguments);
+    client_log(client, WEIR_LOG_WARNING, "%s", client->refusal_text);
     client->refused = who;
+}
+
+void weir_client_on_log(struct weir_client *client, enum weir_log_level level,
+                        void (*log)(void *context, enum weir_log_level level, const char *sentence),
+                        void *context)
+{
+    client->log = log;
+    client->log_level = level;
+    client->log_context = context;
+}
+
+void client_log(struct weir_client *client, enum weir_log_level level, const char *format, ...)
+{
+    char sentence[CLIENT_TEXT_SIZE];
+    if (!client->log || level > client->log_level)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof(sentence), format, arguments);
+    va_end(arguments);
+    client->log(client->log_context, level, sentence);
+}
+
+void weir_client_stats(const struct weir_client *client, struct weir_client_statistics *stats)
+{
+    *stats = client->stats;
+    for (struct list *at = client->nodes.next; at != &client->nodes; at = at->next) {
+        const struct node *node = list_entry(at, struct node, link);
+        for (struct list *link = node->connections.next; link != &node->connections;
+             link = link->next) {
+            const struct connection *connection = list_entry(link, struct connection, link);
+            stats->connections += connection->state == CONNECTION_READY;
+            stats->in_flight += connection->flight_count;
+        }
+    }
 }
 
 void client_forget_refusal(struct weir_client *client, const void *who)

@@ -52,6 +52,10 @@ struct weir_client {
     struct pool *pool;    // receive buffers
     struct arena decoded; // the response being handled
     bool in_callback;
+    struct weir_client_statistics stats; // what is counted as it happens
+    enum weir_log_level log_level;
+    void (*log)(void *context, enum weir_log_level level, const char *sentence);
+    void *log_context;
     char error_text[CLIENT_TEXT_SIZE];
     const void *refused; // on whose behalf a broker refuses, for now, what it is asked; or NULL
     char refusal_text[CLIENT_TEXT_SIZE];
@@ -59,6 +63,10 @@ struct weir_client {
 
 // Records the sentence of a failing call, prefixed with the code's name, and returns `error`.
 int client_fail(struct weir_client *client, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// Tells the application, if it wants to know.
+void client_log(struct weir_client *client, enum weir_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 // A broker refuses what it is asked for `who`, who will ask again: weir_trouble tells the sentence

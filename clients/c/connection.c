@@ -108,6 +108,8 @@ void connection_close(struct connection *connection, int error, const char *form
     vsnprintf(connection->error_text, sizeof(connection->error_text), format, arguments);
     va_end(arguments);
     connection->error = error;
+    client->stats.connection_fails++;
+    client_log(client, WEIR_LOG_WARNING, "%s", connection->error_text);
     struct list requests;
     list_init(&requests);
     exchange_take_all(connection, &requests);
@@ -247,6 +249,8 @@ static void ready_enter(struct connection *connection)
     connection->failures = 0;
     connection->error_text[0] = '\0';
     connection->wanted = false;
+    connection->client->stats.connects++;
+    client_log(connection->client, WEIR_LOG_INFO, "connected to %s", connection->node->name);
     exchange_schedule(connection);
     client_rouse(connection->client);
 }

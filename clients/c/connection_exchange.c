@@ -265,6 +265,7 @@ static void request_launch(struct connection *connection, struct request *reques
     outgoing->request = request;
     list_append(&connection->outgoing, &outgoing->node);
     request->sent = true;
+    connection->client->stats.requests++;
     int32_t correlation_id = connection->correlation_id++;
     if (connection->correlation_id < 0)
         connection->correlation_id = 0;
@@ -342,6 +343,7 @@ int exchange_send(struct connection *connection)
         }
         if (sent < 0)
             return -errno;
+        connection->client->stats.bytes_sent += (uint64_t)sent;
         outgoing_advance(connection, (size_t)sent);
     }
     return 0;
@@ -380,6 +382,7 @@ static void reply_handle(struct connection *connection, struct frame *frame)
     }
     connection->flight_start++;
     connection->flight_count--;
+    client->stats.responses++;
     struct request *request = flight.request;
     if (!request)
         return;
@@ -439,6 +442,7 @@ void exchange_receive(struct connection *connection)
         }
         if (got == 0)
             return;
+        connection->client->stats.bytes_received += (uint64_t)got;
         frames_handle(connection);
         if (connection->state < CONNECTION_NEGOTIATING || connection->doomed)
             return;

@@ -129,6 +129,12 @@ static bool numbering_restart(struct idempotence *idempotence, struct batch_queu
         numbering_start(numbering, numbering->next.id, (int16_t)(numbering->next.epoch + 1));
     else
         numbering_start(numbering, idempotence->id, idempotence->epoch);
+    idempotence->renumberings++;
+    client_log(
+        idempotence->client, WEIR_LOG_WARNING,
+        "partition %d: the broker misses batches or has forgotten the producer; what waits is "
+        "numbered anew under epoch %d of producer %lld",
+        queue->partition, numbering->next.epoch, (long long)numbering->next.id);
     for (struct list *at = queue->waiting.next; at != &queue->waiting; at = at->next)
         list_entry(at, struct batch, node)->producer.id = -1;
     return true;

@@ -13,6 +13,7 @@ struct idempotence {
     bool asking;
     int64_t id; // -1: not known
     int16_t epoch;
+    uint64_t renumberings;
     int error; // why asking failed for good, until it is taken notice of
     struct call call;
     void (*changed)(struct idempotence *idempotence); // an answer has come

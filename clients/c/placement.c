@@ -21,6 +21,10 @@ _Static_assert(sizeof(struct weir_header) == sizeof(struct record_header) &&
                    offsetof(struct weir_bytes, size) == offsetof(struct span, size),
                "weir_header and record_header differ");
 
+enum { CHOSEN_WRONG = -2 };
+
+static const char chosen_wrong[] = "the callback chose a partition that does not exist";
+
 // A message that waits for its topic's partitions. Its bytes follow: key, value, then for each
 // header name and value; the headers themselves come first.
 struct unplaced {
@@ -81,21 +85,6 @@ static int32_t sticky_choose(struct weir_producer *producer, struct producer_top
     return (int32_t)start;
 }
 
-static int32_t partition_choose(struct weir_producer *producer, struct producer_topic *topic,
-                                const struct weir_message *message)
-{
-    int32_t count = topic->metadata->partition_count;
-    if (message->key.data)
-        return partitioner_keyed(span_of(message->key.data, message->key.size), count);
-    const struct batch_queue *queue = topic->sticky >= 0 && topic->sticky < topic->queue_count
-                                          ? topic->queues[topic->sticky]
-                                          : NULL;
-    // The batch that messages were sticking to is complete: the next one goes elsewhere.
-    if (topic->sticky < 0 || topic->sticky >= count || !queue || !queue->open)
-        topic->sticky = sticky_choose(producer, topic);
-    return topic->sticky;
-}
-
 static size_t message_bound(const struct weir_message *message)
 {
     return batch_record_bound(span_of(message->key.data, message->key.size),
@@ -104,10 +93,47 @@ static size_t message_bound(const struct weir_message *message)
                               (int32_t)message->header_count);
 }
 
+// The open batch is full. Its final bytes are made now, while its predecessor is on its way, and
+// not when that has come back; should it fail, the attempt is repeated when the batch is to be
+// sent.
+static void batch_complete(struct weir_producer *producer, struct batch_queue *queue)
+{
+    if (!queue->open)
+        return;
+    idempotence_number_early(&producer->idempotence, queue);
+    produce_request_seal(producer, queue->open);
+    batch_queue_close(queue);
+    producer->completed = true;
+}
+
+// CHOSEN_WRONG when the application's own choice does not exist.
+static int32_t partition_choose(struct weir_producer *producer, struct producer_topic *topic,
+                                const struct weir_message *message)
+{
+    int32_t count = topic->metadata->partition_count;
+    if (producer->choose) {
+        int32_t chosen = producer->choose(producer->choose_context, topic->name, message, count);
+        if (chosen != WEIR_ANY_PARTITION)
+            return chosen >= 0 && chosen < count ? chosen : CHOSEN_WRONG;
+    }
+    if (message->key.data)
+        return partitioner_keyed(span_of(message->key.data, message->key.size), count);
+    struct batch_queue *queue = topic->sticky >= 0 && topic->sticky < topic->queue_count
+                                    ? topic->queues[topic->sticky]
+                                    : NULL;
+    // The batch that messages were sticking to is complete: the next one goes elsewhere.
+    if (queue && queue->open &&
+        queue->open->builder.size + message_bound(message) > queue->open->builder.limit)
+        batch_complete(producer, queue);
+    if (topic->sticky < 0 || topic->sticky >= count || !queue || !queue->open)
+        topic->sticky = sticky_choose(producer, topic);
+    return topic->sticky;
+}
+
 // Room for one more opaque, if reports are wanted.
 static bool opaque_reserve(const struct weir_producer *producer, struct batch *batch)
 {
-    if (!producer->delivered || (uint32_t)batch->count < batch->opaque_capacity)
+    if (!producer_reports(producer) || (uint32_t)batch->count < batch->opaque_capacity)
         return true;
     uint32_t capacity = batch->opaque_capacity ? batch->opaque_capacity * 2 : 64;
     void **opaques = realloc(batch->opaques, capacity * sizeof(*opaques));
@@ -130,23 +156,10 @@ static enum batch_error batch_append(struct weir_producer *producer, struct batc
         (int32_t)message->header_count);
     if (error)
         return error;
-    if (producer->delivered)
+    if (producer_reports(producer))
         batch->opaques[batch->count] = message->opaque;
     batch->count++;
     return BATCH_OK;
-}
-
-// The open batch is full. Its final bytes are made now, while its predecessor is on its way, and
-// not when that has come back; should it fail, the attempt is repeated when the batch is to be
-// sent.
-static void batch_complete(struct weir_producer *producer, struct batch_queue *queue)
-{
-    if (!queue->open)
-        return;
-    idempotence_number_early(&producer->idempotence, queue);
-    produce_request_seal(producer, queue->open);
-    batch_queue_close(queue);
-    producer->completed = true;
 }
 
 // Puts a message into the open batch of a partition, opening and closing batches as needed.
@@ -244,7 +257,7 @@ static void unplaced_fail(struct weir_producer *producer, struct producer_topic 
     batch->queue = queue;
     batch->charge = charge;
     batch->count = 1;
-    if (producer->delivered)
+    if (producer_reports(producer))
         batch->opaques[0] = unplaced->message.opaque;
     batch_reason(batch, "topic '%s': %s", topic->name, reason);
     producer_batch_done(producer, batch, error);
@@ -276,6 +289,10 @@ static bool unplaced_try(struct weir_producer *producer, struct producer_topic *
     }
     if (partition < 0)
         partition = partition_choose(producer, topic, &unplaced->message);
+    if (partition == CHOSEN_WRONG) {
+        unplaced_fail(producer, topic, unplaced, WEIR_ERR_BAD_ARGUMENT, chosen_wrong);
+        return true;
+    }
     struct batch_queue *queue = topic_queue(topic, partition);
     int error = queue ? message_place(producer, queue, &unplaced->message,
                                       placement_charge(&unplaced->message), unplaced->created_ns)
@@ -321,18 +338,21 @@ int placement_add(struct weir_producer *producer, struct producer_topic *topic, 
     }
     if (partition < 0)
         partition = partition_choose(producer, topic, message);
+    if (partition == CHOSEN_WRONG)
+        return client_fail(producer->client, WEIR_ERR_BAD_ARGUMENT, "topic '%s': %s", topic->name,
+                           chosen_wrong);
     struct batch_queue *queue = topic_queue(topic, partition);
     if (!queue)
         return WEIR_ERR_NO_MEMORY;
     return message_place(producer, queue, message, charge, 0);
 }
 
-void placement_abandon(struct weir_producer *producer, struct producer_topic *topic)
+void placement_abandon(struct weir_producer *producer, struct producer_topic *topic, int error)
 {
     for (struct list *node; (node = list_pop(&topic->unplaced));) {
         struct unplaced *unplaced = list_entry(node, struct unplaced, node);
-        unplaced_fail(producer, topic, unplaced, WEIR_ERR_ABANDONED,
-                      weir_error_text(WEIR_ERR_ABANDONED));
+        unplaced_fail(producer, topic, unplaced, error, weir_error_text(error));
         free(unplaced);
     }
+    list_remove(&topic->link);
 }

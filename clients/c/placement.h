@@ -18,5 +18,5 @@ int placement_add(struct weir_producer *producer, struct producer_topic *topic, 
 // makes no more sense. Returns when the first of the rest will be too old.
 uint64_t placement_drive(struct weir_producer *producer);
 
-// Fails the topic's unplaced messages, because the producer ends.
-void placement_abandon(struct weir_producer *producer, struct producer_topic *topic);
+// Fails the topic's unplaced messages, because they are not wanted any more.
+void placement_abandon(struct weir_producer *producer, struct producer_topic *topic, int error);

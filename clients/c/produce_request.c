@@ -130,6 +130,10 @@ bool produce_request_add(struct produce_request *request, struct batch *batch)
     }
     request->batches[request->batch_count++] = batch;
     request->bytes += batch->slice.iov_len;
+    if (batch->attempts == 1) {
+        request->producer->stats.batches++;
+        request->producer->stats.batch_bytes += batch->slice.iov_len;
+    }
     request->topic_ids &= !kp_uuid_is_zero(batch_topic(batch)->metadata->id);
     return true;
 }

@@ -113,6 +113,35 @@ void weir_producer_on_delivery(struct weir_producer *producer,
     producer->context = context;
 }
 
+void weir_producer_on_batch(struct weir_producer *producer,
+                            void (*delivered)(void *context,
+                                              const struct weir_batch_delivery *delivery),
+                            void *context)
+{
+    producer->batch_delivered = delivered;
+    producer->batch_context = context;
+}
+
+void weir_producer_on_partition(struct weir_producer *producer,
+                                int32_t (*choose)(void *context, const char *topic,
+                                                  const struct weir_message *message,
+                                                  int32_t count),
+                                void *context)
+{
+    producer->choose = choose;
+    producer->choose_context = context;
+}
+
+void weir_producer_stats(const struct weir_producer *producer,
+                         struct weir_producer_statistics *stats)
+{
+    *stats = producer->stats;
+    stats->queued = producer->queued;
+    stats->buffered_bytes = producer->used_bytes;
+    stats->renumberings = producer->idempotence.renumberings;
+    stats->producer_id = producer->idempotence.id;
+}
+
 size_t weir_producer_queued(const struct weir_producer *producer)
 {
     return producer->queued;
@@ -139,17 +168,38 @@ void producer_batch_done(struct weir_producer *producer, struct batch *batch, in
     if (batch->stored)
         error = WEIR_OK;
     batch->error = error;
+    if (error)
+        producer->stats.failed += (uint64_t)batch->count;
+    else
+        producer->stats.delivered += (uint64_t)batch->count;
     if (error && !producer->first_error) {
         producer->first_error = error;
         client_fail(producer->client, error, "%s",
                     batch->reason ? batch->reason : weir_error_text(error));
     }
-    if (!producer->delivered) {
+    if (!producer_reports(producer)) {
         producer_batch_recycle(producer, batch);
         return;
     }
     list_append(&producer->finished, &batch->node);
     producer->worker.reports = true;
+}
+
+static void batch_report_whole(struct weir_producer *producer, const struct batch *batch)
+{
+    const struct producer_topic *topic = batch->queue->owner;
+    struct weir_batch_delivery delivery = {
+        .error = batch->error,
+        .topic = topic->name,
+        .partition = batch->queue->partition,
+        .offset = batch->error ? -1 : batch->base_offset,
+        .timestamp = batch->append_time,
+        .count = (size_t)batch->count,
+        .opaques = batch->opaques,
+    };
+    if (batch->error)
+        delivery.reason = batch->reason ? batch->reason : weir_error_text(batch->error);
+    producer->batch_delivered(producer->batch_context, &delivery);
 }
 
 static void batch_report(struct weir_producer *producer, const struct batch *batch)
@@ -178,7 +228,10 @@ static void producer_report(struct worker *worker)
     worker->reports = false;
     for (struct list *node; (node = list_pop(&producer->finished));) {
         struct batch *batch = list_entry(node, struct batch, node);
-        batch_report(producer, batch);
+        if (producer->batch_delivered)
+            batch_report_whole(producer, batch);
+        if (producer->delivered)
+            batch_report(producer, batch);
         producer_batch_recycle(producer, batch);
     }
 }
@@ -270,6 +323,7 @@ int weir_produce(struct weir_producer *producer, const char *topic_name, int32_t
         return error;
     producer->used_bytes += charge;
     producer->queued++;
+    producer->stats.messages++;
     producer->worker.due = true;
     if (producer->completed && !client->in_callback) {
         producer->completed = false;
@@ -377,6 +431,7 @@ static uint64_t queue_drive(struct weir_producer *producer, struct batch_queue *
         return expiry_ns; // an answer will make room
     struct batch *batch = batch_queue_take(queue);
     queue->destination = node;
+    producer->stats.repeats += batch->attempts > 1;
     idempotence_number(&producer->idempotence, queue, batch);
     if (!produce_request_add(request, batch)) {
         batch_queue_settled(queue, batch);
@@ -453,21 +508,32 @@ int weir_flush(struct weir_producer *producer, int timeout_ms)
 
 // ------------------------------------------------------------------------------------ the end
 
-static void queue_abandon(struct weir_producer *producer, struct batch_queue *queue)
+// Ends what is not on its way.
+static void queue_abandon(struct weir_producer *producer, struct batch_queue *queue, int error)
 {
     batch_queue_close(queue);
-    for (struct list *node; (node = list_pop(&queue->waiting));)
-        producer_batch_done(producer, list_entry(node, struct batch, node), WEIR_ERR_ABANDONED);
+    for (struct batch *batch; (batch = batch_queue_drop(queue));)
+        producer_batch_done(producer, batch, error);
     list_remove(&queue->active);
 }
 
-static void topic_abandon(struct weir_producer *producer, struct producer_topic *topic)
+static void topics_abandon(struct weir_producer *producer, int error)
 {
-    for (int32_t i = 0; i < topic->queue_count; i++) {
-        if (topic->queues[i])
-            queue_abandon(producer, topic->queues[i]);
+    struct producer_topic *topic;
+    for (size_t at = 0; (topic = map_next(&producer->topics, &at));) {
+        for (int32_t i = 0; i < topic->queue_count; i++) {
+            if (topic->queues[i])
+                queue_abandon(producer, topic->queues[i], error);
+        }
+        placement_abandon(producer, topic, error);
     }
-    placement_abandon(producer, topic);
+}
+
+size_t weir_purge(struct weir_producer *producer)
+{
+    uint64_t ended = producer->stats.failed + producer->stats.delivered;
+    topics_abandon(producer, WEIR_ERR_PURGED);
+    return (size_t)(producer->stats.failed + producer->stats.delivered - ended);
 }
 
 static void topic_free(struct producer_topic *topic)
@@ -489,8 +555,7 @@ void weir_producer_free(struct weir_producer *producer)
     timer_cancel(&client->timers, &producer->timer);
     idempotence_free(&producer->idempotence);
     produce_request_free_all(producer);
-    for (size_t at = 0; (topic = map_next(&producer->topics, &at));)
-        topic_abandon(producer, topic);
+    topics_abandon(producer, WEIR_ERR_ABANDONED);
     client->in_callback = true;
     producer_report(&producer->worker);
     client->in_callback = false;

@@ -60,10 +60,21 @@ struct weir_producer {
     uint32_t retry_attempts;
     bool completed; // a batch was filled and not yet offered to the network
     bool flushing;
-    int first_error; // since the last flush
+    int first_error;                       // since the last flush
+    struct weir_producer_statistics stats; // what is counted as it happens
     void (*delivered)(void *context, const struct weir_delivery *delivery);
     void *context;
+    void (*batch_delivered)(void *context, const struct weir_batch_delivery *delivery);
+    void *batch_context;
+    int32_t (*choose)(void *context, const char *topic, const struct weir_message *message,
+                      int32_t count);
+    void *choose_context;
 };
+
+static inline bool producer_reports(const struct weir_producer *producer)
+{
+    return producer->delivered || producer->batch_delivered;
+}
 
 // A request for this round with room for `bytes` more; NULL when the broker has as many requests
 // in flight as allowed, or memory is short.

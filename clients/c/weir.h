@@ -79,6 +79,7 @@ enum weir_error {
     WEIR_ERR_BUSY = -15,         // a waiting function was called from inside a callback
     WEIR_ERR_SYSTEM = -16,       // the operating system refused (weir_last_error says what)
     WEIR_ERR_INTERRUPTED = -17,  // weir_wake ended the wait
+    WEIR_ERR_PURGED = -18,       // weir_purge dropped the message
 
     // The broker's answers that programs most often tell apart. The full list is Kafka's.
     WEIR_ERR_UNKNOWN_SERVER_ERROR = -100, // Kafka's -1
@@ -150,10 +151,12 @@ WEIR_API bool weir_error_retriable(int error);
 //   buffer.memory                  64m       messages not yet reported; beyond it QUEUE_FULL
 //   retries                        2147483647 per batch, within delivery.timeout.ms
 //   delivery.timeout.ms            120000    from weir_produce to the final word
-//   enable.idempotence             auto      true: the broker stores each message once and in order,
+//   enable.idempotence             auto      true: the broker stores each message once and in
+//   order,
 //                                            whatever is sent again; needs acks=all. auto: with
 //                                            acks=all, where the broker offers it
-//   max.in.flight.per.partition    0         batches sent ahead of their answers. 0: 5 if idempotent,
+//   max.in.flight.per.partition    0         batches sent ahead of their answers. 0: 5 if
+//   idempotent,
 //                                            else 1, and a batch that is not full waits for those
 //                                            before it. A number: partly filled ones go ahead too;
 //                                            without idempotence, above 1 may change the order
@@ -248,6 +251,33 @@ WEIR_API const char *weir_last_error(const struct weir_client *client);
 // Valid until the next call.
 WEIR_API const char *weir_trouble(const struct weir_client *client);
 
+// What happens inside, as it happens. Levels are syslog's.
+enum weir_log_level { WEIR_LOG_WARNING = 4, WEIR_LOG_INFO = 6, WEIR_LOG_DEBUG = 7 };
+
+// Has `log` called with a sentence without newline for events of up to `level`: connections made
+// and lost, what a broker refuses, producers that had to be numbered anew. It may be called from
+// within any function that takes a handle, and must itself call nothing of the library but
+// weir_error_name and weir_error_text. NULL ends it.
+WEIR_API void weir_client_on_log(struct weir_client *client, enum weir_log_level level,
+                                 void (*log)(void *context, enum weir_log_level level,
+                                             const char *sentence),
+                                 void *context);
+
+struct weir_client_statistics {
+    uint64_t connects;         // connections that got ready
+    uint64_t connection_fails; // attempts that failed, and connections lost
+    uint64_t requests;         // sent
+    uint64_t responses;        // received
+    uint64_t bytes_sent;
+    uint64_t bytes_received;
+    uint32_t connections; // ready at the moment
+    uint32_t in_flight;   // requests sent and not answered
+};
+
+// Since the client was made. Does not wait, costs next to nothing.
+WEIR_API void weir_client_stats(const struct weir_client *client,
+                                struct weir_client_statistics *stats);
+
 // The library's version, "0.1.0". Any thread.
 WEIR_API const char *weir_version(void);
 
@@ -325,7 +355,36 @@ WEIR_API void weir_producer_on_delivery(struct weir_producer *producer,
                                                           const struct weir_delivery *delivery),
                                         void *context);
 
-// Queues a copy of the message; does not wait and calls nothing back. `partition` may be
+// What became of a batch: `count` messages of one partition, in order, at consecutive offsets.
+struct weir_batch_delivery {
+    int error; // for all of them, as in weir_delivery
+    const char *reason;
+    const char *topic;
+    int32_t partition;
+    int64_t offset; // of the first; -1 as in weir_delivery
+    int64_t timestamp;
+    size_t count;
+    void *const *opaques; // one for each
+};
+
+// The same once per batch, which is cheaper for many small messages. Both may be set: this one is
+// called first.
+WEIR_API void weir_producer_on_batch(struct weir_producer *producer,
+                                     void (*delivered)(void *context,
+                                                       const struct weir_batch_delivery *delivery),
+                                     void *context);
+
+// Has `choose` asked for the partition of messages produced with WEIR_ANY_PARTITION: it returns one
+// of 0 to count - 1, or WEIR_ANY_PARTITION to leave the choice to the library; anything else fails
+// the message with WEIR_ERR_BAD_ARGUMENT. It is called from weir_produce, or from where the topic's
+// partitions become known, and must call nothing of the library.
+WEIR_API void weir_producer_on_partition(struct weir_producer *producer,
+                                         int32_t (*choose)(void *context, const char *topic,
+                                                           const struct weir_message *message,
+                                                           int32_t count),
+                                         void *context);
+
+// Queues a copy of the message; does not wait and reports nothing. `partition` may be
 // WEIR_ANY_PARTITION: messages with the same key then go to the same partition (the one Java's
 // clients would choose), others to one partition per batch, in turns.
 // Returns WEIR_OK: a report will follow. Otherwise none will: WEIR_ERR_QUEUE_FULL (poll, try
@@ -338,6 +397,27 @@ WEIR_API int weir_produce(struct weir_producer *producer, const char *topic, int
 // the last weir_flush were delivered, WEIR_ERR_TIMED_OUT with messages still queued, or the first
 // failed message's error.
 WEIR_API int weir_flush(struct weir_producer *producer, int timeout_ms);
+
+// Drops what waits to be sent: reported with WEIR_ERR_PURGED the next time reports are due. What is
+// on its way is not touched, and reported after that. Does not wait. Returns how many.
+WEIR_API size_t weir_purge(struct weir_producer *producer);
+
+struct weir_producer_statistics {
+    uint64_t messages; // accepted
+    uint64_t delivered;
+    uint64_t failed;
+    uint64_t batches;      // sent, each counted once
+    uint64_t batch_bytes;  // their size as sent, compressed
+    uint64_t repeats;      // batches sent again
+    uint64_t renumberings; // of partitions, see enable.idempotence
+    size_t queued;         // messages not yet reported
+    size_t buffered_bytes; // of buffer.memory
+    int64_t producer_id;   // -1 while not idempotent
+};
+
+// Since the producer was made. Does not wait, costs next to nothing.
+WEIR_API void weir_producer_stats(const struct weir_producer *producer,
+                                  struct weir_producer_statistics *stats);
 
 // Messages accepted and not yet reported.
 WEIR_API size_t weir_producer_queued(const struct weir_producer *producer);

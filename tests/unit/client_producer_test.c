@@ -385,3 +385,201 @@ Test(client, host_names_are_looked_up)
     weir_config_free(config);
     mock_free(mock);
 }
+
+// ------------------------------------------------------------------------------- further callbacks
+
+struct batches {
+    int count;
+    size_t messages;
+    int64_t next;
+    int error;
+    char order[TEXT_SIZE];
+};
+
+static void batch_delivered(void *context, const struct weir_batch_delivery *delivery)
+{
+    struct batches *batches = context;
+    batches->count++;
+    batches->messages += delivery->count;
+    batches->error = delivery->error;
+    cr_assert_str_eq(delivery->topic, "t");
+    cr_assert_eq(delivery->reason == NULL, delivery->error == WEIR_OK);
+    cr_assert_eq(delivery->offset, delivery->error ? -1 : batches->next);
+    batches->next += delivery->error ? 0 : (int64_t)delivery->count;
+    for (size_t i = 0; i < delivery->count; i++) {
+        size_t used = strlen(batches->order);
+        snprintf(batches->order + used, sizeof(batches->order) - used, "%s%d", used ? " " : "",
+                 (int)(intptr_t)delivery->opaques[i]);
+    }
+}
+
+Test(client, batches_are_reported_as_a_whole)
+{
+    struct bench *bench = bench_new(1, "batch.size=300");
+    struct batches batches = {0};
+    weir_producer_on_batch(bench->producer, batch_delivered, &batches);
+    weir_producer_on_delivery(bench->producer, NULL, NULL);
+    send_numbers(bench, 0, 0, 100);
+    flush_ok(bench);
+    cr_assert_eq(batches.messages, 100);
+    cr_assert_gt(batches.count, 1);
+    cr_assert_lt(batches.count, 50);
+    cr_assert_str_eq(batches.order, numbers(100));
+    cr_assert_eq(batches.error, WEIR_OK);
+    bench_free(bench);
+}
+
+Test(client, both_reports_may_be_wanted)
+{
+    struct bench *bench = bench_new(1, "");
+    struct batches batches = {0};
+    weir_producer_on_batch(bench->producer, batch_delivered, &batches);
+    send_numbers(bench, 1, 0, 10);
+    flush_ok(bench);
+    cr_assert_str_eq(batches.order, numbers(10));
+    cr_assert_str_eq(bench->reports.order, numbers(10));
+    bench_free(bench);
+}
+
+Test(client, what_waits_can_be_purged)
+{
+    struct bench *bench = bench_new(1, "linger.ms=60000");
+    send_numbers(bench, 0, 0, 5);
+    cr_assert_eq(weir_purge(bench->producer), 5); // before the topic's partitions are known
+    weir_poll(bench->client, 0);
+    cr_assert_eq(bench->reports.failed, 5);
+    cr_assert_eq(bench->reports.error, WEIR_ERR_PURGED);
+    cr_assert_eq(weir_producer_queued(bench->producer), 0);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_PURGED);
+    send_numbers(bench, 0, 5, 6);
+    flush_ok(bench);
+    send_numbers(bench, 0, 6, 9);
+    cr_assert_eq(weir_purge(bench->producer), 3);
+    cr_assert_eq(weir_purge(bench->producer), 0);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_PURGED);
+    send_numbers(bench, 0, 9, 11);
+    flush_ok(bench);
+    cr_assert_str_eq(stored(bench, 0), "5 9 10");
+    bench_free(bench);
+}
+
+static int32_t by_first_byte(void *context, const char *topic, const struct weir_message *message,
+                             int32_t count)
+{
+    (*(int *)context)++;
+    cr_assert_str_eq(topic, "t");
+    cr_assert_eq(count, MOCK_PARTITIONS);
+    const char *value = message->value.data;
+    return value[0] == '9' ? count : value[0] == '8' ? WEIR_ANY_PARTITION : value[0] - '0';
+}
+
+Test(client, the_application_may_choose_partitions)
+{
+    struct bench *bench = bench_new(1, "");
+    int asked = 0;
+    weir_producer_on_partition(bench->producer, by_first_byte, &asked);
+    send_numbers(bench, WEIR_ANY_PARTITION, 0, 3); // placed when the partitions are known
+    flush_ok(bench);
+    send_numbers(bench, WEIR_ANY_PARTITION, 3, 4);
+    send_numbers(bench, WEIR_ANY_PARTITION, 8, 9);
+    send_numbers(bench, 2, 10, 11);
+    cr_assert_eq(send_number(bench, WEIR_ANY_PARTITION, 9), WEIR_ERR_BAD_ARGUMENT);
+    flush_ok(bench);
+    cr_assert_eq(asked, 6);
+    cr_assert(stored(bench, 0)[0] == '0');
+    cr_assert(stored(bench, 1)[0] == '1');
+    cr_assert(strncmp(stored(bench, 2), "2 10", 4) == 0);
+    cr_assert(stored(bench, 3)[0] == '3');
+    cr_assert_eq(bench->reports.count, 6);
+    bench_free(bench);
+}
+
+Test(client, a_partition_that_does_not_exist_fails_the_message)
+{
+    struct bench *bench = bench_new(1, "");
+    int asked = 0;
+    weir_producer_on_partition(bench->producer, by_first_byte, &asked);
+    send_numbers(bench, WEIR_ANY_PARTITION, 9, 10);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_BAD_ARGUMENT);
+    cr_assert_eq(bench->reports.failed, 1);
+    bench_free(bench);
+}
+
+Test(client, keyless_messages_are_spread_fairly)
+{
+    struct bench *bench = bench_new(1, "batch.size=300");
+    for (int i = 0; i < 4000; i += 100) {
+        send_numbers(bench, WEIR_ANY_PARTITION, i, i + 100);
+        weir_poll(bench->client, 0);
+    }
+    flush_ok(bench);
+    for (int p = 0; p < MOCK_PARTITIONS; p++) {
+        cr_assert_gt(bench->mock->logs[p].next, 600, "partition %d: %d", p,
+                     (int)bench->mock->logs[p].next);
+        cr_assert_lt(bench->mock->logs[p].next, 1600);
+    }
+    bench_free(bench);
+}
+
+Test(client, statistics_count_what_happens)
+{
+    struct bench *bench = bench_new(1, "");
+    mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_CLOSE, 0});
+    send_numbers(bench, 0, 0, 10);
+    struct weir_producer_statistics stats;
+    weir_producer_stats(bench->producer, &stats);
+    cr_assert_eq(stats.messages, 10);
+    cr_assert_eq(stats.queued, 10);
+    cr_assert_gt(stats.buffered_bytes, 10);
+    cr_assert_eq(stats.producer_id, -1);
+    flush_ok(bench);
+    mock_fault(bench->mock,
+               (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_ERROR, KP_ERROR_MESSAGE_TOO_LARGE});
+    send_numbers(bench, 0, 10, 11);
+    weir_flush(bench->producer, WAIT_MS);
+    weir_producer_stats(bench->producer, &stats);
+    cr_assert_eq(stats.messages, 11);
+    cr_assert_eq(stats.delivered, 10);
+    cr_assert_eq(stats.failed, 1);
+    cr_assert_eq(stats.batches, 2);
+    cr_assert_eq(stats.repeats, 1);
+    cr_assert_eq(stats.queued, 0);
+    cr_assert_eq(stats.buffered_bytes, 0);
+    cr_assert_gt(stats.producer_id, 0);
+    struct weir_client_statistics client;
+    weir_client_stats(bench->client, &client);
+    cr_assert_geq(client.connects, 2);
+    cr_assert_eq(client.connection_fails, 1);
+    cr_assert_eq(client.connections, 2); // the address that was given, and the broker by its id
+    cr_assert_eq(client.requests, client.responses + 1);
+    cr_assert_eq(client.in_flight, 0);
+    cr_assert_gt(client.bytes_sent, stats.batch_bytes);
+    cr_assert_gt(client.bytes_received, 100);
+    bench_free(bench);
+}
+
+static void logged(void *context, enum weir_log_level level, const char *sentence)
+{
+    char *all = context;
+    size_t used = strlen(all);
+    snprintf(all + used, TEXT_SIZE - used, "%d %s\n", (int)level, sentence);
+}
+
+Test(client, the_log_tells_what_happens)
+{
+    static char all[TEXT_SIZE];
+    struct bench *bench = bench_new(1, "");
+    weir_client_on_log(bench->client, WEIR_LOG_INFO, logged, all);
+    mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_CLOSE, 0});
+    send_numbers(bench, 0, 0, 1);
+    flush_ok(bench);
+    cr_assert(strstr(all, "6 connected to 127.0.0.1:") != NULL, "%s", all);
+    cr_assert(strstr(all, "closed the connection") != NULL, "%s", all);
+    weir_client_on_log(bench->client, WEIR_LOG_WARNING, logged, all);
+    all[0] = '\0';
+    mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_CLOSE, 0});
+    send_numbers(bench, 0, 1, 2);
+    flush_ok(bench);
+    cr_assert(strstr(all, "4 ") == all && !strstr(all, "6 "), "%s", all);
+    bench_free(bench);
+}
