@@ -272,7 +272,9 @@ static bool carry_out(struct group *group, struct group_step *step, struct plan 
         return false;
     bool ranges = consumer_group_assignor(group, step) == GROUP_RANGE;
     int error = ranges ? assign_range(&plan->assign) : assign_uniform(&plan->assign);
-    step->cost += (plan->assign.member_count + assign_partition_count(&plan->assign)) / 64;
+    // About a microsecond for so many; assign_uneven looks at more than that for each.
+    uint32_t unit = plan->assign.subscription_count > 1 ? 8 : 32;
+    step->cost += (plan->assign.member_count + assign_partition_count(&plan->assign)) / unit;
     return !error && set_targets(group, step, plan);
 }
 
