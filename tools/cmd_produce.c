@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// weir produce: every line read becomes a record.
+// weir produce: every line read becomes a record, or every record that the input describes.
 //
 // Owns the client, the producer and the input. One loop waits for input and for the network
 // together, so that records typed by hand leave at once and a full pipe is read no faster than the
@@ -9,16 +9,19 @@
 //  1. accepted == delivered + failed + what the producer still holds; a record that was never
 //     accepted (too long, refused by the library) counts as failed at once.
 //  2. The first failure's sentence is kept and printed at the end, once.
-//  3. Exit code 0 means: every line that was read is stored as --acks demands.
+//  3. Exit code 0 means: every record that was read is stored as --acks demands.
+//  4. Input that makes no sense ends the reading; what stood before it is stored.
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tools/app.h"
 #include "tools/commands.h"
+#include "tools/intake.h"
 #include "tools/interrupt.h"
 #include "tools/line_reader.h"
 #include "tools/progress.h"
@@ -29,6 +32,7 @@ enum {
     WAIT_MS = 250,
     FRAMING_MAX = 64 * 1024,
     DEFAULT_MEMORY = 64 * 1024 * 1024,
+    CHUNK = 64 * 1024,
 };
 
 struct produce_settings {
@@ -41,6 +45,7 @@ struct produce_settings {
     int64_t max_bytes;
     int64_t linger_ms;
     bool null_values;
+    int format; // enum intake_format
 };
 
 struct production {
@@ -52,6 +57,11 @@ struct production {
     struct weir_header headers[HEADERS_MAX];
     int fd;
     struct line_reader reader;
+    struct intake *intake; // NULL for lines and raw
+    char *chunk;           // raw: the whole input; msgpack: what was read last
+    size_t chunk_size;
+    int64_t parsed; // records that the intake has handed out
+    bool malformed; // the input made no sense, `malformation` says why
     struct progress progress;
     int64_t accepted;
     int64_t delivered;
@@ -59,6 +69,7 @@ struct production {
     int64_t bytes;
     int first_error;
     char reason[512];
+    char malformation[512];
 };
 
 static void record_failed(struct production *run, int error, const char *reason)
@@ -99,24 +110,73 @@ static void split_key(const struct produce_settings *options, const char *line, 
 }
 
 // A full queue is the broker's pace reaching us: wait for room.
-static void produce_line(struct production *run, const char *line, size_t size)
+static void produce_message(struct production *run, const struct weir_message *message)
 {
-    struct weir_message message = {
-        .headers = run->headers,
-        .header_count = run->options->headers.count,
-    };
     int error;
 
-    split_key(run->options, line, size, &message);
     while ((error = weir_produce(run->producer, run->topic, (int32_t)run->options->partition,
-                                 &message)) == WEIR_ERR_QUEUE_FULL)
+                                 message)) == WEIR_ERR_QUEUE_FULL)
         weir_poll(run->client, WAIT_MS);
     if (error != WEIR_OK) {
         record_failed(run, error, weir_last_error(run->client));
         return;
     }
     run->accepted++;
-    run->bytes += (int64_t)size;
+    run->bytes += (int64_t)(message->key.size + message->value.size);
+}
+
+static void produce_line(struct production *run, const char *line, size_t size)
+{
+    struct weir_message message = {
+        .headers = run->headers,
+        .header_count = run->options->headers.count,
+    };
+
+    split_key(run->options, line, size, &message);
+    produce_message(run, &message);
+}
+
+// The record's own headers, then those of -H.
+static void produce_parsed(struct production *run, struct weir_message *message)
+{
+    size_t own = message->header_count;
+    size_t common = run->options->headers.count;
+
+    run->parsed++;
+    if (common == 0) {
+        produce_message(run, message);
+        return;
+    }
+    struct weir_header *headers = calloc(own + common, sizeof(*headers));
+    if (headers == NULL) {
+        record_failed(run, WEIR_ERR_NO_MEMORY, "out of memory");
+        return;
+    }
+    if (own > 0)
+        memcpy(headers, message->headers, own * sizeof(*headers));
+    memcpy(headers + own, run->headers, common * sizeof(*headers));
+    message->headers = headers;
+    message->header_count = own + common;
+    produce_message(run, message);
+    free(headers);
+}
+
+static void input_is_malformed(struct production *run, const char *unit, size_t number, int rc)
+{
+    run->malformed = true;
+    snprintf(run->malformation, sizeof(run->malformation), "%s %zu: %s", unit, number,
+             rc == -ENOMEM ? "out of memory" : intake_error(run->intake));
+}
+
+static void parse_line(struct production *run, const char *line, size_t size)
+{
+    struct weir_message message;
+    int rc = intake_line(run->intake, line, size, &message);
+
+    if (rc == 1)
+        produce_parsed(run, &message);
+    else if (rc < 0)
+        input_is_malformed(run, "line", run->reader.number, rc);
 }
 
 static void produce_buffered_lines(struct production *run)
@@ -125,7 +185,11 @@ static void produce_buffered_lines(struct production *run)
     size_t size;
     int rc;
 
-    while ((rc = line_reader_next(&run->reader, &line, &size)) != 0) {
+    while (!run->malformed && (rc = line_reader_next(&run->reader, &line, &size)) != 0) {
+        if (rc > 0 && run->intake != NULL) {
+            parse_line(run, line, size);
+            continue;
+        }
         if (rc > 0) {
             produce_line(run, line, size);
             continue;
@@ -152,19 +216,80 @@ static bool wait_for_input(struct production *run)
     return ready > 0 && fds[0].revents != 0;
 }
 
+// Both read once, as line_reader_fill does. The whole input is one value:
+static int fill_raw(struct production *run)
+{
+    size_t max = (size_t)run->options->max_bytes;
+
+    if (run->chunk_size > max) {
+        record_failed(run, WEIR_ERR_TOO_LARGE, "the input is longer than --max-bytes");
+        run->reader.at_end = true;
+        return 0;
+    }
+    char *chunk = realloc(run->chunk, run->chunk_size + CHUNK);
+    if (chunk == NULL)
+        return -ENOMEM;
+    run->chunk = chunk;
+    ssize_t size = read(run->fd, chunk + run->chunk_size, CHUNK);
+    if (size < 0)
+        return -errno;
+    run->chunk_size += (size_t)size;
+    run->reader.at_end = size == 0;
+    if (size == 0 && run->chunk_size > 0)
+        produce_line(run, run->chunk, run->chunk_size);
+    return 0;
+}
+
+static int fill_packed(struct production *run)
+{
+    struct weir_message message;
+
+    if (run->chunk == NULL)
+        run->chunk = malloc(CHUNK);
+    if (run->chunk == NULL)
+        return -ENOMEM;
+    ssize_t size = read(run->fd, run->chunk, CHUNK);
+    if (size < 0)
+        return -errno;
+    run->reader.at_end = size == 0;
+    int rc = intake_feed(run->intake, run->chunk, (size_t)size);
+    while (rc == 0 && (rc = intake_packed(run->intake, &message)) == 1) {
+        produce_parsed(run, &message);
+        rc = 0;
+    }
+    if (rc < 0)
+        input_is_malformed(run, "record", (size_t)run->parsed + 1, rc);
+    return 0;
+}
+
+static int fill_lines(struct production *run)
+{
+    int rc = line_reader_fill(&run->reader, run->fd);
+
+    if (rc == 0)
+        produce_buffered_lines(run);
+    return rc;
+}
+
 static int produce_all(struct production *run)
 {
-    while (!run->reader.at_end && !interrupt_requested()) {
+    int format = run->options->format;
+
+    while (!run->reader.at_end && !run->malformed && !interrupt_requested()) {
         progress_update(&run->progress, run->delivered, run->bytes);
         if (!wait_for_input(run))
             continue;
-        int rc = line_reader_fill(&run->reader, run->fd);
-        if (rc == -EINTR || rc == -EAGAIN)
-            continue;
-        if (rc != 0)
+        int rc = format == INTAKE_RAW       ? fill_raw(run)
+                 : format == INTAKE_MSGPACK ? fill_packed(run)
+                                            : fill_lines(run);
+        if (rc != 0 && rc != -EINTR && rc != -EAGAIN)
             return app_fail(run->app, EXIT_FAILED, "cannot read the input: %s", strerror(-rc));
-        produce_buffered_lines(run);
     }
+    if (run->intake != NULL && run->reader.at_end && !run->malformed &&
+        intake_end(run->intake) != 0)
+        input_is_malformed(run, format == INTAKE_MSGPACK ? "record" : "line",
+                           format == INTAKE_MSGPACK ? (size_t)run->parsed + 1 : run->reader.number,
+                           -EINVAL);
     return 0;
 }
 
@@ -188,6 +313,10 @@ static int conclude(struct production *run)
         return app_fail(run->app, app_exit_code(run->first_error),
                         "%" PRId64 " of %" PRId64 " records were not stored, the first because: %s",
                         run->failed, total, run->reason);
+    if (run->malformed)
+        return app_fail(run->app, EXIT_FAILED,
+                        "%s (the %" PRId64 " records before it are stored, nothing behind it is)",
+                        run->malformation, run->delivered);
     return interrupt_requested() ? EXIT_INTERRUPTED : 0;
 }
 
@@ -239,8 +368,26 @@ static int open_input(struct production *run)
         run->fd = open(file, O_RDONLY | O_CLOEXEC);
     if (run->fd < 0)
         return app_fail(run->app, EXIT_FAILED, "cannot open %s: %s", file, strerror(errno));
-    if (line_reader_init(&run->reader, (size_t)run->options->max_bytes) != 0)
+    int format = run->options->format;
+    bool parsed = format != INTAKE_LINES && format != INTAKE_RAW;
+    if (parsed)
+        run->intake = intake_new((enum intake_format)format, (size_t)run->options->max_bytes);
+    if (line_reader_init(&run->reader, (size_t)run->options->max_bytes) != 0 ||
+        (parsed && run->intake == NULL))
         return app_fail(run->app, EXIT_FAILED, "out of memory");
+    return 0;
+}
+
+static int check_options(const struct production *run)
+{
+    const struct produce_settings *options = run->options;
+
+    if (options->format == INTAKE_LINES)
+        return 0;
+    if (options->delimiter != NULL)
+        return app_fail(run->app, EXIT_USAGE, "--key-delimiter: only with --format lines");
+    if (options->null_values)
+        return app_fail(run->app, EXIT_USAGE, "--null: only with --format lines");
     return 0;
 }
 
@@ -276,6 +423,8 @@ static int run_produce(struct app *app, const void *settings, int count, char **
     (void)count;
     int code = parse_headers(&run);
     if (code == 0)
+        code = check_options(&run);
+    if (code == 0)
         code = open_input(&run);
     if (code == 0)
         code = open_producer(&run);
@@ -290,6 +439,8 @@ static int run_produce(struct app *app, const void *settings, int count, char **
     weir_producer_free(run.producer);
     weir_client_free(run.client);
     line_reader_free(&run.reader);
+    intake_free(run.intake);
+    free(run.chunk);
     if (run.fd > STDIN_FILENO)
         close(run.fd);
     return code;
@@ -302,6 +453,14 @@ static const struct option_spec produce_options[] = {
      .placeholder = "PATH",
      .help = "read the lines from a file instead of standard input",
      .offset = offsetof(struct produce_settings, file)},
+    {.name = "format",
+     .letter = 'F',
+     .kind = OPTION_CHOICE,
+     .placeholder = "FORMAT",
+     .help = "lines (each is a value), json, csv, hex or msgpack as 'weir consume' prints them, or "
+             "raw (the whole input is one value) (default: lines)",
+     .offset = offsetof(struct produce_settings, format),
+     .choices = intake_formats},
     {.name = "key-delimiter",
      .letter = 'k',
      .kind = OPTION_TEXT,
@@ -371,13 +530,21 @@ const struct command cmd_produce = {
     .arguments = "TOPIC",
     .min_arguments = 1,
     .max_arguments = 1,
-    .summary = "Store every line of the input as a record",
+    .summary = "Store the lines of the input, or the records it describes",
     .description =
         "Lines may hold any bytes; the last one needs no newline. Ctrl-C ends the input: what was\n"
-        "read before is still stored.\n",
+        "read before is still stored.\n"
+        "\n"
+        "A record in JSON is an object in one line, with value and, if wanted, key, headers (a "
+        "list\n"
+        "of objects with name and value) and timestamp (milliseconds). null is absent; what is no\n"
+        "text is stored as JSON; value_base64 and key_base64 hold any bytes. topic, partition and\n"
+        "offset are passed over. CSV names its columns in the first line: value, key, timestamp,\n"
+        "headers, header.NAME. What makes no sense ends the input: nothing behind it is stored.\n",
     .examples = "  echo hello | weir produce greetings\n"
                 "  weir produce orders -k : -z zstd --file orders.txt\n"
-                "  zcat log.gz | weir produce log -H host=web1\n",
+                "  zcat log.gz | weir produce log -H host=web1\n"
+                "  weir consume a -e --format json | weir produce b --format json\n",
     .options = produce_options,
     .settings_size = sizeof(struct produce_settings),
     .defaults = &produce_defaults,
