@@ -23,6 +23,7 @@ const struct command *const command_table[] = {
     &cmd_config_set,
     &cmd_config_unset,
     &cmd_cluster,
+    &cmd_top,
     &cmd_bench_produce,
     &cmd_bench_consume,
     &cmd_bench_roundtrip,

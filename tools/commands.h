@@ -21,6 +21,7 @@ extern const struct command cmd_config_get;
 extern const struct command cmd_config_set;
 extern const struct command cmd_config_unset;
 extern const struct command cmd_cluster;
+extern const struct command cmd_top;
 extern const struct command cmd_produce;
 extern const struct command cmd_consume;
 extern const struct command cmd_tail;
