@@ -289,6 +289,92 @@ Test(client, live_groups_with_a_classic_member)
     live_free(live);
 }
 
+// ------------------------------------------------------------------------- members of KIP-848
+
+static void heartbeat_encode(struct call *call, struct kp_writer *writer)
+{
+    struct ask *ask = list_entry(call, struct ask, call);
+    struct kp_consumer_group_heartbeat_request message;
+    struct span topic = span_text(ask->topic);
+    kp_consumer_group_heartbeat_request_init(&message);
+    message.group_id = span_text(ask->group);
+    message.member_id = span_text(ask->member_id);
+    message.member_epoch = ask->generation;
+    if (ask->generation == 0) {
+        message.rebalance_timeout_ms = 30000;
+        message.subscribed_topic_names = &topic;
+        message.subscribed_topic_names_count = 1;
+        message.topic_partitions_count = 0;
+        message.server_assignor = span_text("uniform");
+    }
+    kp_consumer_group_heartbeat_request_encode(writer, call->request.version, &message);
+}
+
+static int heartbeat_decode(struct call *call, struct reply *reply)
+{
+    struct ask *ask = list_entry(call, struct ask, call);
+    struct kp_consumer_group_heartbeat_response message;
+    if (kp_consumer_group_heartbeat_response_decode(&reply->reader, reply->version, reply->arena,
+                                                    &message) != 0)
+        return WEIR_ERR_CORRUPT;
+    ask->code = message.error_code;
+    ask->generation = message.member_epoch;
+    return WEIR_OK;
+}
+
+Test(client, live_groups_with_a_member_of_the_newer_protocol)
+{
+    struct live *live = live_new();
+    const char *name = group_name(live, "newer");
+    topic_create(live, live->topic, 2);
+    struct ask ask = {.group = name, .topic = live->topic, .member_id = "AAAAAAAAAAAAAAAAAAAAAA"};
+    ask_run(live, &ask, KP_CONSUMER_GROUP_HEARTBEAT_KEY, heartbeat_encode, heartbeat_decode);
+    cr_assert_eq(ask.code, 0);
+    cr_assert_gt(ask.generation, 0);
+    const char *names[2] = {group_name(live, "nobody"), name};
+    struct weir_group_descriptions *described;
+    OK(live, weir_describe_groups(live->client, names, 2, &described, WAIT_MS));
+    // A broker may take its time to assign.
+    while (described->groups[1].error == WEIR_OK && described->groups[1].member_count == 1 &&
+           described->groups[1].members[0].target_count == 0) {
+        weir_group_descriptions_free(described);
+        weir_poll(live->client, 100);
+        ask_run(live, &ask, KP_CONSUMER_GROUP_HEARTBEAT_KEY, heartbeat_encode, heartbeat_decode);
+        cr_assert_eq(ask.code, 0);
+        OK(live, weir_describe_groups(live->client, names, 2, &described, WAIT_MS));
+    }
+    cr_assert_eq(described->groups[0].error, WEIR_ERR_GROUP_ID_NOT_FOUND);
+    const struct weir_group *group = &described->groups[1];
+    cr_assert_eq(group->error, WEIR_OK);
+    cr_assert_str_eq(group->name, name);
+    cr_assert_str_eq(group->type, "consumer");
+    cr_assert_gt(strlen(group->state), 0);
+    cr_assert_str_eq(group->assignor, "uniform");
+    cr_assert_geq(group->epoch, ask.generation);
+    cr_assert_eq(group->member_count, 1);
+    const struct weir_member *member = &group->members[0];
+    cr_assert_str_eq(member->id, ask.member_id);
+    cr_assert_eq(member->epoch, ask.generation);
+    cr_assert_eq(member->topic_count, 1);
+    cr_assert_str_eq(member->topics[0], live->topic);
+    cr_assert_eq(member->target_count, 2);
+    cr_assert_str_eq(member->target[0].topic, live->topic);
+    weir_group_descriptions_free(described);
+    static const char *const consumer[] = {"consumer"};
+    struct weir_group_filter filter = {NULL, 0, consumer, 1};
+    struct weir_group_list *list;
+    OK(live, weir_list_groups(live->client, &filter, &list, WAIT_MS));
+    cr_assert_not_null(entry_find(list, name));
+    cr_assert_str_eq(entry_find(list, name)->type, "consumer");
+    weir_group_list_free(list);
+    ask.generation = -1; // leaves
+    ask_run(live, &ask, KP_CONSUMER_GROUP_HEARTBEAT_KEY, heartbeat_encode, heartbeat_decode);
+    cr_assert_eq(ask.code, 0);
+    OK(live, weir_delete_groups(live->client, &name, 1, NULL, WAIT_MS));
+    OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
+    live_free(live);
+}
+
 Test(client, live_abilities_of_the_broker)
 {
     struct live *live = live_new();
