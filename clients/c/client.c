@@ -121,6 +121,7 @@ static int node_rank(struct weir_client *client, struct node *node)
     case CONNECTION_READY:
         return 4;
     case CONNECTION_NEGOTIATING:
+    case CONNECTION_SECURING:
     case CONNECTION_CONNECTING:
         return 3;
     case CONNECTION_IDLE:

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The life of a connection: when it connects, what it agrees on first, how it ends.
 //
-//     IDLE --needed--> CONNECTING --handshake--> NEGOTIATING --versions known--> READY
-//      ^                   |                          |                            |
-//      |                   +---- connection_close ----+----------------------------+
-//      |                                  v
-//      +---- nobody needs it ---- PAUSED (back-off) ---- needed ----> CONNECTING
+//     IDLE --needed--> CONNECTING --TCP--> SECURING --transport--> NEGOTIATING --versions--> READY
+//      ^                   |                   |                       |                      |
+//      |                   +-------------------+-- connection_close ---+----------------------+
+//      |                                                 v
+//      +------------ nobody needs it ------------ PAUSED (back-off) ---- needed ----> CONNECTING
+//
+// What a broker asks for before it serves (SASL) are requests like ApiVersions: they go between the
+// versions and READY.
 //
 // Invariants
-//  1. A descriptor is open, and in the client's epoll set, exactly in CONNECTING, NEGOTIATING and
-//     READY; the exception is a doomed connection, which is closed in the same turn of the loop.
+//  1. A descriptor is open, and in the client's epoll set, exactly from CONNECTING to READY; the
+//  exception is a doomed connection, which is closed in the same turn of the loop.
 //  2. connection_close is the only way out of these states. Whatever was with the connection is
 //     done with its error before it returns, and nothing is sent twice on its behalf: repeating is
 //     the decision of those who submitted.
@@ -60,6 +63,7 @@ struct connection *connection_new(struct weir_client *client, struct node *node,
 // Back to having no socket; requests are not touched.
 static void socket_close(struct connection *connection)
 {
+    transport_close(&connection->transport);
     if (connection->fd >= 0)
         close(connection->fd);
     connection->fd = -1;
@@ -213,8 +217,24 @@ static void timer_expired(struct timer *timer)
                      (long long)connection->client->config.connection_setup_timeout_ms);
 }
 
-// The handshake has ended, well or not.
-static void handshake_done(struct connection *connection)
+// Ends with versions being asked for, waits for the next event, or closes.
+static void handshake_go_on(struct connection *connection)
+{
+    int result = connection->transport.kind->handshake(&connection->transport);
+    if (result < 0) {
+        connection_close(connection, error_from_errno(-result), "%s and this client disagree: %s",
+                         connection->node->name, strerror(-result));
+        return;
+    }
+    if (result == 0)
+        return;
+    connection->state = CONNECTION_NEGOTIATING;
+    connection->writable = true;
+    negotiation_start(connection, KP_API_VERSIONS_MAX);
+}
+
+// TCP's handshake has ended, well or not.
+static void connect_done(struct connection *connection)
 {
     int error = 0;
     socklen_t size = sizeof(error);
@@ -228,9 +248,9 @@ static void handshake_done(struct connection *connection)
     }
     freeaddrinfo(connection->addresses);
     connection->addresses = connection->address = NULL;
-    connection->state = CONNECTION_NEGOTIATING;
-    connection->writable = true;
-    negotiation_start(connection, KP_API_VERSIONS_MAX);
+    connection->state = CONNECTION_SECURING;
+    transport_open(&connection->transport, &transport_plain, connection->fd);
+    handshake_go_on(connection);
 }
 
 static void negotiation_encode(struct request *request, struct kp_writer *writer)
@@ -346,7 +366,11 @@ void connection_event(struct connection *connection, uint32_t events)
 {
     if (connection->state == CONNECTION_CONNECTING) {
         if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
-            handshake_done(connection);
+            connect_done(connection);
+        return;
+    }
+    if (connection->state == CONNECTION_SECURING) {
+        handshake_go_on(connection);
         return;
     }
     if (connection->state < CONNECTION_NEGOTIATING || connection->doomed)

@@ -10,6 +10,7 @@
 #include "base/timer.h"
 #include "clients/c/client.h"
 #include "clients/c/receive.h"
+#include "clients/c/transport.h"
 #include "protocol/reader.h"
 #include "protocol/writer.h"
 
@@ -17,6 +18,7 @@ enum connection_state {
     CONNECTION_IDLE,        // not connected, and nobody asked for it
     CONNECTION_PAUSED,      // failed; waits for its back-off to end
     CONNECTION_CONNECTING,  // the TCP handshake is under way
+    CONNECTION_SECURING,    // the transport's handshake is
     CONNECTION_NEGOTIATING, // ApiVersions was sent
     CONNECTION_READY,
 };
@@ -72,8 +74,9 @@ struct connection {
     bool hung_up; // the peer will send no more than what is there
     bool doomed;  // to be closed at the next occasion
     int fd;
-    uint32_t failures; // in a row
-    int error;         // of the last failure
+    struct transport transport; // open from CONNECTION_SECURING on
+    uint32_t failures;          // in a row
+    int error;                  // of the last failure
     char error_text[256];
     struct addrinfo *addresses; // while connecting
     struct addrinfo *address;   // the one being tried

@@ -333,16 +333,14 @@ int exchange_send(struct connection *connection)
     queue_encode(connection);
     while (connection->writable && !list_empty(&connection->outgoing)) {
         struct iovec vectors[VECTORS_PER_SEND];
-        struct msghdr message = {.msg_iov = vectors, .msg_iovlen = gather(connection, vectors)};
-        ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        struct transport *transport = &connection->transport;
+        long sent = transport->kind->write(transport, vectors, gather(connection, vectors));
+        if (sent == -EAGAIN) {
             connection->writable = false;
             return 0;
         }
         if (sent < 0)
-            return -errno;
+            return (int)sent;
         connection->client->stats.bytes_sent += (uint64_t)sent;
         outgoing_advance(connection, (size_t)sent);
     }
@@ -428,7 +426,7 @@ void exchange_receive(struct connection *connection)
 {
     for (;;) {
         bool full;
-        long got = receive_fill(&connection->receive, connection->fd, &full);
+        long got = receive_fill(&connection->receive, &connection->transport, &full);
         if (got == -EPIPE) {
             connection_close(connection, WEIR_ERR_TRANSPORT, "%s closed the connection",
                              connection->node->name);

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/check.h"
 #include "base/endian.h"
@@ -32,25 +31,11 @@ void receive_reset(struct receive *receive)
     receive->large = NULL;
 }
 
-static long receive_bytes(int fd, uint8_t *to, size_t room, bool *full)
-{
-    ssize_t got;
-    do
-        got = recv(fd, to, room, MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    *full = got > 0 && (size_t)got == room;
-    if (got > 0)
-        return got;
-    if (got == 0)
-        return -EPIPE;
-    return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
-}
-
-long receive_fill(struct receive *receive, int fd, bool *full)
+long receive_fill(struct receive *receive, struct transport *transport, bool *full)
 {
     if (receive->large) {
-        long got = receive_bytes(fd, receive->large->data + receive->large_filled,
-                                 receive->large_size - receive->large_filled, full);
+        long got = transport->kind->read(transport, receive->large->data + receive->large_filled,
+                                         receive->large_size - receive->large_filled, full);
         if (got > 0)
             receive->large_filled += (size_t)got;
         return got;
@@ -59,7 +44,8 @@ long receive_fill(struct receive *receive, int fd, bool *full)
     memmove(receive->chunk, receive->chunk + receive->start, kept);
     receive->start = 0;
     receive->end = kept;
-    long got = receive_bytes(fd, receive->chunk + kept, sizeof(receive->chunk) - kept, full);
+    long got = transport->kind->read(transport, receive->chunk + kept,
+                                     sizeof(receive->chunk) - kept, full);
     if (got > 0)
         receive->end += (size_t)got;
     return got;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/pool.h"
+#include "clients/c/transport.h"
 
 enum { RECEIVE_CHUNK = 16 << 10 };
 
@@ -37,7 +38,7 @@ void receive_reset(struct receive *receive);
 // Reads once. Returns the number of bytes; 0 when there are none at the moment; -EPIPE at the end
 // of the stream, or another -errno. *full tells whether there may be more to read.
 // To be called only when receive_next has returned 0.
-long receive_fill(struct receive *receive, int fd, bool *full);
+long receive_fill(struct receive *receive, struct transport *transport, bool *full);
 
 // The next complete frame: 1 (valid until the next receive_fill; a buffer until it is released),
 // 0 when bytes are missing, -EMSGSIZE for a length that is negative or beyond the limit, -ENOMEM.

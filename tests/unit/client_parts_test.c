@@ -181,7 +181,8 @@ static int frames_read(struct receive *receive, const int *sockets, const uint8_
         size_t step = size - at < piece ? size - at : piece;
         cr_assert_eq(write(sockets[1], bytes + at, step), (ssize_t)step);
         bool full = true;
-        while (full && receive_fill(receive, sockets[0], &full) > 0) {
+        struct transport transport = {.kind = &transport_plain, .fd = sockets[0]};
+        while (full && receive_fill(receive, &transport, &full) > 0) {
             struct frame frame;
             int result;
             while ((result = receive_next(receive, &frame)) == 1) {
@@ -220,7 +221,8 @@ Test(client, frames_come_whole_however_they_are_cut)
             cr_assert_eq(frames_read(receive, sockets, bytes, total, pieces[p], sizes[s]), 3);
             close(sockets[1]);
             bool full;
-            cr_assert_eq(receive_fill(receive, sockets[0], &full), -EPIPE);
+            struct transport transport = {.kind = &transport_plain, .fd = sockets[0]};
+            cr_assert_eq(receive_fill(receive, &transport, &full), -EPIPE);
             receive_reset(receive);
             free(receive);
             close(sockets[0]);
@@ -243,7 +245,8 @@ Test(client, impossible_frame_lengths_are_refused)
         cr_assert_eq(write(sockets[1], bytes, sizeof(bytes)), (ssize_t)sizeof(bytes));
         receive_init(receive, pool, 1 << 20);
         bool full;
-        cr_assert_eq(receive_fill(receive, sockets[0], &full), (long)sizeof(bytes));
+        struct transport transport = {.kind = &transport_plain, .fd = sockets[0]};
+        cr_assert_eq(receive_fill(receive, &transport, &full), (long)sizeof(bytes));
         struct frame frame;
         cr_assert_eq(receive_next(receive, &frame), -EMSGSIZE);
         receive_reset(receive);
