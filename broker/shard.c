@@ -27,6 +27,7 @@
 #include "broker/background.h"
 #include "broker/config.h"
 #include "broker/controller.h"
+#include "broker/fetch_session.h"
 #include "broker/groups/coordinator.h"
 #include "broker/listener.h"
 #include "broker/partition.h"
@@ -285,6 +286,7 @@ static void close_all(struct shard *shard)
         controller_close(shard);
     if (shard->listener)
         listener_destroy(shard->listener);
+    fetch_sessions_destroy(shard->fetch_sessions);
     timers_free(&shard->timers);
     if (shard->io)
         io_destroy(shard->io);

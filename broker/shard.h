@@ -20,6 +20,7 @@ struct catalog;
 struct config;
 struct controller;
 struct coordinator;
+struct fetch_sessions;
 struct listener;
 struct server;
 struct shard;
@@ -42,6 +43,7 @@ struct shard {
     struct topics_retention *retention;
     bool deleted_files_stay;   // topics_open could not remove all that is left of deleted topics
     struct listener *listener; // connections and their requests
+    struct fetch_sessions *fetch_sessions; // NULL until a client wants one
     struct mailbox mailbox;
     struct shard_life *life;
     struct background *background;

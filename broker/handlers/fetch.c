@@ -20,12 +20,16 @@
 //  3. The first partition with data gives at least one batch, however large; the others keep to
 //     their limits.
 //
-// Records go from the log to the socket without a copy. Sessions are refused with id 0, which makes
-// every request a full one.
+//  4. A session (broker/fetch_session.h) that the request is part of is held from the decoded
+//     request until the reply is encoded, or the request is aborted.
+//
+// Records go from the log to the socket without a copy.
 #include <errno.h>
 
 #include "base/check.h"
+#include "base/random.h"
 #include "broker/config.h"
+#include "broker/fetch_session.h"
 #include "broker/handlers/data_path.h"
 #include "broker/handlers/handlers.h"
 #include "broker/listener.h"
@@ -35,6 +39,7 @@
 
 enum {
     READ_COMMITTED = 1,
+    FIRST_WITH_TOPIC_IDS = 13,
     NO_MEMORY_PAUSE_MS = 100, // before another look when memory is short
 };
 
@@ -45,6 +50,7 @@ enum fetch_state { FETCH_READING, FETCH_RELEASING, FETCH_WAITING, FETCH_STOPPING
 struct fetch_part {
     struct fetch *fetch;
     struct kp_fetch_response_partition *out;
+    struct fetch_session_part *member; // NULL without a session
     struct partition_op op;
     struct partition_read *read; // held while it has slices
     int64_t offset;
@@ -68,6 +74,8 @@ struct fetch {
     struct kp_fetch_response out;
     struct fetch_part *parts;
     uint32_t part_count;
+    struct fetch_session *session;
+    bool incremental; // the reply lists what is new
     enum fetch_state state;
     uint32_t next; // first partition not yet read in this pass
     uint32_t outstanding;
@@ -83,6 +91,9 @@ struct fetch {
     uint64_t deadline_ns;
     struct timer timer;
     union any_read *idle_reads;
+    // Of an incremental reply.
+    struct kp_fetch_response_partition *outs;
+    const struct fetch_session_topic *listed; // last
 };
 
 static void begin_pass(struct fetch *fetch);
@@ -156,6 +167,50 @@ static void fill_part(const struct fetch *fetch, struct fetch_part *part)
     }
 }
 
+static void leave_session(struct fetch *fetch)
+{
+    if (fetch->session)
+        fetch_sessions_end(fetch->request->shard->fetch_sessions, fetch->session);
+    fetch->session = NULL;
+}
+
+// The next one in the reply, which moves forward to where it belongs.
+static void list_part(struct fetch *fetch, const struct fetch_part *part)
+{
+    struct kp_fetch_response *out = &fetch->out;
+    const struct fetch_session_topic *topic = part->member->topic;
+    struct kp_fetch_response_topic *last = NULL;
+    struct kp_fetch_response_partition *next = fetch->outs;
+    if (out->responses_count > 0) {
+        last = &out->responses[out->responses_count - 1];
+        next = last->partitions + last->partitions_count;
+    }
+    if (!last || topic != fetch->listed) {
+        last = &out->responses[out->responses_count++];
+        *last = (struct kp_fetch_response_topic){
+            .topic = topic->name, .topic_id = topic->id, .partitions = next};
+        fetch->listed = topic;
+    }
+    last->partitions_count++;
+    if (next != part->out)
+        *next = *part->out;
+}
+
+// What the client was told is noted, and an incremental reply lists the news alone.
+static void tell_session(struct fetch *fetch)
+{
+    fetch->out.session_id = fetch->session->id;
+    for (uint32_t i = 0; i < fetch->part_count; i++) {
+        struct fetch_part *part = &fetch->parts[i];
+        // Forgotten by the very request that names it.
+        if (!part->member)
+            continue;
+        bool news = fetch_session_tell(fetch->session, part->member, part->out);
+        if (fetch->incremental && news)
+            list_part(fetch, part);
+    }
+}
+
 static void reply(struct fetch *fetch)
 {
     struct request *request = fetch->request;
@@ -163,10 +218,13 @@ static void reply(struct fetch *fetch)
     timer_cancel(&request->shard->timers, &fetch->timer);
     for (uint32_t i = 0; i < fetch->part_count; i++)
         fill_part(fetch, &fetch->parts[i]);
+    if (fetch->session)
+        tell_session(fetch);
     request->cleanup = cleanup;
     request->interrupt = NULL;
     request_begin_reply(request);
     kp_fetch_response_encode(&request->reply, request->version, &fetch->out);
+    leave_session(fetch);
     request_reply(request);
 }
 
@@ -413,13 +471,6 @@ static void begin_pass(struct fetch *fetch)
 
 // --- the request ------------------------------------------------------------------------------
 
-static int16_t session_error(const struct kp_fetch_request *in)
-{
-    if (in->session_id != 0)
-        return KP_ERROR_FETCH_SESSION_ID_NOT_FOUND;
-    return in->session_epoch > 0 ? KP_ERROR_INVALID_FETCH_SESSION_EPOCH : KP_ERROR_NONE;
-}
-
 static void add_part(struct fetch *fetch, const struct catalog_topic *topic, int16_t error,
                      const struct kp_fetch_request_partition *in,
                      struct kp_fetch_response_partition *out)
@@ -454,6 +505,12 @@ static int add_topic(struct fetch *fetch, const struct kp_fetch_request_topic *i
     const struct catalog_topic *topic = data_path_topic(request, in->topic, in->topic_id, &error);
     for (int32_t i = 0; i < in->partitions_count; i++)
         add_part(fetch, topic, error, &in->partitions[i], &out->partitions[i]);
+    if (fetch->session) {
+        struct fetch_part *parts =
+            &fetch->parts[fetch->part_count - (uint32_t)in->partitions_count];
+        for (int32_t i = 0; i < in->partitions_count; i++)
+            parts[i].member = fetch_session_find(fetch->session, in, in->partitions[i].partition);
+    }
     return 0;
 }
 
@@ -478,6 +535,63 @@ static int prepare(struct fetch *fetch)
     return 0;
 }
 
+// The parts are those of the session, in its order. 0 or -ENOMEM.
+static int prepare_incremental(struct fetch *fetch)
+{
+    struct request *request = fetch->request;
+    uint32_t count = fetch->session->part_count;
+    fetch->incremental = true;
+    fetch->parts = arena_array(&request->arena, count, sizeof(*fetch->parts));
+    fetch->outs = arena_array(&request->arena, count, sizeof(*fetch->outs));
+    if (!fetch->parts || !fetch->outs)
+        return -ENOMEM;
+    const struct fetch_session_topic *of = NULL;
+    const struct catalog_topic *topic = NULL;
+    int16_t error = 0;
+    size_t runs = 0;
+    list_each(node, &fetch->session->parts) {
+        struct fetch_session_part *member = list_entry(node, struct fetch_session_part, node);
+        if (member->topic != of) {
+            of = member->topic;
+            topic = data_path_topic(request, of->name, of->id, &error);
+            runs++;
+        }
+        uint32_t at = fetch->part_count;
+        add_part(fetch, topic, error, &member->in, &fetch->outs[at]);
+        fetch->parts[at].member = member;
+    }
+    // Leaving out partitions makes no more runs.
+    fetch->out.responses = arena_array(&request->arena, runs, sizeof(*fetch->out.responses));
+    return fetch->out.responses ? 0 : -ENOMEM;
+}
+
+// NULL without memory.
+static struct fetch_sessions *sessions_of(struct shard *shard)
+{
+    if (shard->fetch_sessions)
+        return shard->fetch_sessions;
+    uint32_t slots = (uint32_t)config_number(shard->config, SETTING_FETCH_SESSION_SLOTS);
+    uint32_t shards = shard_count(shard);
+    uint64_t seed;
+    random_system(&seed, sizeof(seed));
+    shard->fetch_sessions = fetch_sessions_create((slots + shards - 1) / shards, seed);
+    return shard->fetch_sessions;
+}
+
+// The error for the whole answer, or 0 and the session that the request is part of, if any.
+static int16_t enter_session(struct fetch *fetch)
+{
+    const struct kp_fetch_request *in = &fetch->in;
+    if (in->session_epoch == -1 && in->session_id == 0)
+        return KP_ERROR_NONE;
+    struct shard *shard = fetch->request->shard;
+    struct fetch_sessions *sessions = sessions_of(shard);
+    if (!sessions) // nobody has got a session yet
+        return in->session_epoch > 0 ? KP_ERROR_FETCH_SESSION_ID_NOT_FOUND : KP_ERROR_NONE;
+    bool by_id = fetch->request->version >= FIRST_WITH_TOPIC_IDS;
+    return fetch_sessions_begin(sessions, in, by_id, shard->io->now_ns, &fetch->session);
+}
+
 void handle_fetch(struct request *request)
 {
     struct fetch *fetch = arena_alloc(&request->arena, sizeof(*fetch));
@@ -493,12 +607,14 @@ void handle_fetch(struct request *request)
         return;
     kp_fetch_response_init(&fetch->out);
     request->state = fetch;
-    fetch->out.error_code = session_error(&fetch->in);
+    fetch->out.error_code = enter_session(fetch);
     if (fetch->out.error_code) {
         reply(fetch);
         return;
     }
-    if (prepare(fetch) != 0) {
+    bool incremental = fetch->session && fetch->in.session_epoch > 0;
+    if ((incremental ? prepare_incremental(fetch) : prepare(fetch)) != 0) {
+        leave_session(fetch);
         request_abort(request, "no memory for the request");
         return;
     }

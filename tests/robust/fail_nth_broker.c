@@ -189,8 +189,8 @@ static void produce(struct run *run, int32_t partition, size_t size)
         run->stored = out.responses[0].partition_responses[0].base_offset + 1;
 }
 
-// What was acknowledged in partition 0 comes back.
-static void fetch(struct run *run)
+// What was acknowledged in partition 0 comes back. The fetch session, 0 when there is none.
+static int32_t fetch(struct run *run, int32_t session_id, int32_t session_epoch)
 {
     struct kp_fetch_request_partition part;
     kp_fetch_request_partition_init(&part);
@@ -201,6 +201,8 @@ static void fetch(struct run *run)
     kp_fetch_request_init(&in);
     in.max_bytes = 1 << 20;
     in.min_bytes = 1;
+    in.session_id = session_id;
+    in.session_epoch = session_epoch;
     in.topics = &topic;
     in.topics_count = 1;
     in.rack_id = span_text("");
@@ -209,12 +211,22 @@ static void fetch(struct run *run)
     struct kp_reader reader = call(run, &writer, KP_FETCH_KEY, 11);
     struct kp_fetch_response out;
     if (!reader.at)
-        return;
+        return 0;
     cr_assert_eq(kp_fetch_response_decode(&reader, 11, &run->client.arena, &out), 0);
     if (!succeeded(run, out.error_code, "fetch") || out.responses_count == 0 ||
         !succeeded(run, out.responses[0].partitions[0].error_code, "fetch"))
-        return;
+        return 0;
     cr_assert_geq(out.responses[0].partitions[0].high_watermark, run->stored, "%" PRIu64, run->nth);
+    return out.session_id;
+}
+
+static void fetch_in_session(struct run *run)
+{
+    int32_t id = fetch(run, 0, 0);
+    cr_assert(id > 0 || !run->strict);
+    if (id > 0)
+        fetch(run, id, 1);
+    fetch(run, id, -1);
 }
 
 static void list_offsets(struct run *run, int64_t timestamp)
@@ -444,7 +456,7 @@ static void all_requests(struct run *run)
     for (int32_t i = 0; i < 3; i++)
         produce(run, i, 2000);
     produce(run, 0, 200000);
-    fetch(run);
+    fetch_in_session(run);
     list_offsets(run, 0);
     list_offsets(run, -3);
     commit_offset(run);

@@ -9,6 +9,7 @@
 #include "broker/background.h"
 #include "broker/config.h"
 #include "broker/controller.h"
+#include "broker/fetch_session.h"
 #include "broker/groups/coordinator.h"
 #include "broker/listener.h"
 #include "broker/mailbox.h"
@@ -231,6 +232,7 @@ void broker_stop(struct broker_node *node)
         if (shard->controller)
             controller_close(shard);
         listener_destroy(shard->listener);
+        fetch_sessions_destroy(shard->fetch_sessions);
         timers_free(&shard->timers);
         pool_destroy(shard->pool);
         background_destroy(shard);

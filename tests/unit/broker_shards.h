@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "broker/config.h"
+#include "broker/fetch_session.h"
 #include "broker/connection_internal.h"
 #include "broker/partition.h"
 #include "broker/server.h"
@@ -119,6 +120,7 @@ static inline void shards_close(struct shards *shards)
         cr_assert_eq(log_store_close(shard->store), 0);
         partition_forget_all(shard);
         listener_destroy(shard->listener);
+        fetch_sessions_destroy(shard->fetch_sessions);
         timers_free(&shard->timers);
         io_destroy(shard->io);
         pool_destroy(shard->pool);
