@@ -13,6 +13,7 @@ const struct command *const command_table[] = {
     &cmd_produce,
     &cmd_consume,
     &cmd_tail,
+    &cmd_pipe,
     &cmd_group_list,
     &cmd_group_describe,
     &cmd_group_reset,

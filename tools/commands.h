@@ -25,6 +25,7 @@ extern const struct command cmd_top;
 extern const struct command cmd_produce;
 extern const struct command cmd_consume;
 extern const struct command cmd_tail;
+extern const struct command cmd_pipe;
 extern const struct command cmd_bench_produce;
 extern const struct command cmd_bench_consume;
 extern const struct command cmd_bench_roundtrip;

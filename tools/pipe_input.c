@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+// Partitions: how records come in, and how their offsets go back.
+//
+// Invariants:
+//  1. Only lane->done is ever committed (pipe_engine.h): everything before it is stored.
+//  2. A stage that stops begins no run; what runs may finish within the grace.
+//  3. Memory: all lanes together hold about --memory; a partition with more than its share is not
+//     read, and not fetched if it keeps others from being read.
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "tools/interrupt.h"
+#include "tools/pipe_stage.h"
+
+enum {
+    COMMIT_MS = 500,
+    STUCK_MS = 250,
+    TAKE_MAX = 4096, // in one turn
+    LANE_BYTES_MIN = 256 * 1024,
+};
+
+static struct pipe_input *input_of(struct list *node)
+{
+    return list_entry(node, struct pipe_input, node);
+}
+
+// The partition as it is ours now.
+static struct pipe_input *find(struct pipe_stage *stage, int32_t partition)
+{
+    list_each(node, &stage->inputs) {
+        struct pipe_input *input = input_of(node);
+        if (input->partition == partition)
+            return input;
+    }
+    return NULL;
+}
+
+// Each lane gets its share of the memory.
+static void share_memory(struct pipe_stage *stage)
+{
+    size_t count = 0;
+
+    list_each(node, &stage->inputs)
+        count++;
+    size_t share = (size_t)stage->options->memory_bytes / (count > 0 ? count : 1);
+    stage->engine.rules.lane_bytes = share > LANE_BYTES_MIN ? share : LANE_BYTES_MIN;
+}
+
+static void add_input(struct pipe_stage *stage, int32_t partition)
+{
+    struct pipe_input *input = calloc(1, sizeof(*input));
+
+    if (input == NULL) {
+        pipe_stage_fail(stage, EXIT_FAILED, "out of memory");
+        return;
+    }
+    input->partition = partition;
+    input->committed = -1;
+    if (partition >= 0 && (size_t)partition < stage->stop_count)
+        input->stop = stage->stops[partition];
+    pipe_lane_open(&stage->engine, &input->lane);
+    list_append(&stage->inputs, &input->node);
+    share_memory(stage);
+}
+
+// ------------------------------------------------------------------------------------ where to end
+
+static int count_partitions(struct pipe_stage *stage, size_t *count)
+{
+    struct weir_topic_list *list = NULL;
+    int error = weir_describe_topics(stage->client, &stage->options->from, 1, &list,
+                                     app_timeout_ms(stage->app));
+
+    if (error == WEIR_OK && list->count == 1)
+        error = list->topics[0].error;
+    if (error == WEIR_OK)
+        *count = list->count == 1 ? list->topics[0].partition_count : 0;
+    else
+        pipe_stage_fail(stage, app_exit_code(error),
+                        "%s: %s; 'weir topic list' shows what there is", stage->options->from,
+                        weir_error_text(error));
+    weir_topic_list_free(list);
+    return error;
+}
+
+static int find_stops(struct pipe_stage *stage, size_t count)
+{
+    struct weir_offset_query *queries = calloc(count + 1, sizeof(*queries));
+    int error = WEIR_ERR_NO_MEMORY;
+
+    stage->stops = calloc(count + 1, sizeof(*stage->stops));
+    stage->stop_count = count;
+    if (queries != NULL && stage->stops != NULL) {
+        for (size_t i = 0; i < count; i++)
+            queries[i] = (struct weir_offset_query){
+                .topic = stage->options->from,
+                .partition = (int32_t)i,
+                .at = WEIR_END,
+            };
+        error = weir_list_offsets(stage->client, queries, count, app_timeout_ms(stage->app));
+        for (size_t i = 0; i < count && error == WEIR_OK; i++)
+            stage->stops[i] = queries[i].offset;
+    }
+    free(queries);
+    if (error != WEIR_OK)
+        pipe_stage_fail_client(stage, error);
+    return error;
+}
+
+bool pipe_inputs_open(struct pipe_stage *stage)
+{
+    size_t count = 0;
+
+    if (count_partitions(stage, &count) != WEIR_OK)
+        return false;
+    if (stage->options->until_end && find_stops(stage, count) != WEIR_OK)
+        return false;
+    for (size_t i = 0; i < count && stage->code == 0; i++) {
+        int error =
+            weir_consumer_assign(stage->consumer, stage->options->from, (int32_t)i, WEIR_STORED);
+        if (error != WEIR_OK)
+            pipe_stage_fail_client(stage, error);
+        else
+            add_input(stage, (int32_t)i);
+    }
+    return stage->code == 0;
+}
+
+// --------------------------------------------------------------------------------------- reading
+
+// Past its stop a partition has nothing for us.
+static bool behind_stop(struct pipe_stage *stage, struct pipe_input *input, int64_t offset)
+{
+    if (!stage->options->until_end || offset < input->stop)
+        return false;
+    if (!input->paused)
+        weir_consumer_pause(stage->consumer, stage->options->from, input->partition);
+    input->paused = true;
+    return true;
+}
+
+static void take(struct pipe_stage *stage, struct pipe_input *input,
+                 const struct weir_record *record)
+{
+    struct pipe_record *taken = pipe_record_new(record);
+    struct pipe_refusal why = {0};
+
+    if (taken == NULL) {
+        pipe_stage_fail(stage, EXIT_FAILED, "out of memory");
+        return;
+    }
+    size_t bytes = pipe_record_bytes(taken);
+    pipe_lane_take(&input->lane, &taken->entry, record->offset, bytes, stage->now_ms);
+    stage->counts.read++;
+    stage->counts.read_bytes += (int64_t)bytes;
+    if (pipe_lane_full(&input->lane)) {
+        stage->full = input;
+        stage->full_ms = stage->now_ms;
+    }
+    if (pipe_format_check(&stage->format, taken, &why) != 0) {
+        taken->skipped = true;
+        pipe_output_reject(stage, taken, &why);
+    }
+}
+
+void pipe_inputs_take(struct pipe_stage *stage)
+{
+    struct weir_record record;
+
+    if (stage->full != NULL && !pipe_lane_full(&stage->full->lane))
+        stage->full = NULL;
+    stage->more = false;
+    for (int i = 0; stage->full == NULL && stage->code == 0; i++) {
+        stage->more = i == TAKE_MAX;
+        if (stage->more || !weir_consumer_next(stage->consumer, &record))
+            return;
+        struct pipe_input *input = find(stage, record.partition);
+        if (input != NULL && !behind_stop(stage, input, record.offset))
+            take(stage, input, &record);
+    }
+}
+
+void pipe_inputs_balance(struct pipe_stage *stage)
+{
+    bool idle = false;
+
+    for (size_t i = 0; i < stage->seat_count; i++)
+        idle |= stage->seats[i].input == NULL;
+    // A pause throws away what was fetched ahead: only for a partition that is really stuck.
+    if (stage->full != NULL && idle && stage->now_ms - stage->full_ms >= STUCK_MS &&
+        !stage->full->paused &&
+        weir_consumer_pause(stage->consumer, stage->options->from, stage->full->partition) ==
+            WEIR_OK) {
+        stage->full->paused = true;
+        stage->full = NULL;
+    }
+    list_each(node, &stage->inputs) {
+        struct pipe_input *input = input_of(node);
+        if (!input->paused || !pipe_lane_hungry(&input->lane) || input->at_stop)
+            continue;
+        if (stage->options->until_end && input->lane.complete)
+            continue;
+        weir_consumer_resume(stage->consumer, stage->options->from, input->partition);
+        input->paused = false;
+    }
+}
+
+// ------------------------------------------------------------------------------------ committing
+
+static void commit_done(void *context, int error, const struct weir_offset *offsets, size_t count)
+{
+    struct pipe_stage *stage = context;
+
+    if (error == WEIR_OK)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct pipe_input *input = find(stage, offsets[i].partition);
+        if (offsets[i].error != WEIR_OK && input != NULL && input->committed == offsets[i].offset)
+            input->committed = -1;
+    }
+}
+
+// The offsets that may be committed and are not; from malloc.
+static struct weir_offset *to_commit(struct pipe_stage *stage, size_t *count)
+{
+    size_t most = 0;
+
+    *count = 0;
+    list_each(node, &stage->inputs)
+        most++;
+    struct weir_offset *offsets = calloc(most + 1, sizeof(*offsets));
+    if (offsets == NULL)
+        return NULL;
+    list_each(at, &stage->inputs) {
+        struct pipe_input *input = input_of(at);
+        if (input->lane.done <= input->committed)
+            continue;
+        offsets[(*count)++] = (struct weir_offset){
+            .topic = stage->options->from,
+            .partition = input->partition,
+            .offset = input->lane.done,
+        };
+        input->committed = input->lane.done;
+    }
+    return offsets;
+}
+
+static void commit(struct pipe_stage *stage)
+{
+    size_t count;
+    struct weir_offset *offsets = to_commit(stage, &count);
+
+    stage->commit_ms = stage->now_ms + COMMIT_MS;
+    if (offsets != NULL && count > 0) {
+        int error =
+            weir_commit_offsets(stage->consumer, offsets, count, app_timeout_ms(stage->app));
+        commit_done(stage, error, offsets, count);
+    }
+    free(offsets);
+}
+
+// -------------------------------------------------------------------------------------- settling
+
+static void pop_done(struct pipe_input *input)
+{
+    struct pipe_entry *entry;
+
+    while ((entry = pipe_lane_pop(&input->lane)) != NULL)
+        pipe_output_release(pipe_record_of(entry));
+}
+
+static void drop(struct pipe_stage *stage, struct pipe_input *input, bool running)
+{
+    struct pipe_entry *entry;
+
+    if (running)
+        pipe_seat_abandon(stage, input);
+    while ((entry = pipe_lane_drop(&input->lane, running)) != NULL)
+        pipe_output_release(pipe_record_of(entry));
+}
+
+// Everything there is has been taken, or there is nothing up to the stop.
+static void look_for_end(struct pipe_stage *stage, struct pipe_input *input)
+{
+    int64_t position;
+
+    if (!stage->options->until_end || input->lane.closed)
+        return;
+    if (!input->lane.complete &&
+        weir_consumer_position(stage->consumer, stage->options->from, input->partition,
+                               &position) == WEIR_OK &&
+        position >= input->stop)
+        input->lane.complete = true;
+    if (!input->lane.complete || input->lane.count > 0 || input->at_stop)
+        return;
+    // The last offsets before the stop may hold no records; they need not be read again.
+    if (input->lane.done < input->stop)
+        input->lane.done = input->stop;
+    input->at_stop = true;
+}
+
+// The lane is to be emptied: nothing new begins, and what runs has until its deadline.
+static void settle(struct pipe_stage *stage, struct pipe_input *input)
+{
+    pop_done(input);
+    look_for_end(stage, input);
+    if (stage->stopping)
+        drop(stage, input, stage->now_ms >= stage->stop_by_ms);
+    pop_done(input);
+}
+
+void pipe_inputs_settle(struct pipe_stage *stage)
+{
+    list_each(node, &stage->inputs) {
+        settle(stage, input_of(node));
+    }
+    if (stage->now_ms >= stage->commit_ms)
+        commit(stage);
+}
+
+// ------------------------------------------------------------------------------------- the end
+
+bool pipe_inputs_finished(struct pipe_stage *stage)
+{
+    if (!stage->options->until_end)
+        return false;
+    list_each(node, &stage->inputs) {
+        const struct pipe_input *input = input_of(node);
+        if (!input->at_stop || input->lane.done > input->committed)
+            return false;
+    }
+    return true;
+}
+
+void pipe_inputs_close(struct pipe_stage *stage)
+{
+    int timeout_ms = app_timeout_ms(stage->app);
+    size_t count;
+
+    list_each(node, &stage->inputs)
+        settle(stage, input_of(node));
+    struct weir_offset *offsets = to_commit(stage, &count);
+    if (offsets != NULL && count > 0) {
+        int error = weir_commit_offsets(stage->consumer, offsets, count, timeout_ms);
+        if (error != WEIR_OK && stage->code == 0)
+            pipe_stage_fail_client(stage, error);
+    }
+    free(offsets);
+}
+
+int64_t pipe_inputs_lag(const struct pipe_stage *stage)
+{
+    int64_t lag = 0;
+
+    for (struct list *node = stage->inputs.next; node != &stage->inputs; node = node->next) {
+        const struct pipe_input *input = input_of(node);
+        int64_t low;
+        int64_t high = -1;
+        int64_t position = 0;
+        const char *topic = stage->options->from;
+        if (weir_consumer_watermarks(stage->consumer, topic, input->partition, &low, &high) != 0 ||
+            weir_consumer_position(stage->consumer, topic, input->partition, &position) != 0)
+            continue;
+        if (high > position && position >= 0)
+            lag += high - position;
+        lag += (int64_t)input->lane.count;
+    }
+    return lag;
+}
