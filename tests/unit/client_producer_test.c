@@ -170,7 +170,7 @@ Test(client, errors_that_repeating_cannot_cure_are_reported)
 
 Test(client, messages_expire)
 {
-    struct bench *bench = bench_new(1, "delivery.timeout.ms=60");
+    struct bench *bench = bench_new(1, "delivery.timeout.ms=1000");
     mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 1 << 20, MOCK_ERROR,
                                                 KP_ERROR_NOT_ENOUGH_REPLICAS});
     send_numbers(bench, 0, 0, 2);
@@ -488,7 +488,7 @@ Test(client, the_application_may_choose_partitions)
     cr_assert_eq(asked, 6);
     cr_assert(stored(bench, 0)[0] == '0');
     cr_assert(stored(bench, 1)[0] == '1');
-    cr_assert(strncmp(stored(bench, 2), "2 10", 4) == 0);
+    cr_assert(stored(bench, 2)[0] == '2' && strstr(stored(bench, 2), "10"));
     cr_assert(stored(bench, 3)[0] == '3');
     cr_assert_eq(bench->reports.count, 6);
     bench_free(bench);
