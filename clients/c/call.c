@@ -126,6 +126,8 @@ static bool call_request_done(struct request *request, int error, struct reply *
     if (weir_error_retriable(error) && !final) {
         call_learn(call, error);
         call_retry(call, error);
+    } else if (error && call->again && call->again(call, error)) {
+        call_retry(call, error);
     } else {
         call_finish(call, error);
     }
@@ -239,7 +241,7 @@ static struct connection *call_locate(struct call *call)
             call_wait_for(call, true);
         break;
     }
-    return node ? client_connection(client, node, NULL) : NULL;
+    return node ? client_connection(client, node, call->channel) : NULL;
 }
 
 static void call_attempt(struct call *call)
@@ -251,9 +253,12 @@ static void call_attempt(struct call *call)
     uint64_t left_ns = call->deadline_ns == UINT64_MAX      ? UINT64_MAX
                        : call->deadline_ns > client->now_ns ? call->deadline_ns - client->now_ns
                                                             : 1;
-    uint64_t limit_ns = (uint64_t)client->config.request_timeout_ms * MS;
+    int64_t limit_ms =
+        call->request_timeout_ms ? call->request_timeout_ms : client->config.request_timeout_ms;
+    uint64_t limit_ns = (uint64_t)limit_ms * MS;
     call->request = (struct request){
         .api_key = call->api_key,
+        .version_min = call->version_min,
         .version_max = call->version_max ? call->version_max : INT16_MAX,
         .timeout_ns = left_ns < limit_ns ? left_ns : limit_ns,
         .encode = call_request_encode,

@@ -25,7 +25,10 @@ struct call {
     struct weir_client *client;
     enum call_target target;
     int16_t api_key;
+    int16_t version_min; // 0: any
     int16_t version_max; // 0: whatever the schema covers
+    const void *channel; // NULL, or the connection's own, for requests that hold up what follows
+    int64_t request_timeout_ms; // for one attempt; 0: the client's
     int32_t node_id;
     struct metadata_topic *topic;
     int32_t partition;
@@ -35,6 +38,7 @@ struct call {
     void (*encode)(struct call *call, struct kp_writer *writer);
     int (*decode)(struct call *call, struct reply *reply);
     void (*done)(struct call *call);
+    bool (*again)(struct call *call, int error); // NULL, or what else than usual to repeat it for
 
     int error; // once finished
     bool finished;

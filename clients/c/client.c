@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -180,6 +181,16 @@ static int bootstrap_add(struct weir_client *client, const char *brokers)
     return error;
 }
 
+// Its events carry no pointer: all others have a connection's. 0, or a positive errno.
+static int wake_init(struct weir_client *client)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    client->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bool sound = client->wake_fd >= 0 &&
+                 epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, client->wake_fd, &event) == 0;
+    return sound ? 0 : errno;
+}
+
 struct weir_client *weir_client_new(const char *brokers, const struct weir_config *config)
 {
     struct weir_client *client = brokers ? calloc(1, sizeof(*client)) : NULL;
@@ -196,11 +207,12 @@ struct weir_client *weir_client_new(const char *brokers, const struct weir_confi
     random_system(&client->random.state, sizeof(client->random.state));
     client->now_ns = clock_monotonic_ns();
     metadata_init(&client->metadata, client);
+    client->wake_fd = -1;
     client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    int error = client->epoll_fd < 0 ? errno : wake_init(client);
     client->pool = pool_create(SIZE_MAX / 2);
-    int error = client->epoll_fd < 0 ? errno : !client->pool ? ENOMEM : 0;
     if (!error)
-        error = bootstrap_add(client, brokers);
+        error = client->pool ? bootstrap_add(client, brokers) : ENOMEM;
     if (error) {
         weir_client_free(client);
         errno = error;
@@ -228,6 +240,8 @@ void weir_client_free(struct weir_client *client)
         pool_destroy(client->pool);
     if (client->epoll_fd >= 0)
         close(client->epoll_fd);
+    if (client->wake_fd >= 0)
+        close(client->wake_fd);
     free(client);
 }
 
@@ -279,6 +293,29 @@ static int wait_ms(const struct weir_client *client, uint64_t now_ns, uint64_t d
     return milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds;
 }
 
+static void wake_receive(struct weir_client *client)
+{
+    uint64_t count;
+    client->woken |= read(client->wake_fd, &count, sizeof(count)) > 0;
+}
+
+int weir_wake(struct weir_client *client)
+{
+    uint64_t one = 1;
+    int number = errno; // a signal handler must leave it as it is
+    ssize_t written = write(client->wake_fd, &one, sizeof(one));
+    bool sound = written > 0 || errno == EAGAIN; // EAGAIN: it is as awake as can be
+    errno = number;
+    return sound ? WEIR_OK : WEIR_ERR_SYSTEM;
+}
+
+bool client_woken(struct weir_client *client)
+{
+    bool woken = client->woken;
+    client->woken = false;
+    return woken;
+}
+
 void client_turn(struct weir_client *client, uint64_t deadline_ns)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
@@ -287,8 +324,12 @@ void client_turn(struct weir_client *client, uint64_t deadline_ns)
     int timeout_ms = wait_ms(client, client->now_ns, deadline_ns);
     int count = epoll_wait(client->epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
     client->now_ns = clock_monotonic_ns();
-    for (int i = 0; i < count; i++)
-        connection_event(events[i].data.ptr, events[i].events);
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.ptr)
+            connection_event(events[i].data.ptr, events[i].events);
+        else
+            wake_receive(client);
+    }
     timers_run(&client->timers, client->now_ns);
     work(client);
     if (pool_stats(client->pool).idle_bytes > POOL_KEEP)
@@ -337,8 +378,11 @@ int weir_poll(struct weir_client *client, int timeout_ms)
     if (error)
         return error;
     uint64_t deadline_ns = client_deadline(client, timeout_ms);
-    client_turn(client, workers_due(client, true) ? 0 : deadline_ns);
+    client_turn(client, workers_due(client, true) || client->woken ? 0 : deadline_ns);
     client_report(client);
+    if (client_woken(client))
+        return client_fail(client, WEIR_ERR_INTERRUPTED, "%s",
+                           weir_error_text(WEIR_ERR_INTERRUPTED));
     return WEIR_OK;
 }
 

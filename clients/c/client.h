@@ -42,6 +42,8 @@ struct node {
 struct weir_client {
     struct config config;
     int epoll_fd;
+    int wake_fd;     // an eventfd that weir_wake writes to, from any thread; nothing else is shared
+    bool woken;      // it did: the next wait ends, or the one under way
     uint64_t now_ns; // read once per turn of the loop
     struct timers timers;
     struct random random;
@@ -86,6 +88,9 @@ void client_report(struct weir_client *client);
 // Turns and reports until `done` or the deadline. For functions that wait, after client_enter.
 void client_wait(struct weir_client *client, bool (*done)(void *context), void *context,
                  uint64_t deadline_ns);
+
+// Whether weir_wake was called; to be asked at the end of functions that it interrupts. Once.
+bool client_woken(struct weir_client *client);
 
 // To be called first in functions that wait: WEIR_OK with the clock read, or WEIR_ERR_BUSY.
 int client_enter(struct weir_client *client);

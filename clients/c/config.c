@@ -20,7 +20,7 @@ struct weir_config {
     char error[512];
 };
 
-enum setting_kind { KIND_INTEGER, KIND_SIZE, KIND_CHOICE, KIND_TEXT };
+enum setting_kind { KIND_INTEGER, KIND_SIZE, KIND_CHOICE, KIND_CHOICES, KIND_TEXT };
 
 struct choice {
     const char *name;
@@ -47,6 +47,15 @@ static const struct choice codecs[] = {{"none", CODEC_NONE},     {"gzip", CODEC_
                                        {"snappy", CODEC_SNAPPY}, {"lz4", CODEC_LZ4},
                                        {"zstd", CODEC_ZSTD},     {NULL, 0}};
 
+static const struct choice isolations[] = {
+    {"read_uncommitted", READ_UNCOMMITTED}, {"read_committed", READ_COMMITTED}, {NULL, 0}};
+static const struct choice group_protocols[] = {{"auto", GROUP_PROTOCOL_AUTO},
+                                                {"classic", GROUP_PROTOCOL_CLASSIC},
+                                                {"consumer", GROUP_PROTOCOL_CONSUMER},
+                                                {NULL, 0}};
+static const struct choice strategies[] = {
+    {"range", 0}, {"roundrobin", 0}, {"sticky", 0}, {"cooperative-sticky", 0}, {NULL, 0}};
+
 #define INTEGER(name, member, initial, min, max)                                                   \
     {                                                                                              \
         name, initial, NULL, offsetof(struct config, member), min, max, KIND_INTEGER               \
@@ -58,6 +67,10 @@ static const struct choice codecs[] = {{"none", CODEC_NONE},     {"gzip", CODEC_
 #define CHOICE(name, member, initial, choices)                                                     \
     {                                                                                              \
         name, initial, choices, offsetof(struct config, member), 0, 0, KIND_CHOICE                 \
+    }
+#define CHOICES(name, member, choices)                                                             \
+    {                                                                                              \
+        name, "", choices, offsetof(struct config, member), 0, CONFIG_TEXT_SIZE - 1, KIND_CHOICES  \
     }
 #define TEXT(name, member, initial)                                                                \
     {                                                                                              \
@@ -103,6 +116,17 @@ static const struct setting settings[] = {
     SIZE("fetch.max.bytes", fetch_max_bytes, "32m", 1024, GIB),
     SIZE("max.partition.fetch.bytes", max_partition_fetch_bytes, "2m", 1024, GIB),
     CHOICE("check.crcs", check_crcs, "true", booleans),
+    CHOICE("isolation.level", isolation_level, "read_uncommitted", isolations),
+    CHOICE("enable.auto.commit", enable_auto_commit, "false", booleans),
+    INTEGER("auto.commit.interval.ms", auto_commit_interval_ms, "5000", 1, DAY_MS),
+
+    TEXT("group.instance.id", group_instance_id, ""),
+    CHOICE("group.protocol", group_protocol, "auto", group_protocols),
+    INTEGER("max.poll.interval.ms", max_poll_interval_ms, "300000", 1, DAY_MS),
+    INTEGER("session.timeout.ms", session_timeout_ms, "45000", 1, DAY_MS),
+    INTEGER("heartbeat.interval.ms", heartbeat_interval_ms, "3000", 1, DAY_MS),
+    CHOICES("partition.assignment.strategy", assignment_strategy, strategies),
+    TEXT("group.remote.assignor", group_remote_assignor, ""),
 };
 
 // Returns false when `text` is no whole number, with one of k, m, g behind it if `suffix`.
@@ -185,6 +209,26 @@ static int set_text(struct weir_config *config, const struct setting *setting, c
     return WEIR_OK;
 }
 
+// Some of the choices, separated by commas, each once.
+static int set_choices(struct weir_config *config, const struct setting *setting, char *to,
+                       const char *value)
+{
+    int64_t seen = 0;
+    for (const char *at = value; *at; at += *at == ',') {
+        size_t size = strcspn(at, ",");
+        const struct choice *choice = setting->choices;
+        while (choice->name &&
+               (strlen(choice->name) != size || memcmp(choice->name, at, size) != 0))
+            choice++;
+        int64_t bit = INT64_C(1) << (choice - setting->choices);
+        if (!choice->name || (seen & bit))
+            return refuse_choice(config, setting, value);
+        seen |= bit;
+        at += size;
+    }
+    return set_text(config, setting, to, value);
+}
+
 static int set_value(struct weir_config *config, const struct setting *setting, const char *value)
 {
     void *to = (char *)&config->values + setting->field;
@@ -193,6 +237,8 @@ static int set_value(struct weir_config *config, const struct setting *setting, 
         return set_text(config, setting, to, value);
     case KIND_CHOICE:
         return set_choice(config, setting, to, value);
+    case KIND_CHOICES:
+        return set_choices(config, setting, to, value);
     default:
         return set_number(config, setting, to, value);
     }

@@ -13,6 +13,8 @@ enum { CONFIG_TEXT_SIZE = 256 };
 enum idempotence_mode { IDEMPOTENCE_OFF, IDEMPOTENCE_ON, IDEMPOTENCE_AUTO };
 
 enum offset_reset { RESET_NONE, RESET_EARLIEST, RESET_LATEST };
+enum group_protocol { GROUP_PROTOCOL_AUTO, GROUP_PROTOCOL_CLASSIC, GROUP_PROTOCOL_CONSUMER };
+enum isolation_level { READ_UNCOMMITTED, READ_COMMITTED }; // as on the wire
 
 struct config {
     // client
@@ -51,6 +53,17 @@ struct config {
     int64_t fetch_max_bytes;
     int64_t max_partition_fetch_bytes;
     int64_t check_crcs;
+    int64_t isolation_level; // enum isolation_level
+    int64_t enable_auto_commit;
+    int64_t auto_commit_interval_ms;
+    // consumer that subscribes
+    char group_instance_id[CONFIG_TEXT_SIZE];
+    int64_t group_protocol; // enum group_protocol
+    int64_t max_poll_interval_ms;
+    int64_t session_timeout_ms;
+    int64_t heartbeat_interval_ms;
+    char assignment_strategy[CONFIG_TEXT_SIZE]; // known names, separated by commas
+    char group_remote_assignor[CONFIG_TEXT_SIZE];
 };
 
 // The values of `config`, or all defaults for NULL.

@@ -42,6 +42,7 @@ struct reply {
 // belongs to its sender again when `done` is called, which may free it, or submit anything.
 struct request {
     int16_t api_key;
+    int16_t version_min; // the lowest version that serves its sender; 0: any
     int16_t version_max; // the highest version its sender can fill in
     bool no_reply;
     uint64_t timeout_ns; // from submission to reply

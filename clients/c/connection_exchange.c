@@ -221,7 +221,8 @@ static int16_t version_choose(const struct connection *connection, const struct 
     int16_t version = range.max < api->max ? range.max : api->max;
     if (request->version_max < version)
         version = request->version_max;
-    return version >= range.min && version >= api->min ? version : -1;
+    bool common = version >= range.min && version >= api->min && version >= request->version_min;
+    return common ? version : -1;
 }
 
 // Writes the frame. Returns 0, or the error the request ends with.

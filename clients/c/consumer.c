@@ -29,6 +29,7 @@ enum {
 };
 
 static void consumer_drive(struct worker *worker);
+static void consumer_report(struct worker *worker);
 static void timer_expired(struct timer *timer);
 
 struct weir_consumer *weir_consumer_new(struct weir_client *client,
@@ -40,6 +41,7 @@ struct weir_consumer *weir_consumer_new(struct weir_client *client,
     consumer->client = client;
     consumer->config = config_values(config);
     consumer->worker.drive = consumer_drive;
+    consumer->worker.report = consumer_report;
     consumer->timer.expired = timer_expired;
     coordinator_init(&consumer->coordinator, client, consumer->config.group_id);
     list_init(&consumer->assignments);
@@ -47,6 +49,8 @@ struct weir_consumer *weir_consumer_new(struct weir_client *client,
     list_init(&consumer->lookups);
     list_init(&consumer->fetched);
     arena_init(&consumer->inflated, (size_t)INFLATED_PER_BATCH + INFLATED_PER_POLL);
+    commits_init(&consumer->commits);
+    member_init(&consumer->member, consumer);
     list_append(&client->workers, &consumer->worker.node);
     return consumer;
 }
@@ -56,7 +60,10 @@ void weir_consumer_free(struct weir_consumer *consumer)
     if (!consumer)
         return;
     CHECK(!consumer->client->in_callback);
+    commits_abandon(consumer);
     list_remove(&consumer->worker.node);
+    commits_free(consumer);
+    member_free(&consumer->member);
     timer_cancel(&consumer->client->timers, &consumer->timer);
     if (consumer->current)
         fetched_free(consumer, consumer->current);
@@ -64,6 +71,7 @@ void weir_consumer_free(struct weir_consumer *consumer)
     starts_free(consumer);
     coordinator_free(&consumer->coordinator);
     client_channel_free(consumer->client, consumer);
+    client_channel_free(consumer->client, &consumer->member);
     list_each(at, &consumer->assignments) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
         client_forget_refusal(consumer->client, assignment);
@@ -71,6 +79,7 @@ void weir_consumer_free(struct weir_consumer *consumer)
         free(assignment);
     }
     arena_free(&consumer->inflated);
+    free(consumer->listing);
     free(consumer);
 }
 
@@ -83,12 +92,24 @@ static void consumer_drive(struct worker *worker)
 {
     struct weir_consumer *consumer = list_entry(worker, struct weir_consumer, worker);
     worker->due = false;
+    uint64_t due_ns[] = {member_drive(&consumer->member), commits_drive(consumer)};
     starts_drive(consumer);
-    uint64_t due_ns = fetchers_drive(consumer);
-    if (due_ns == UINT64_MAX)
+    uint64_t first_ns = fetchers_drive(consumer);
+    for (size_t i = 0; i < sizeof(due_ns) / sizeof(due_ns[0]); i++)
+        first_ns = due_ns[i] < first_ns ? due_ns[i] : first_ns;
+    if (first_ns == UINT64_MAX)
         timer_cancel(&consumer->client->timers, &consumer->timer);
     else
-        timer_set(&consumer->client->timers, &consumer->timer, due_ns);
+        timer_set(&consumer->client->timers, &consumer->timer, first_ns);
+}
+
+static void consumer_report(struct worker *worker)
+{
+    struct weir_consumer *consumer = list_entry(worker, struct weir_consumer, worker);
+    worker->reports = false;
+    member_report(&consumer->member);
+    commits_report(consumer);
+    worker->reports |= commits_to_report(consumer) || member_to_report(&consumer->member);
 }
 
 // ------------------------------------------------------------------------------------- assignments
@@ -171,8 +192,8 @@ static int start_check(const struct weir_consumer *consumer, int64_t offset)
     return WEIR_OK;
 }
 
-static struct assignment *assignment_add(struct weir_consumer *consumer, const char *topic,
-                                         int32_t partition)
+struct assignment *assignment_add(struct weir_consumer *consumer, const char *topic,
+                                  int32_t partition)
 {
     struct metadata_topic *entry = metadata_topic(&consumer->client->metadata, topic, false);
     struct assignment *assignment = entry ? calloc(1, sizeof(*assignment)) : NULL;
@@ -180,16 +201,43 @@ static struct assignment *assignment_add(struct weir_consumer *consumer, const c
         return NULL;
     assignment->topic = entry;
     assignment->partition = partition;
-    assignment->low = assignment->high = -1;
+    assignment->low = assignment->high = assignment->stable = -1;
+    assignment->done = assignment->committed = -1;
     list_append(&consumer->assignments, &assignment->link);
     return assignment;
+}
+
+void assignment_stop(struct weir_consumer *consumer, struct assignment *assignment,
+                     enum assignment_claim claim)
+{
+    assignment_renew(consumer, assignment);
+    assignment->claim = claim;
+    if (claim == CLAIM_LOST)
+        assignment->state = ASSIGNMENT_REMOVED;
+}
+
+void assignment_remove(struct weir_consumer *consumer, struct assignment *assignment)
+{
+    assignment_renew(consumer, assignment);
+    assignment->claim = CLAIM_BY_HAND;
+    assignment->state = ASSIGNMENT_REMOVED;
+}
+
+static int by_hand_check(const struct weir_consumer *consumer)
+{
+    if (!member_involved(&consumer->member))
+        return WEIR_OK;
+    return client_fail(consumer->client, WEIR_ERR_BAD_ARGUMENT,
+                       "a consumer that subscribes is assigned its partitions by the group");
 }
 
 int weir_consumer_assign(struct weir_consumer *consumer, const char *topic, int32_t partition,
                          int64_t offset)
 {
     struct weir_client *client = consumer->client;
-    int error = start_check(consumer, offset);
+    int error = by_hand_check(consumer);
+    if (!error)
+        error = start_check(consumer, offset);
     if (error)
         return error;
     if (!topic || !*topic || strlen(topic) > TOPIC_NAME_MAX || partition < 0)
@@ -204,6 +252,7 @@ int weir_consumer_assign(struct weir_consumer *consumer, const char *topic, int3
     if (!assignment)
         return client_fail(client, WEIR_ERR_NO_MEMORY, "out of memory");
     assignment->paused = false;
+    assignment->done = assignment->committed = -1;
     assignment->fetch_limit = (int32_t)consumer->config.max_partition_fetch_bytes;
     assignment_start(consumer, assignment, offset);
     return WEIR_OK;
@@ -225,13 +274,13 @@ static struct assignment *assigned(const struct weir_consumer *consumer, const c
 
 int weir_consumer_unassign(struct weir_consumer *consumer, const char *topic, int32_t partition)
 {
-    int error;
-    struct assignment *assignment = assigned(consumer, topic, partition, &error);
-    if (!assignment)
+    int error = by_hand_check(consumer);
+    if (error)
         return error;
-    assignment_renew(consumer, assignment);
-    assignment->state = ASSIGNMENT_REMOVED;
-    return WEIR_OK;
+    struct assignment *assignment = assigned(consumer, topic, partition, &error);
+    if (assignment)
+        assignment_remove(consumer, assignment);
+    return error;
 }
 
 int weir_consumer_seek(struct weir_consumer *consumer, const char *topic, int32_t partition,
@@ -241,9 +290,11 @@ int weir_consumer_seek(struct weir_consumer *consumer, const char *topic, int32_
     if (error)
         return error;
     struct assignment *assignment = assigned(consumer, topic, partition, &error);
-    if (assignment)
-        assignment_start(consumer, assignment, offset);
-    return error;
+    if (!assignment)
+        return error;
+    assignment->done = -1;
+    assignment_start(consumer, assignment, offset);
+    return WEIR_OK;
 }
 
 int weir_consumer_pause(struct weir_consumer *consumer, const char *topic, int32_t partition)
@@ -289,6 +340,54 @@ int weir_consumer_watermarks(const struct weir_consumer *consumer, const char *t
         *high = assignment->high;
     }
     return error;
+}
+
+int weir_consumer_lag(const struct weir_consumer *consumer, const char *topic, int32_t partition,
+                      int64_t *lag)
+{
+    int error;
+    const struct assignment *assignment = assigned(consumer, topic, partition, &error);
+    if (!assignment)
+        return error;
+    *lag = -1;
+    if (assignment->position >= 0 && assignment->stable >= 0)
+        *lag = assignment->stable > assignment->position ? assignment->stable - assignment->position
+                                                         : 0;
+    return WEIR_OK;
+}
+
+static int listing_order(const void *a, const void *b)
+{
+    const struct weir_topic_partition *left = a, *right = b;
+    int order = strcmp(left->topic, right->topic);
+    if (order != 0)
+        return order;
+    return (left->partition > right->partition) - (left->partition < right->partition);
+}
+
+int weir_consumer_assignment(struct weir_consumer *consumer,
+                             const struct weir_topic_partition **partitions, size_t *count)
+{
+    size_t most = 0;
+    for (struct list *at = consumer->assignments.next; at != &consumer->assignments; at = at->next)
+        most++;
+    free(consumer->listing);
+    consumer->listing = calloc(most + 1, sizeof(*consumer->listing));
+    *partitions = NULL;
+    *count = 0;
+    if (!consumer->listing)
+        return client_fail(consumer->client, WEIR_ERR_NO_MEMORY, "out of memory");
+    list_each(at, &consumer->assignments) {
+        const struct assignment *assignment = list_entry(at, struct assignment, link);
+        if (assignment->state != ASSIGNMENT_REMOVED)
+            consumer->listing[(*count)++] = (struct weir_topic_partition){
+                .topic = assignment->topic->name, .partition = assignment->partition};
+    }
+    if (*count > 0) {
+        qsort(consumer->listing, *count, sizeof(*consumer->listing), listing_order);
+        *partitions = consumer->listing;
+    }
+    return WEIR_OK;
 }
 
 // ------------------------------------------------------------------------------------- records
@@ -446,7 +545,8 @@ static struct assignment *failed(const struct weir_consumer *consumer)
     for (struct list *at = consumer->assignments.next; at != &consumer->assignments;
          at = at->next) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
-        if (assignment->state == ASSIGNMENT_FAILED && !assignment->error_reported)
+        if (assignment->state == ASSIGNMENT_FAILED && !assignment->error_reported &&
+            !assignment_blocked(assignment))
             return assignment;
     }
     return NULL;
@@ -455,7 +555,37 @@ static struct assignment *failed(const struct weir_consumer *consumer)
 static bool something_to_tell(void *context)
 {
     struct weir_consumer *consumer = context;
-    return part_current(consumer) || !list_empty(&consumer->fetched) || failed(consumer);
+    return part_current(consumer) || !list_empty(&consumer->fetched) || failed(consumer) ||
+           consumer->member.state == MEMBER_FAILED || consumer->client->woken;
+}
+
+// What was handed out before is done, as far as enable.auto.commit is concerned.
+static void handed_out_done(struct weir_consumer *consumer)
+{
+    if (!consumer->config.enable_auto_commit)
+        return;
+    list_each(at, &consumer->assignments) {
+        struct assignment *assignment = list_entry(at, struct assignment, link);
+        if (!assignment_blocked(assignment))
+            assignment->done = assignment->position;
+    }
+}
+
+static void poll_run(struct weir_consumer *consumer, int timeout_ms)
+{
+    struct weir_client *client = consumer->client;
+    uint64_t deadline_ns = client_deadline(client, timeout_ms);
+    current_advance(consumer);
+    if (something_to_tell(consumer)) {
+        // Fetches the next records while the application works on these.
+        client_turn(client, 0);
+        client_report(client);
+        return;
+    }
+    client_wait(client, something_to_tell, consumer, deadline_ns);
+    current_advance(consumer);
+    if (consumer->worker.due)
+        client_turn(client, 0);
 }
 
 int weir_consumer_poll(struct weir_consumer *consumer, int timeout_ms)
@@ -464,18 +594,19 @@ int weir_consumer_poll(struct weir_consumer *consumer, int timeout_ms)
     int error = client_enter(client);
     if (error)
         return error;
-    uint64_t deadline_ns = client_deadline(client, timeout_ms);
-    current_advance(consumer);
-    if (something_to_tell(consumer)) {
-        // Fetches the next records while the application works on these.
-        client_turn(client, 0);
-        client_report(client);
-    } else {
-        client_wait(client, something_to_tell, consumer, deadline_ns);
-        current_advance(consumer);
-        if (consumer->worker.due)
-            client_turn(client, 0);
-    }
+    handed_out_done(consumer);
+    struct member *member = &consumer->member;
+    member->polling = true;
+    member->polled_ns = client->now_ns;
+    consumer->worker.due |= member_involved(member) && member->state == MEMBER_OUT;
+    poll_run(consumer, timeout_ms);
+    member->polling = false;
+    member->polled_ns = client->now_ns;
+    if (client_woken(client))
+        return client_fail(client, WEIR_ERR_INTERRUPTED, "%s",
+                           weir_error_text(WEIR_ERR_INTERRUPTED));
+    if (member->state == MEMBER_FAILED)
+        return client_fail(client, member->error, "%s", member->reason);
     struct assignment *assignment = failed(consumer);
     if (!assignment)
         return WEIR_OK;
@@ -483,71 +614,4 @@ int weir_consumer_poll(struct weir_consumer *consumer, int timeout_ms)
     return client_fail(client, assignment->error, "%s",
                        assignment->reason ? assignment->reason
                                           : weir_error_text(assignment->error));
-}
-
-// ------------------------------------------------------------------------------------- committing
-
-static int offsets_run(struct weir_consumer *consumer, struct weir_offset *offsets, size_t count,
-                       bool commit, int timeout_ms)
-{
-    struct weir_client *client = consumer->client;
-    const char *what = commit ? "cannot commit" : "cannot get the committed offsets";
-    int error = client_enter(client);
-    if (error || count == 0)
-        return error;
-    if (!consumer->config.group_id[0])
-        return client_fail(client, WEIR_ERR_NO_GROUP, "%s: group.id is not set", what);
-    for (size_t i = 0; i < count; i++) {
-        offsets[i].error = WEIR_OK;
-        if (!offsets[i].topic || offsets[i].partition < 0 || (commit && offsets[i].offset < 0))
-            return client_fail(client, WEIR_ERR_BAD_ARGUMENT,
-                               "%s: no topic, or an impossible partition or offset", what);
-    }
-    struct offset_batch batch;
-    if (!offset_batch_init(&batch, &consumer->coordinator, offsets, count, commit))
-        return client_fail(client, WEIR_ERR_NO_MEMORY, "%s: out of memory", what);
-    error = call_run(&batch.call, what, timeout_ms);
-    if (!error)
-        error = offset_batch_error(&batch);
-    if (error && !batch.call.error)
-        client_fail(client, error, "%s: %s", what, batch.call.detail);
-    offset_batch_free(&batch);
-    return error;
-}
-
-int weir_commit_offsets(struct weir_consumer *consumer, struct weir_offset *offsets, size_t count,
-                        int timeout_ms)
-{
-    return offsets_run(consumer, offsets, count, true, timeout_ms);
-}
-
-int weir_committed(struct weir_consumer *consumer, struct weir_offset *offsets, size_t count,
-                   int timeout_ms)
-{
-    return offsets_run(consumer, offsets, count, false, timeout_ms);
-}
-
-int weir_commit(struct weir_consumer *consumer, int timeout_ms)
-{
-    size_t count = 0;
-    for (struct list *at = consumer->assignments.next; at != &consumer->assignments; at = at->next)
-        count++;
-    struct weir_offset *offsets = calloc(count + 1, sizeof(*offsets));
-    if (!offsets)
-        return client_fail(consumer->client, WEIR_ERR_NO_MEMORY, "cannot commit: out of memory");
-    count = 0;
-    for (struct list *at = consumer->assignments.next; at != &consumer->assignments;
-         at = at->next) {
-        const struct assignment *assignment = list_entry(at, struct assignment, link);
-        if (assignment->state == ASSIGNMENT_REMOVED || assignment->position < 0)
-            continue;
-        offsets[count++] = (struct weir_offset){
-            .topic = assignment->topic->name,
-            .partition = assignment->partition,
-            .offset = assignment->position,
-        };
-    }
-    int error = offsets_run(consumer, offsets, count, true, timeout_ms);
-    free(offsets);
-    return error;
 }

@@ -3,7 +3,9 @@
 // fetcher.c and starts.c share.
 #pragma once
 
+#include "clients/c/commit.h"
 #include "clients/c/connection.h"
+#include "clients/c/member.h"
 #include "clients/c/offsets.h"
 #include "protocol/record_batch.h"
 
@@ -17,6 +19,16 @@ enum assignment_state {
     ASSIGNMENT_REMOVED,
 };
 
+// Whose an assignment is.
+enum assignment_claim {
+    CLAIM_BY_HAND,  // the application's
+    CLAIM_FRESH,    // the group's gift, which the application was not told of yet
+    CLAIM_HELD,     // told
+    CLAIM_REVOKE,   // to be given up; not told
+    CLAIM_REVOKING, // to be given up; told
+    CLAIM_LOST,     // another member's; not told
+};
+
 // Never freed before the consumer is: requests and fetched bytes refer to it. What they hold counts
 // only while their generation is still the assignment's.
 struct assignment {
@@ -25,13 +37,18 @@ struct assignment {
     int32_t partition;
     enum assignment_state state;
     uint64_t generation; // rises whenever reading starts anew
+    enum assignment_claim claim;
     bool paused;
     bool asked;           // part of a fetch request under way
     uint32_t unread;      // parts of fetched answers that are not read to their end
     int64_t start;        // WEIR_BEGINNING, WEIR_END or WEIR_STORED: for the looking states
     int64_t position;     // offset of the next record to hand out
     int64_t fetch_offset; // and of the next one to fetch
+    int64_t done;         // what enable.auto.commit may commit; -1 for nothing
+    int64_t committed;    // as far as is known; -1
+    struct kp_uuid group_topic_id; // under which the group gave it; the classic protocol has none
     int64_t low, high;
+    int64_t stable;      // what may be read is below it: high, or before the first open transaction
     int32_t fetch_limit; // bytes to ask for
     uint64_t retry_at_ns;
     uint32_t failures; // in a row
@@ -94,8 +111,11 @@ struct weir_consumer {
     struct weir_client *client;
     struct config config;
     struct coordinator coordinator;
-    struct timer timer;      // the next partition or broker to be tried again
-    struct list assignments; // those fetched last at the end, for fairness
+    struct member member;
+    struct commits commits;
+    struct weir_topic_partition *listing; // what weir_consumer_assignment returned last
+    struct timer timer;                   // the next partition or broker to be tried again
+    struct list assignments;              // those fetched last at the end, for fairness
     struct list fetchers;
     struct list lookups;        // struct start_lookup
     struct list fetched;        // answers not begun to read
@@ -106,6 +126,21 @@ struct weir_consumer {
     bool reading;               // `reader` is in a batch
     struct arena inflated;      // records of compressed batches
 };
+
+// The partition is the application's to read; it is not while it waits for being told.
+static inline bool assignment_blocked(const struct assignment *assignment)
+{
+    return assignment->claim != CLAIM_BY_HAND && assignment->claim != CLAIM_HELD;
+}
+
+// Adds an assignment, or finds a removed one; its reading is not started. NULL: out of memory.
+struct assignment *assignment_add(struct weir_consumer *consumer, const char *topic,
+                                  int32_t partition);
+
+// Stops reading: what was fetched ahead is dropped, answers under way do not count.
+void assignment_stop(struct weir_consumer *consumer, struct assignment *assignment,
+                     enum assignment_claim claim);
+void assignment_remove(struct weir_consumer *consumer, struct assignment *assignment);
 
 // Finds an assignment, removed ones included. NULL for none.
 struct assignment *consumer_find(const struct weir_consumer *consumer, const char *topic,

@@ -36,6 +36,7 @@ static const struct own_error own_errors[] = {
     {WEIR_ERR_BUSY, false, "BUSY", "a callback must not call a function that waits"},
     {WEIR_ERR_PURGED, false, "PURGED", "weir_purge dropped the message before it was delivered"},
     {WEIR_ERR_SYSTEM, false, "SYSTEM", "the operating system refused"},
+    {WEIR_ERR_INTERRUPTED, true, "INTERRUPTED", "weir_wake ended the wait"},
 };
 
 static const struct own_error *own_error(int code)

@@ -81,6 +81,7 @@ static void fetch_encode(struct request *request, struct kp_writer *writer)
     message.max_wait_ms = (int32_t)config->fetch_max_wait_ms;
     if (message.max_wait_ms > WAIT_WHILE_STARTING_MS && anybody_starting(fetcher->consumer))
         message.max_wait_ms = WAIT_WHILE_STARTING_MS;
+    message.isolation_level = (int8_t)config->isolation_level;
     message.min_bytes = (int32_t)config->fetch_min_bytes;
     message.max_bytes = (int32_t)config->fetch_max_bytes;
     message.session_epoch = -1; // no session
@@ -200,6 +201,9 @@ static void partition_apply(struct fetcher *fetcher, const struct asked_partitio
     client_forget_refusal(fetcher->consumer->client, assignment);
     assignment->high = answer->high_watermark;
     assignment->low = answer->log_start_offset;
+    bool committed = fetcher->consumer->config.isolation_level == READ_COMMITTED;
+    assignment->stable = committed && answer->last_stable_offset >= 0 ? answer->last_stable_offset
+                                                                      : answer->high_watermark;
     if (answer->records.size <= 0)
         return;
     struct span records =
@@ -380,7 +384,8 @@ static struct node *assignment_node(const struct weir_consumer *consumer,
 
 static bool assignment_wanted(const struct assignment *assignment)
 {
-    return assignment->state == ASSIGNMENT_FETCHING && !assignment->paused;
+    return assignment->state == ASSIGNMENT_FETCHING && !assignment->paused &&
+           !assignment_blocked(assignment);
 }
 
 // Adds all partitions of the topic of `first` that can be asked for now, `first` included, so that

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clients/c/consumer.h"
 #include "clients/c/error.h"
-#include "clients/c/offsets.h"
 #include "gen/kp_offset_commit.h"
 #include "gen/kp_offset_fetch.h"
 #include "protocol/error.h"
@@ -37,6 +37,15 @@ bool offset_batch_topic_starts(const struct offset_batch *batch, size_t i)
 
 // ------------------------------------------------------------------------------------- commit
 
+// As a member of the group, without which the group accepts nothing while it has members.
+static void commit_sign(const struct member *member, struct kp_offset_commit_request *message)
+{
+    message->member_id = span_text(member->id);
+    message->generation_id_or_member_epoch = member->generation;
+    if (member_is_static(member))
+        message->group_instance_id = span_text(member->consumer->config.group_instance_id);
+}
+
 static void commit_encode(struct call *call, struct kp_writer *writer)
 {
     struct offset_batch *batch = list_entry(call, struct offset_batch, call);
@@ -44,6 +53,8 @@ static void commit_encode(struct call *call, struct kp_writer *writer)
     kp_offset_commit_request_init(&message);
     message.group_id = span_text(batch->group);
     message.member_id = span_text("");
+    if (batch->member)
+        commit_sign(batch->member, &message);
     message.topics = arena_array(writer->arena, batch->count, sizeof(*message.topics));
     struct kp_offset_commit_request_partition *partitions =
         arena_array(writer->arena, batch->count, sizeof(*partitions));
@@ -110,6 +121,8 @@ int offset_batch_check(struct offset_batch *batch)
         // A topic that is gone does not come back for being asked again.
         if (weir_error_retriable(error) && error != WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION)
             repeat = error;
+        else if (error && batch->call.again && batch->call.again(&batch->call, error))
+            repeat = error;
     }
     return repeat;
 }
@@ -142,6 +155,7 @@ static void fetch_encode_old(struct offset_batch *batch, struct kp_writer *write
     struct kp_offset_fetch_request message;
     kp_offset_fetch_request_init(&message);
     message.group_id = span_text(batch->group);
+    message.require_stable = batch->require_stable;
     message.topics = arena_array(writer->arena, batch->count, sizeof(*message.topics));
     if (!message.topics) {
         writer->failed = true;
@@ -166,6 +180,7 @@ static void fetch_encode_new(struct offset_batch *batch, struct kp_writer *write
     struct kp_offset_fetch_request_group group;
     kp_offset_fetch_request_init(&message);
     kp_offset_fetch_request_group_init(&group);
+    message.require_stable = batch->require_stable;
     message.groups = &group;
     message.groups_count = 1;
     group.group_id = span_text(batch->group);

@@ -49,6 +49,7 @@ static void group_encode(struct call *call, struct kp_writer *writer)
     struct kp_list_offsets_request message;
     kp_list_offsets_request_init(&message);
     message.replica_id = -1;
+    message.isolation_level = lookup->isolation;
     message.timeout_ms = (int32_t)lookup->client->config.request_timeout_ms;
     message.topics = arena_array(writer->arena, group->count, sizeof(*message.topics));
     struct kp_list_offsets_request_partition *partitions =

@@ -6,6 +6,8 @@
 #include "clients/c/call.h"
 #include "clients/c/coordinator.h"
 
+struct member;
+
 // ListOffsets for any number of partitions: one request per leader, repeated for the partitions
 // whose leader has moved.
 struct offset_lookup {
@@ -13,6 +15,7 @@ struct offset_lookup {
     struct weir_offset_query *queries; // topic names must outlive the lookup
     size_t count;
     uint64_t deadline_ns;
+    int8_t isolation;                           // what the end is: enum isolation_level
     void (*done)(struct offset_lookup *lookup); // once, from the loop; may free the lookup
 
     bool finished;
@@ -35,6 +38,8 @@ void offset_lookup_free(struct offset_lookup *lookup);
 struct offset_batch {
     struct call call;
     const char *group;
+    const struct member *member; // who commits, as of each attempt; NULL: nobody in particular
+    bool require_stable;         // fetch: wait for transactions that are about to commit
     struct weir_offset *offsets;
     size_t *order; // indexes of `offsets`, by topic and partition
     size_t count;

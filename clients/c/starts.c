@@ -70,8 +70,15 @@ static void stored_fetched(struct call *call)
             assignment_reset(start->consumer, assignment, WEIR_ERR_NO_OFFSET);
         else
             assignment_start(start->consumer, assignment, offset->offset);
+        if (!error)
+            assignment->committed = offset->offset;
     }
     start_free(start);
+}
+
+static bool start_wanted(const struct assignment *assignment, enum assignment_state state)
+{
+    return assignment->state == state && !assignment_blocked(assignment);
 }
 
 // A lookup for all assignments in `state`, which are LOOKING from now on. NULL if there are none,
@@ -80,7 +87,7 @@ static struct start_lookup *start_new(struct weir_consumer *consumer, enum assig
 {
     size_t count = 0;
     for (struct list *at = consumer->assignments.next; at != &consumer->assignments; at = at->next)
-        count += list_entry(at, struct assignment, link)->state == state;
+        count += start_wanted(list_entry(at, struct assignment, link), state);
     struct start_lookup *start = count ? calloc(1, sizeof(*start)) : NULL;
     if (!start)
         return NULL;
@@ -97,7 +104,7 @@ static struct start_lookup *start_new(struct weir_consumer *consumer, enum assig
     }
     list_each(at, &consumer->assignments) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
-        if (assignment->state != state)
+        if (!start_wanted(assignment, state))
             continue;
         size_t i = start->count++;
         start->assignments[i] = assignment;
@@ -126,6 +133,7 @@ void starts_drive(struct weir_consumer *consumer)
     if (start && offset_batch_init(&start->stored, &consumer->coordinator, start->offsets,
                                    start->count, false)) {
         start->committed = true;
+        start->stored.require_stable = consumer->config.isolation_level == READ_COMMITTED;
         start->stored.call.done = stored_fetched;
         call_start(&start->stored.call);
     } else if (start) {
@@ -139,6 +147,7 @@ void starts_drive(struct weir_consumer *consumer)
         .queries = start->queries,
         .count = start->count,
         .deadline_ns = UINT64_MAX,
+        .isolation = (int8_t)consumer->config.isolation_level,
         .done = looked_up,
     };
     if (!offset_lookup_start(&start->lookup))

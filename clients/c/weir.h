@@ -152,9 +152,8 @@ WEIR_API bool weir_error_retriable(int error);
 //   retries                        2147483647 per batch, within delivery.timeout.ms
 //   delivery.timeout.ms            120000    from weir_produce to the final word
 //   enable.idempotence             auto      true: the broker stores each message once and in
-//   order,
-//                                            whatever is sent again; needs acks=all. auto: with
-//                                            acks=all, where the broker offers it
+//                                            order, whatever is sent again; needs acks=all. auto:
+//                                            with acks=all, where the broker offers it
 //   max.in.flight.per.partition    0         batches sent ahead of their answers. 0: 5 if
 //   idempotent,
 //                                            else 1, and a batch that is not full waits for those
@@ -192,8 +191,8 @@ WEIR_API bool weir_error_retriable(int error);
 //                                            cooperative-sticky, the most wanted first; none is
 //                                            range,cooperative-sticky. Partitions stay while
 //                                            others move only if cooperative-sticky is all there is
-//   group.remote.assignor          (none)    consumer: uniform or range; none is the broker's
-//   choice
+//   group.remote.assignor          (none)    consumer: uniform or range; none leaves it to the
+//                                            broker
 
 struct weir_config;
 

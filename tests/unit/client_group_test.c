@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+// Members of groups against a real broker, with both protocols (see client_live.h). Several members
+// live in one thread, each with a client of its own, and are driven in turns.
+#include <pthread.h>
+
+#include "tests/unit/client_live.h"
+
+enum { MEMBERS_MAX = 4, PARTITIONS = 6, RECORDS_MAX = 20000 };
+
+struct crowd;
+
+struct person {
+    struct crowd *crowd;
+    struct weir_client *client;
+    struct weir_consumer *consumer; // NULL: not there
+    int assigned, revoked, lost;    // calls of the callback
+    int held;                       // partitions
+    int commits;                    // that have ended without an error
+    bool hold;                      // in the next revocation
+};
+
+// A group, and what all of its members have seen.
+struct crowd {
+    struct live *live;
+    struct weir_config *config;
+    struct weir_producer *producer;
+    struct person persons[MEMBERS_MAX];
+    struct person *owner[PARTITIONS];
+    int produced;
+    int seen[RECORDS_MAX]; // by number
+    int distinct;
+};
+
+static void person_told(void *context, const struct weir_rebalance *rebalance)
+{
+    struct person *person = context;
+    struct crowd *crowd = person->crowd;
+    for (size_t i = 0; i < rebalance->count; i++) {
+        struct person **owner = &crowd->owner[rebalance->partitions[i].partition];
+        if (rebalance->kind == WEIR_PARTITIONS_ASSIGNED) {
+            cr_assert_null(*owner, "partition %d has two owners",
+                           rebalance->partitions[i].partition);
+            *owner = person;
+            person->held++;
+        } else {
+            cr_assert_eq(*owner, person);
+            *owner = NULL;
+            person->held--;
+        }
+    }
+    person->assigned += rebalance->kind == WEIR_PARTITIONS_ASSIGNED;
+    person->lost += rebalance->kind == WEIR_PARTITIONS_LOST;
+    if (rebalance->kind != WEIR_PARTITIONS_REVOKED)
+        return;
+    person->revoked++;
+    cr_assert_eq(weir_commit_async(person->consumer, NULL, 0, NULL, NULL), WEIR_OK);
+    if (person->hold)
+        cr_assert_eq(weir_rebalance_hold(person->consumer), WEIR_OK);
+}
+
+static struct crowd *crowd_new(const char *protocol, const char *strategy)
+{
+    struct crowd *crowd = calloc(1, sizeof(*crowd));
+    crowd->live = live_new();
+    crowd->config = weir_config_new();
+    weir_config_set(crowd->config, "group.id", crowd->live->topic);
+    weir_config_set(crowd->config, "auto.offset.reset", "earliest");
+    weir_config_set(crowd->config, "session.timeout.ms", "6000");
+    weir_config_set(crowd->config, "heartbeat.interval.ms", "100");
+    cr_assert_eq(weir_config_set(crowd->config, "group.protocol", protocol), WEIR_OK);
+    cr_assert_eq(weir_config_set(crowd->config, "partition.assignment.strategy", strategy),
+                 WEIR_OK);
+    topic_create(crowd->live, crowd->live->topic, PARTITIONS);
+    crowd->producer = weir_producer_new(crowd->live->client, NULL);
+    for (int i = 0; i < MEMBERS_MAX; i++)
+        crowd->persons[i].crowd = crowd;
+    return crowd;
+}
+
+static struct person *person_make(struct crowd *crowd, int i)
+{
+    struct person *person = &crowd->persons[i];
+    person->client = weir_client_new(crowd->live->brokers, crowd->config);
+    person->consumer = weir_consumer_new(person->client, crowd->config);
+    weir_consumer_on_rebalance(person->consumer, person_told, person);
+    return person;
+}
+
+static struct person *person_join(struct crowd *crowd, int i)
+{
+    struct person *person = person_make(crowd, i);
+    const char *topic = crowd->live->topic;
+    OK(person, weir_subscribe(person->consumer, &topic, 1));
+    return person;
+}
+
+static void person_gone(struct person *person)
+{
+    for (int p = 0; p < PARTITIONS; p++) {
+        if (person->crowd->owner[p] == person)
+            person->crowd->owner[p] = NULL;
+    }
+    person->consumer = NULL;
+    person->held = 0;
+    weir_client_free(person->client);
+}
+
+static void person_leave(struct person *person)
+{
+    OK(person, weir_consumer_close(person->consumer, WAIT_MS));
+    person_gone(person);
+}
+
+// Without a word: its session has to end.
+static void person_die(struct person *person)
+{
+    weir_consumer_free(person->consumer);
+    person_gone(person);
+}
+
+static void crowd_free(struct crowd *crowd)
+{
+    for (int i = 0; i < MEMBERS_MAX; i++) {
+        if (crowd->persons[i].consumer)
+            person_die(&crowd->persons[i]);
+    }
+    weir_producer_free(crowd->producer);
+    weir_config_free(crowd->config);
+    live_free(crowd->live);
+    free(crowd);
+}
+
+static void crowd_produce(struct crowd *crowd, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char value[16];
+        snprintf(value, sizeof(value), "%d", crowd->produced++);
+        struct weir_message message = {.value = weir_text(value)};
+        OK(crowd->live, weir_produce(crowd->producer, crowd->live->topic,
+                                     crowd->produced % PARTITIONS, &message));
+    }
+    OK(crowd->live, weir_flush(crowd->producer, WAIT_MS));
+}
+
+static void commit_ended(void *context, int error, const struct weir_offset *offsets, size_t count)
+{
+    struct person *person = context;
+    (void)offsets;
+    (void)count;
+    // Partitions may have gone, or the member.
+    cr_assert(error == WEIR_OK || error == WEIR_ERR_NOT_ASSIGNED || error == WEIR_ERR_ABANDONED,
+              "%d", error);
+    person->commits += error == WEIR_OK;
+}
+
+static void person_work(struct person *person)
+{
+    struct crowd *crowd = person->crowd;
+    struct weir_record record;
+    int count = 0;
+    OK(person, weir_consumer_poll(person->consumer, 10));
+    for (; weir_consumer_next(person->consumer, &record); count++) {
+        cr_assert_eq(crowd->owner[record.partition], person);
+        char text[16] = {0};
+        memcpy(text, record.value.data, record.value.size);
+        crowd->distinct += crowd->seen[strtol(text, NULL, 10)]++ == 0;
+    }
+    if (count > 0)
+        OK(person, weir_commit_async(person->consumer, NULL, 0, commit_ended, person));
+}
+
+static void crowd_turn(struct crowd *crowd)
+{
+    for (int i = 0; i < MEMBERS_MAX; i++) {
+        if (crowd->persons[i].consumer)
+            person_work(&crowd->persons[i]);
+    }
+}
+
+// Drives everybody until all partitions have an owner and nobody has more than one partition more
+// than another.
+static void crowd_settle(struct crowd *crowd)
+{
+    for (bool settled = false; !settled;) {
+        int most = 0, least = PARTITIONS, total = 0;
+        crowd_turn(crowd);
+        for (int i = 0; i < MEMBERS_MAX; i++) {
+            const struct person *person = &crowd->persons[i];
+            if (!person->consumer)
+                continue;
+            most = person->held > most ? person->held : most;
+            least = person->held < least ? person->held : least;
+            total += person->held;
+        }
+        settled = total == PARTITIONS && most - least <= 1;
+    }
+}
+
+static void crowd_drain(struct crowd *crowd)
+{
+    while (crowd->distinct < crowd->produced)
+        crowd_turn(crowd);
+}
+
+static int64_t crowd_committed(struct crowd *crowd)
+{
+    struct weir_consumer *reader = weir_consumer_new(crowd->live->client, crowd->config);
+    int64_t total = 0;
+    for (int32_t p = 0; p < PARTITIONS; p++) {
+        struct weir_offset offset = {.topic = crowd->live->topic, .partition = p};
+        OK(crowd->live, weir_committed(reader, &offset, 1, WAIT_MS));
+        total += offset.offset > 0 ? offset.offset : 0;
+    }
+    weir_consumer_free(reader);
+    return total;
+}
+
+// Members come, leave and die while records arrive: each record is seen, none is skipped, and who
+// leaves in good order leaves nothing to be seen twice.
+static void coming_and_going(const char *protocol, const char *strategy)
+{
+    struct crowd *crowd = crowd_new(protocol, strategy);
+    crowd_produce(crowd, 600);
+    person_join(crowd, 0);
+    crowd_settle(crowd);
+    for (int i = 1; i < 3; i++) {
+        person_join(crowd, i);
+        crowd_produce(crowd, 600);
+        crowd_settle(crowd);
+    }
+    crowd_drain(crowd);
+    person_leave(&crowd->persons[1]);
+    crowd_produce(crowd, 600);
+    crowd_settle(crowd);
+    crowd_drain(crowd);
+    for (int i = 0; i < crowd->produced; i++)
+        cr_assert_eq(crowd->seen[i], 1, "record %d was seen %d times", i, crowd->seen[i]);
+    crowd_produce(crowd, 600);
+    crowd_turn(crowd);
+    person_die(&crowd->persons[0]);
+    crowd_drain(crowd);
+    while (crowd_committed(crowd) < crowd->produced)
+        crowd_turn(crowd);
+    person_leave(&crowd->persons[2]);
+    cr_assert_eq(crowd_committed(crowd), crowd->produced);
+    crowd_free(crowd);
+}
+
+Test(client, live_members_come_and_go_range)
+{
+    coming_and_going("classic", "range");
+}
+
+Test(client, live_members_come_and_go_roundrobin)
+{
+    coming_and_going("classic", "roundrobin");
+}
+
+Test(client, live_members_come_and_go_sticky)
+{
+    coming_and_going("classic", "sticky");
+}
+
+Test(client, live_members_come_and_go_cooperative)
+{
+    coming_and_going("classic", "cooperative-sticky");
+}
+
+Test(client, live_members_of_the_default_protocol_come_and_go)
+{
+    coming_and_going("auto", "");
+}
+
+// What stays with a member while another joins is not taken from it meanwhile.
+Test(client, live_cooperative_members_keep_what_stays)
+{
+    struct crowd *crowd = crowd_new("classic", "cooperative-sticky");
+    struct person *first = person_join(crowd, 0);
+    crowd_settle(crowd);
+    cr_assert_eq(first->held, PARTITIONS);
+    person_join(crowd, 1);
+    crowd_settle(crowd);
+    cr_assert_eq(first->held, PARTITIONS / 2);
+    cr_assert_eq(first->revoked, 1);
+    cr_assert_eq(first->lost, 0);
+    cr_assert_eq(first->assigned, 1);
+    crowd_free(crowd);
+}
+
+// A hold keeps partitions until it is released; nobody else gets them before.
+Test(client, live_a_hold_keeps_partitions)
+{
+    struct crowd *crowd = crowd_new("auto", "");
+    struct person *first = person_join(crowd, 0);
+    crowd_settle(crowd);
+    cr_assert_eq(weir_rebalance_hold(first->consumer), WEIR_ERR_BAD_ARGUMENT);
+    first->hold = true;
+    struct person *second = person_join(crowd, 1);
+    while (first->revoked == 0)
+        crowd_turn(crowd);
+    for (int i = 0; i < 100; i++)
+        crowd_turn(crowd);
+    cr_assert_eq(second->held, 0);
+    OK(first, weir_rebalance_release(first->consumer));
+    cr_assert_eq(weir_rebalance_release(first->consumer), WEIR_ERR_BAD_ARGUMENT);
+    crowd_settle(crowd);
+    cr_assert_eq(second->held, PARTITIONS / 2);
+    cr_assert_eq(first->lost, 0);
+    crowd_free(crowd);
+}
+
+// A topic that appears later, and only the right ones.
+static void pattern_round(const char *protocol)
+{
+    struct crowd *crowd = crowd_new(protocol, "");
+    char pattern[TOPIC_SIZE + 16], other[TOPIC_SIZE + 16];
+    weir_config_set(crowd->config, "metadata.max.age.ms", "500");
+    struct person *person = person_make(crowd, 0);
+    snprintf(pattern, sizeof(pattern), "%.10s.*-[0-9]+(-b)?", crowd->live->topic);
+    snprintf(other, sizeof(other), "x%s", crowd->live->topic);
+    topic_create(crowd->live, other, 1);
+    cr_assert_eq(weir_subscribe_pattern(person->consumer, "a("),
+                 WEIR_ERR_INVALID_REGULAR_EXPRESSION);
+    OK(person, weir_subscribe_pattern(person->consumer, pattern));
+    while (person->held < PARTITIONS)
+        OK(person, weir_consumer_poll(person->consumer, 50));
+    cr_assert_eq(person->held, PARTITIONS);
+    snprintf(other, sizeof(other), "%s-b", crowd->live->topic);
+    memset(crowd->owner, 0, sizeof(crowd->owner));
+    weir_consumer_on_rebalance(person->consumer, NULL, NULL);
+    topic_create(crowd->live, other, 2);
+    for (size_t count = 0; count != PARTITIONS + 2;) {
+        const struct weir_topic_partition *partitions;
+        OK(person, weir_consumer_poll(person->consumer, 50));
+        OK(person, weir_consumer_assignment(person->consumer, &partitions, &count));
+    }
+    crowd_free(crowd);
+}
+
+Test(client, live_patterns_find_new_topics)
+{
+    pattern_round("auto");
+}
+
+Test(client, live_patterns_find_new_topics_classic)
+{
+    pattern_round("classic");
+}
+
+// The second member with the same instance id takes the first one's place; the first is told.
+Test(client, live_static_members_take_their_place)
+{
+    struct crowd *crowd = crowd_new("classic", "");
+    weir_config_set(crowd->config, "group.instance.id", "only-one");
+    struct person *first = person_join(crowd, 0);
+    crowd_settle(crowd);
+    struct person *second = person_make(crowd, 1);
+    const char *topic = crowd->live->topic;
+    weir_consumer_on_rebalance(second->consumer, NULL, NULL);
+    OK(second, weir_subscribe(second->consumer, &topic, 1));
+    int error = WEIR_OK;
+    while (!error) {
+        OK(second, weir_consumer_poll(second->consumer, 20));
+        error = weir_consumer_poll(first->consumer, 20);
+    }
+    cr_assert_eq(error, WEIR_ERR_FENCED_INSTANCE_ID, "%s", weir_last_error(first->client));
+    cr_assert_eq(weir_consumer_poll(first->consumer, 0), WEIR_ERR_FENCED_INSTANCE_ID);
+    cr_assert_eq(first->lost, 1);
+    cr_assert_eq(first->held, 0);
+    crowd_free(crowd);
+}
+
+// Only what was handed out before the last poll, then, at the end, everything.
+Test(client, live_automatic_commits_follow_the_polls)
+{
+    struct crowd *crowd = crowd_new("auto", "");
+    weir_config_set(crowd->config, "enable.auto.commit", "true");
+    weir_config_set(crowd->config, "auto.commit.interval.ms", "50");
+    crowd_produce(crowd, PARTITIONS);
+    struct person *person = person_join(crowd, 0);
+    struct weir_record record;
+    while (!weir_consumer_next(person->consumer, &record))
+        OK(person, weir_consumer_poll(person->consumer, 100));
+    struct weir_offset offset = {.topic = crowd->live->topic, .partition = record.partition};
+    for (int i = 0; i < 10; i++)
+        weir_poll(person->client, 50);
+    OK(person, weir_committed(person->consumer, &offset, 1, WAIT_MS));
+    cr_assert_leq(offset.offset, 0); // the record is still being worked on
+    while (offset.offset < 1) {
+        OK(person, weir_consumer_poll(person->consumer, 20));
+        OK(person, weir_committed(person->consumer, &offset, 1, WAIT_MS));
+    }
+    for (int count = 1; count < PARTITIONS;) {
+        OK(person, weir_consumer_poll(person->consumer, 20));
+        while (weir_consumer_next(person->consumer, &record))
+            count++;
+    }
+    person_leave(person);
+    cr_assert_eq(crowd_committed(crowd), crowd->produced);
+    crowd_free(crowd);
+}
+
+Test(client, live_members_commit_only_what_they_hold)
+{
+    struct crowd *crowd = crowd_new("auto", "");
+    crowd_produce(crowd, PARTITIONS);
+    struct person *person = person_join(crowd, 0);
+    struct weir_offset offsets[] = {{.topic = crowd->live->topic, .partition = 0, .offset = 1},
+                                    {.topic = "nobody's", .partition = 0, .offset = 1}};
+    cr_assert_eq(weir_commit_offsets(person->consumer, offsets, 1, 0), WEIR_ERR_TIMED_OUT);
+    crowd_settle(crowd);
+    cr_assert_eq(weir_commit_offsets(person->consumer, offsets, 2, WAIT_MS), WEIR_ERR_NOT_ASSIGNED);
+    cr_assert_eq(offsets[0].error, WEIR_OK);
+    cr_assert_eq(offsets[1].error, WEIR_ERR_NOT_ASSIGNED);
+    cr_assert_eq(weir_consumer_assign(person->consumer, crowd->live->topic, 0, 0),
+                 WEIR_ERR_BAD_ARGUMENT);
+    crowd_drain(crowd);
+    int64_t lag;
+    OK(person, weir_consumer_lag(person->consumer, crowd->live->topic, 0, &lag));
+    cr_assert_eq(lag, 0);
+    cr_assert_geq(weir_consumer_generation(person->consumer), 0);
+    cr_assert_neq(weir_consumer_member_id(person->consumer)[0], '\0');
+    OK(person, weir_unsubscribe(person->consumer));
+    while (weir_consumer_generation(person->consumer) >= 0)
+        OK(person, weir_poll(person->client, 20));
+    cr_assert_eq(person->held, 0);
+    crowd_free(crowd);
+}
+
+static void *wake(void *client)
+{
+    usleep(20000);
+    cr_assert_eq(weir_wake(client), WEIR_OK);
+    return NULL;
+}
+
+Test(client, live_another_thread_ends_the_wait)
+{
+    struct live *live = live_new();
+    struct weir_consumer *consumer = weir_consumer_new(live->client, NULL);
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, wake, live->client), 0);
+    cr_assert_eq(weir_consumer_poll(consumer, WEIR_FOREVER), WEIR_ERR_INTERRUPTED);
+    pthread_join(thread, NULL);
+    // Before the wait counts as well, and once.
+    cr_assert_eq(weir_wake(live->client), WEIR_OK);
+    cr_assert_eq(weir_wake(live->client), WEIR_OK);
+    cr_assert_eq(weir_poll(live->client, WEIR_FOREVER), WEIR_ERR_INTERRUPTED);
+    OK(live, weir_poll(live->client, 0));
+    weir_consumer_free(consumer);
+    live_free(live);
+}
