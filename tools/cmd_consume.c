@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // weir consume: prints records from a place in the topic on. Output is flushed before every wait,
 // so that a pipe sees records as soon as they are here and long reads are written in large pieces.
+#include <string.h>
+
 #include "base/clock.h"
 #include "tools/app.h"
 #include "tools/commands.h"
+#include "tools/consume_group.h"
 #include "tools/interrupt.h"
 #include "tools/printing.h"
 #include "tools/topic_reader.h"
@@ -17,6 +20,8 @@ struct consume_settings {
     bool until_end;
     const char *format;
     const char *where;
+    const char *group;
+    bool pattern;
 };
 
 static int print_records(struct topic_reader *reader, struct printing *printing)
@@ -69,6 +74,40 @@ static int read_position(const struct app *app, const char *text, struct positio
                     text);
 }
 
+static int consume_as_member(struct printing *printing, const struct consume_settings *options,
+                             int count, char **topics)
+{
+    const struct app *app = printing->app;
+    struct consume_group what = {
+        .group = options->group,
+        .topics = (const char *const *)topics,
+        .topic_count = (size_t)count,
+        .pattern = options->pattern,
+        .from = options->from,
+    };
+
+    if (options->partition >= 0)
+        return app_fail(app, EXIT_USAGE, "--partition: with --group, the group gives partitions");
+    if (strcmp(options->from, "beginning") != 0 && strcmp(options->from, "end") != 0)
+        return app_fail(app, EXIT_USAGE,
+                        "--from: with --group only beginning and end, for partitions of which "
+                        "nothing is committed; 'weir group reset' moves the others");
+    if (options->pattern && count != 1)
+        return app_fail(app, EXIT_USAGE, "--pattern: give one regular expression, with | in it");
+    int code = consume_group(printing, &what);
+    int ended = printing_end(printing);
+    return code != 0 ? code : ended;
+}
+
+static int check_alone(const struct app *app, const struct consume_settings *options, int count)
+{
+    if (options->pattern)
+        return app_fail(app, EXIT_USAGE, "--pattern: only together with --group");
+    if (count > 1)
+        return app_fail(app, EXIT_USAGE, "several topics: only together with --group");
+    return 0;
+}
+
 static int run_consume(struct app *app, const void *settings, int count, char **arguments)
 {
     const struct consume_settings *options = settings;
@@ -76,9 +115,15 @@ static int run_consume(struct app *app, const void *settings, int count, char **
     struct position from;
     int code = printing_init(&printing, app, options->format, options->where);
 
-    (void)count;
     printing.count = options->count;
     printing.until_end = options->until_end;
+    if (code == 0 && options->group != NULL) {
+        code = consume_as_member(&printing, options, count, arguments);
+        printing_free(&printing);
+        return code;
+    }
+    if (code == 0)
+        code = check_alone(app, options, count);
     if (code == 0)
         code = read_position(app, options->from, &from);
     if (code == 0)
@@ -98,6 +143,17 @@ static const struct option_spec consume_options[] = {
      .offset = offsetof(struct consume_settings, partition),
      .min = 0,
      .max = INT32_MAX},
+    {.name = "group",
+     .letter = 'g',
+     .kind = OPTION_TEXT,
+     .placeholder = "GROUP",
+     .help = "read as a member of this group: from where it has got to, sharing the partitions "
+             "with its other members, and commit what has been printed",
+     .offset = offsetof(struct consume_settings, group)},
+    {.name = "pattern",
+     .kind = OPTION_FLAG,
+     .help = "with --group: TOPIC is a regular expression for whole names of topics",
+     .offset = offsetof(struct consume_settings, pattern)},
     {.name = "from",
      .letter = 'f',
      .kind = OPTION_TEXT,
@@ -142,12 +198,16 @@ static const struct consume_settings consume_defaults = {
 
 const struct command cmd_consume = {
     .name = "consume",
-    .arguments = "TOPIC",
+    .arguments = "TOPIC...",
     .min_arguments = 1,
-    .max_arguments = 1,
+    .max_arguments = -1,
     .summary = "Print the records of a topic",
     .description =
         "Waits for more at the end unless -n or --until-end says when to stop.\n"
+        "\n"
+        "With --group several may read together. What has been printed is committed, so that the\n"
+        "next one goes on behind it; after a crash some records are printed again. --from says\n"
+        "where partitions start of which nothing is committed.\n"
         "\n"
         "Fields of --format (as in kcat):\n"
         "  %t topic       %p partition    %o offset      %k key   %s or %v value\n"
@@ -165,6 +225,7 @@ const struct command cmd_consume = {
         "parentheses join comparisons. A field alone means: it is there, and not false.\n",
     .examples = "  weir consume orders --until-end\n"
                 "  weir consume orders -p 0 --from -100 -n 10 --format '%o %k: %s\\n'\n"
+                "  weir consume -g billing orders payments --format json\n"
                 "  weir consume orders --from @-1h --format json | jq .value\n"
                 "  weir consume orders -e --where 'value.amount > 100 and header.zone ~ \"^eu\"'\n"
                 "  weir consume orders -e --format csv:key,value.amount,timestamp > orders.csv\n",

@@ -130,6 +130,60 @@ class Groups(CommandTest):
             member.kill()
             member.wait()
 
+    def test_consume_goes_on_where_the_group_has_got_to(self):
+        topic = self.topic("continues")
+        first = self.weir("consume", "-g", "readers", topic, "-n", "7").split()
+        self.assertEqual(len(first), 7)
+        self.assertEqual(sum(self.committed("readers").values()), 7)
+        rest = self.weir("consume", "-g", "readers", topic, "--until-end").split()
+        self.assertEqual(sorted(first + rest), sorted(2 * [b"%d" % i for i in range(10)]))
+        self.assertEqual(self.describe("readers")["lag"], 0)
+        self.assertEqual(self.weir("consume", "-g", "readers", topic, "-e"), b"")
+
+    def test_consume_several_topics_and_patterns(self):
+        topics = [self.topic("several-a", 1), self.topic("several-b", 1)]
+        lines = self.weir("consume", "-g", "several", *topics, "-e", "-F", r"%t %p\n").decode().splitlines()
+        self.assertEqual(sorted(lines), [f"{topic} {partition}" for topic in topics for partition in (0, 1)])
+        lines = self.weir("consume", "-g", "patterns", "--pattern", "several-.", "-n", "4", "-F", r"%t %p\n")
+        self.assertEqual(len(set(lines.splitlines())), 4)
+
+    def test_consume_from_the_end(self):
+        topic = self.topic("ends")
+        self.assertEqual(self.weir("consume", "-g", "late", topic, "--from", "end", "-e"), b"")
+
+    def test_consume_where_commits_what_it_passes_over(self):
+        topic = self.topic("filtered")
+        self.assertEqual(self.weir("consume", "-g", "picky", topic, "-e", "-w", "value == 3"), b"3\n3\n")
+        self.assertEqual(self.describe("picky")["lag"], 0)
+
+    def test_two_share_the_work(self):
+        topic = self.topic("shared", 200)
+        members = [subprocess.Popen(self.command("consume", "-g", "pair", topic, "-F", r"%p:%o\n"),
+                                    stdout=subprocess.PIPE, env=self.environment()) for _ in range(2)]
+        try:
+            while self.describe_or_none("pair") is None or self.describe("pair")["lag"] > 0 or \
+                    len(self.committed("pair")) < 2:
+                pass
+        finally:
+            for member in members:
+                member.terminate()
+        seen = b"".join(member.communicate()[0] for member in members).split()
+        self.assertEqual([member.returncode for member in members], [0, 0])
+        self.assertEqual(set(seen), {b"%d:%d" % (p, o) for p in (0, 1) for o in range(200)})
+
+    def describe_or_none(self, group):
+        names = {row["group"] for row in json.loads(self.weir("group", "list", "-o", "json"))}
+        return self.describe(group) if group in names else None
+
+    def test_members_that_make_no_sense(self):
+        topic = self.topic("nonsense")
+        self.refused(2, "consume", "-g", "g", topic, "-p", "0", says="--partition")
+        self.refused(2, "consume", "-g", "g", topic, "--from", "5", says="weir group reset")
+        self.refused(2, "consume", topic, "other", says="--group")
+        self.refused(2, "consume", topic, "--pattern", says="--group")
+        self.refused(3, "consume", "-g", "g", "never-made", "-e", says="weir topic list")
+        self.refused(1, "consume", "-g", "g", "--pattern", "(", "-e")
+
 
 if __name__ == "__main__":
     unittest.main()

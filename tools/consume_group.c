@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owns a client and a consumer that is a member of a group.
+//
+// Invariants:
+//  1. Nothing is committed before it has been written to the output: weir_consumer_poll, which is
+//     where partitions are given up, is only called with the output flushed.
+//  2. One commit is under way at a time; positions that come meanwhile go with the next one.
+//  3. Ends with an error after everything that was written has been committed, if that is possible.
+#include "tools/consume_group.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "tools/interrupt.h"
+
+enum { WAIT_MS = 250 };
+
+struct group_reader {
+    struct printing *printing;
+    struct app *app;
+    const char *group;
+    struct weir_client *client;
+    struct weir_consumer *consumer;
+    bool joined;      // partitions have been given, or none are for this member
+    bool committing;  // one is under way
+    bool uncommitted; // records were handed out since the last commit began
+    int commit_error;
+};
+
+static void commit_done(void *context, int error, const struct weir_offset *offsets, size_t count)
+{
+    struct group_reader *reader = context;
+
+    (void)offsets;
+    (void)count;
+    reader->committing = false;
+    // Partitions that moved away meanwhile are read again by their new owner: that is no failure.
+    if (error != WEIR_OK && error != WEIR_ERR_NOT_ASSIGNED && error != WEIR_ERR_ABANDONED)
+        reader->commit_error = error;
+}
+
+static void commit(struct group_reader *reader)
+{
+    if (!reader->uncommitted || reader->committing)
+        return;
+    int error = weir_commit_async(reader->consumer, NULL, 0, commit_done, reader);
+    if (error == WEIR_OK) {
+        reader->committing = true;
+        reader->uncommitted = false;
+    } else {
+        reader->commit_error = error;
+    }
+}
+
+static void rebalance_done(void *context, const struct weir_rebalance *rebalance)
+{
+    struct group_reader *reader = context;
+
+    if (rebalance->kind == WEIR_PARTITIONS_ASSIGNED)
+        reader->joined = true;
+    // The output is flushed here, so all that was handed out may be committed.
+    if (rebalance->kind == WEIR_PARTITIONS_REVOKED && reader->uncommitted &&
+        weir_commit_async(reader->consumer, NULL, 0, NULL, NULL) == WEIR_OK)
+        reader->uncommitted = false;
+}
+
+static int fail_commit(const struct group_reader *reader)
+{
+    return app_fail(reader->app, app_exit_code(reader->commit_error),
+                    "records were printed, but could not be committed for group '%s': %s",
+                    reader->group, weir_error_text(reader->commit_error));
+}
+
+// Whether every partition that this member has is read to its end.
+static bool at_end(const struct group_reader *reader)
+{
+    const struct weir_topic_partition *partitions = NULL;
+    size_t count = 0;
+
+    if (!reader->joined ||
+        weir_consumer_assignment(reader->consumer, &partitions, &count) != WEIR_OK)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        int64_t lag = -1;
+        if (weir_consumer_lag(reader->consumer, partitions[i].topic, partitions[i].partition,
+                              &lag) != WEIR_OK ||
+            lag != 0)
+            return false;
+    }
+    return true;
+}
+
+static int print_records(struct group_reader *reader)
+{
+    struct printing *printing = reader->printing;
+    struct weir_record record;
+
+    while (weir_consumer_next(reader->consumer, &record)) {
+        reader->uncommitted = true;
+        int code = printing_record(printing, &record);
+        if (code != 0 || printing_enough(printing) || interrupt_requested() ||
+            ferror(reader->app->out))
+            return code;
+    }
+    return 0;
+}
+
+static int follow(struct group_reader *reader)
+{
+    struct printing *printing = reader->printing;
+    int code = 0;
+
+    while (code == 0 && !interrupt_requested() && !printing_enough(printing)) {
+        code = app_flush(reader->app);
+        if (code != 0)
+            return code;
+        commit(reader);
+        if (reader->commit_error != WEIR_OK)
+            return fail_commit(reader);
+        if (printing->until_end && at_end(reader))
+            return 0;
+        int error = weir_consumer_poll(reader->consumer, WAIT_MS);
+        if (error != WEIR_OK)
+            return app_fail_client(reader->app, reader->client, error);
+        code = print_records(reader);
+        printing_update(printing);
+    }
+    return code;
+}
+
+// What was written before an error is committed as well; the first error is the one that counts.
+static int finish(struct group_reader *reader, int code)
+{
+    int timeout_ms = app_timeout_ms(reader->app);
+
+    if (reader->uncommitted && fflush(reader->app->out) == 0) {
+        int error = weir_commit(reader->consumer, timeout_ms);
+        if (error != WEIR_OK && error != WEIR_ERR_NOT_ASSIGNED && code == 0) {
+            reader->commit_error = error;
+            code = fail_commit(reader);
+        }
+    }
+    int error = weir_consumer_close(reader->consumer, timeout_ms);
+    reader->consumer = NULL;
+    if (code == 0 && reader->commit_error != WEIR_OK)
+        return fail_commit(reader);
+    // A broker that does not hear us leave waits for our session to end: nothing is lost.
+    return code == 0 && error != WEIR_OK && error != WEIR_ERR_TIMED_OUT
+               ? app_fail_client(reader->app, reader->client, error)
+               : code;
+}
+
+static int open_consumer(struct group_reader *reader, const struct consume_group *what)
+{
+    int code = 0;
+    struct weir_config *config = app_config(reader->app, &code);
+
+    if (config == NULL)
+        return code;
+    bool from_end = strcmp(what->from, "end") == 0;
+    code = app_set_text(reader->app, config, "auto.offset.reset", from_end ? "latest" : "earliest");
+    if (code == 0)
+        code = app_set_text(reader->app, config, "group.id", what->group);
+    if (code == 0)
+        reader->client = app_connect(reader->app, config, &code);
+    if (reader->client != NULL)
+        reader->consumer = weir_consumer_new(reader->client, config);
+    weir_config_free(config);
+    if (code == 0 && reader->consumer == NULL)
+        code = app_fail(reader->app, EXIT_FAILED, "out of memory");
+    return code;
+}
+
+// A name that is not there is more likely mistyped than about to be created.
+static int check_topics(const struct group_reader *reader, const struct consume_group *what)
+{
+    struct weir_topic_list *list = NULL;
+    int code = 0;
+
+    if (what->pattern)
+        return 0;
+    int error = weir_describe_topics(reader->client, what->topics, what->topic_count, &list,
+                                     app_timeout_ms(reader->app));
+    if (error != WEIR_OK)
+        return app_fail_client(reader->app, reader->client, error);
+    for (size_t i = 0; code == 0 && i < list->count; i++) {
+        const struct weir_topic *topic = &list->topics[i];
+        if (topic->error != WEIR_OK)
+            code = app_fail(reader->app, app_exit_code(topic->error),
+                            "%s: %s; 'weir topic list' shows what there is", topic->name,
+                            weir_error_text(topic->error));
+    }
+    weir_topic_list_free(list);
+    return code;
+}
+
+int consume_group(struct printing *printing, const struct consume_group *what)
+{
+    struct group_reader reader = {
+        .printing = printing,
+        .app = printing->app,
+        .group = what->group,
+    };
+    int code = open_consumer(&reader, what);
+
+    if (code == 0)
+        code = check_topics(&reader, what);
+    if (code == 0) {
+        weir_consumer_on_rebalance(reader.consumer, rebalance_done, &reader);
+        int error = what->pattern
+                        ? weir_subscribe_pattern(reader.consumer, what->topics[0])
+                        : weir_subscribe(reader.consumer, what->topics, what->topic_count);
+        if (error != WEIR_OK)
+            code = app_fail_client(reader.app, reader.client, error);
+    }
+    if (code == 0) {
+        printing_begin(printing, 0);
+        code = finish(&reader, follow(&reader));
+    }
+    weir_consumer_free(reader.consumer);
+    weir_client_free(reader.client);
+    return code;
+}
