@@ -71,7 +71,8 @@ static const struct option_spec pipe_option_specs[] = {
      .letter = 'g',
      .kind = OPTION_TEXT,
      .placeholder = "GROUP",
-     .help = "the stage's name, under which is kept how far it has come",
+     .help = "the stage's name: under it is kept how far it has come, and stages of one name share "
+             "the work",
      .offset = offsetof(struct pipe_options, group)},
     {.name = "workers",
      .letter = 'w',
@@ -165,8 +166,8 @@ static const struct option_spec pipe_option_specs[] = {
     {.name = "grace",
      .kind = OPTION_DURATION,
      .placeholder = "DURATION",
-     .help = "how long work under way may take to finish when the stage stops; then it is left to "
-             "the next run (default: 10s)",
+     .help = "how long work under way may take to finish when the stage stops, or has to give a "
+             "partition up; then it is left to whoever comes next (default: 10s)",
      .offset = offsetof(struct pipe_options, grace_ms),
      .min = 0,
      .max = DAY_MS},

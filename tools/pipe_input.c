@@ -3,8 +3,10 @@
 //
 // Invariants:
 //  1. Only lane->done is ever committed (pipe_engine.h): everything before it is stored.
-//  2. A stage that stops begins no run; what runs may finish within the grace.
-//  3. Memory: all lanes together hold about --memory; a partition with more than its share is not
+//  2. A partition that is to be given up begins no run. What runs may finish within the grace; the
+//     hold on the rebalance is released once all that are to be given up are empty and committed.
+//  3. Of a partition that is lost, nothing is committed, and its run is abandoned.
+//  4. Memory: all lanes together hold about --memory; a partition with more than its share is not
 //     read, and not fetched if it keeps others from being read.
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 
 enum {
     COMMIT_MS = 500,
+    OTHERS_MS = 1000,
     STUCK_MS = 250,
     TAKE_MAX = 4096, // in one turn
     LANE_BYTES_MIN = 256 * 1024,
@@ -29,7 +32,7 @@ static struct pipe_input *find(struct pipe_stage *stage, int32_t partition)
 {
     list_each(node, &stage->inputs) {
         struct pipe_input *input = input_of(node);
-        if (input->partition == partition)
+        if (input->partition == partition && !input->lost)
             return input;
     }
     return NULL;
@@ -61,6 +64,39 @@ static void add_input(struct pipe_stage *stage, int32_t partition)
     pipe_lane_open(&stage->engine, &input->lane);
     list_append(&stage->inputs, &input->node);
     share_memory(stage);
+}
+
+static void remove_input(struct pipe_stage *stage, struct pipe_input *input)
+{
+    if (stage->full == input)
+        stage->full = NULL;
+    pipe_lane_remove(&input->lane);
+    list_remove(&input->node);
+    free(input);
+    share_memory(stage);
+}
+
+static void rebalanced(void *context, const struct weir_rebalance *rebalance)
+{
+    struct pipe_stage *stage = context;
+
+    stage->counts.rebalances++;
+    if (rebalance->kind == WEIR_PARTITIONS_ASSIGNED)
+        stage->joined = true;
+    for (size_t i = 0; i < rebalance->count; i++) {
+        int32_t partition = rebalance->partitions[i].partition;
+        struct pipe_input *input = find(stage, partition);
+        if (rebalance->kind == WEIR_PARTITIONS_ASSIGNED && input == NULL)
+            add_input(stage, partition);
+        if (rebalance->kind == WEIR_PARTITIONS_LOST && input != NULL)
+            input->lost = true;
+        if (rebalance->kind == WEIR_PARTITIONS_REVOKED && input != NULL) {
+            input->revoked = true;
+            input->deadline_ms = pipe_stage_clock_ms() + stage->options->grace_ms;
+        }
+    }
+    if (rebalance->kind == WEIR_PARTITIONS_REVOKED && rebalance->count > 0 && !stage->held)
+        stage->held = weir_rebalance_hold(stage->consumer) == WEIR_OK;
 }
 
 // ------------------------------------------------------------------------------------ where to end
@@ -115,15 +151,11 @@ bool pipe_inputs_open(struct pipe_stage *stage)
         return false;
     if (stage->options->until_end && find_stops(stage, count) != WEIR_OK)
         return false;
-    for (size_t i = 0; i < count && stage->code == 0; i++) {
-        int error =
-            weir_consumer_assign(stage->consumer, stage->options->from, (int32_t)i, WEIR_STORED);
-        if (error != WEIR_OK)
-            pipe_stage_fail_client(stage, error);
-        else
-            add_input(stage, (int32_t)i);
-    }
-    return stage->code == 0;
+    weir_consumer_on_rebalance(stage->consumer, rebalanced, stage);
+    int error = weir_subscribe(stage->consumer, &stage->options->from, 1);
+    if (error != WEIR_OK)
+        pipe_stage_fail_client(stage, error);
+    return error == WEIR_OK;
 }
 
 // --------------------------------------------------------------------------------------- reading
@@ -175,7 +207,7 @@ void pipe_inputs_take(struct pipe_stage *stage)
         if (stage->more || !weir_consumer_next(stage->consumer, &record))
             return;
         struct pipe_input *input = find(stage, record.partition);
-        if (input != NULL && !behind_stop(stage, input, record.offset))
+        if (input != NULL && !input->revoked && !behind_stop(stage, input, record.offset))
             take(stage, input, &record);
     }
 }
@@ -196,7 +228,8 @@ void pipe_inputs_balance(struct pipe_stage *stage)
     }
     list_each(node, &stage->inputs) {
         struct pipe_input *input = input_of(node);
-        if (!input->paused || !pipe_lane_hungry(&input->lane) || input->at_stop)
+        if (!input->paused || input->lost || input->revoked || !pipe_lane_hungry(&input->lane) ||
+            input->at_stop)
             continue;
         if (stage->options->until_end && input->lane.complete)
             continue;
@@ -207,10 +240,12 @@ void pipe_inputs_balance(struct pipe_stage *stage)
 
 // ------------------------------------------------------------------------------------ committing
 
+// What is no longer ours may have been committed further by its new owner: never again.
 static void commit_done(void *context, int error, const struct weir_offset *offsets, size_t count)
 {
     struct pipe_stage *stage = context;
 
+    stage->committing = false;
     if (error == WEIR_OK)
         return;
     for (size_t i = 0; i < count; i++) {
@@ -233,7 +268,7 @@ static struct weir_offset *to_commit(struct pipe_stage *stage, size_t *count)
         return NULL;
     list_each(at, &stage->inputs) {
         struct pipe_input *input = input_of(at);
-        if (input->lane.done <= input->committed)
+        if (input->lost || input->lane.done <= input->committed)
             continue;
         offsets[(*count)++] = (struct weir_offset){
             .topic = stage->options->from,
@@ -252,9 +287,10 @@ static void commit(struct pipe_stage *stage)
 
     stage->commit_ms = stage->now_ms + COMMIT_MS;
     if (offsets != NULL && count > 0) {
-        int error =
-            weir_commit_offsets(stage->consumer, offsets, count, app_timeout_ms(stage->app));
-        commit_done(stage, error, offsets, count);
+        stage->committing = true;
+        int error = weir_commit_async(stage->consumer, offsets, count, commit_done, stage);
+        if (error != WEIR_OK)
+            pipe_stage_fail_client(stage, error);
     }
     free(offsets);
 }
@@ -284,7 +320,7 @@ static void look_for_end(struct pipe_stage *stage, struct pipe_input *input)
 {
     int64_t position;
 
-    if (!stage->options->until_end || input->lane.closed)
+    if (!stage->options->until_end || input->lost || input->lane.closed)
         return;
     if (!input->lane.complete &&
         weir_consumer_position(stage->consumer, stage->options->from, input->partition,
@@ -302,34 +338,83 @@ static void look_for_end(struct pipe_stage *stage, struct pipe_input *input)
 // The lane is to be emptied: nothing new begins, and what runs has until its deadline.
 static void settle(struct pipe_stage *stage, struct pipe_input *input)
 {
+    int64_t deadline_ms = input->revoked ? input->deadline_ms : INT64_MAX;
+
+    if (stage->stopping && stage->stop_by_ms < deadline_ms)
+        deadline_ms = stage->stop_by_ms;
     pop_done(input);
     look_for_end(stage, input);
-    if (stage->stopping)
-        drop(stage, input, stage->now_ms >= stage->stop_by_ms);
+    if (input->lost)
+        drop(stage, input, true);
+    else if (input->revoked || stage->stopping)
+        drop(stage, input, stage->now_ms >= deadline_ms);
     pop_done(input);
 }
 
 void pipe_inputs_settle(struct pipe_stage *stage)
 {
+    bool holding = false;
+    bool leaving = false;
+
     list_each(node, &stage->inputs) {
-        settle(stage, input_of(node));
+        struct pipe_input *input = input_of(node);
+        settle(stage, input);
+        if (input->lost && input->lane.count == 0)
+            remove_input(stage, input);
+        else if (input->revoked && !input->lost) {
+            leaving = true;
+            holding |= input->lane.count > 0;
+        }
     }
-    if (stage->now_ms >= stage->commit_ms)
+    bool release = leaving && !holding;
+    if (release || (!stage->committing && stage->now_ms >= stage->commit_ms))
         commit(stage);
+    if (!release)
+        return;
+    list_each(at, &stage->inputs) {
+        struct pipe_input *input = input_of(at);
+        if (input->revoked && !input->lost)
+            remove_input(stage, input);
+    }
+    if (stage->held)
+        weir_rebalance_release(stage->consumer);
+    stage->held = false;
 }
 
 // ------------------------------------------------------------------------------------- the end
 
+// Partitions that others read: they are done when they are committed.
+static bool others_finished(struct pipe_stage *stage)
+{
+    struct weir_offset *offsets = calloc(stage->stop_count + 1, sizeof(*offsets));
+    bool finished = offsets != NULL;
+
+    stage->others_ms = stage->now_ms + OTHERS_MS;
+    for (size_t i = 0; finished && i < stage->stop_count; i++) {
+        offsets[i].topic = stage->options->from;
+        offsets[i].partition = (int32_t)i;
+    }
+    if (finished)
+        finished = weir_committed(stage->consumer, offsets, stage->stop_count,
+                                  app_timeout_ms(stage->app)) == WEIR_OK;
+    for (size_t i = 0; finished && i < stage->stop_count; i++)
+        finished = offsets[i].offset >= stage->stops[i] || stage->stops[i] == 0;
+    free(offsets);
+    return finished;
+}
+
 bool pipe_inputs_finished(struct pipe_stage *stage)
 {
-    if (!stage->options->until_end)
+    if (!stage->options->until_end || !stage->joined || stage->committing || stage->held)
         return false;
     list_each(node, &stage->inputs) {
         const struct pipe_input *input = input_of(node);
         if (!input->at_stop || input->lane.done > input->committed)
             return false;
     }
-    return true;
+    if (!list_empty(&stage->inputs))
+        return true;
+    return stage->now_ms >= stage->others_ms && others_finished(stage);
 }
 
 void pipe_inputs_close(struct pipe_stage *stage)
@@ -346,6 +431,11 @@ void pipe_inputs_close(struct pipe_stage *stage)
             pipe_stage_fail_client(stage, error);
     }
     free(offsets);
+    weir_consumer_on_rebalance(stage->consumer, NULL, NULL);
+    if (stage->held)
+        weir_rebalance_release(stage->consumer);
+    weir_consumer_close(stage->consumer, timeout_ms);
+    stage->consumer = NULL;
 }
 
 int64_t pipe_inputs_lag(const struct pipe_stage *stage)
@@ -358,7 +448,8 @@ int64_t pipe_inputs_lag(const struct pipe_stage *stage)
         int64_t high = -1;
         int64_t position = 0;
         const char *topic = stage->options->from;
-        if (weir_consumer_watermarks(stage->consumer, topic, input->partition, &low, &high) != 0 ||
+        if (input->lost ||
+            weir_consumer_watermarks(stage->consumer, topic, input->partition, &low, &high) != 0 ||
             weir_consumer_position(stage->consumer, topic, input->partition, &position) != 0)
             continue;
         if (high > position && position >= 0)

@@ -3,7 +3,7 @@
 //
 // A stage that stops (Ctrl-C, the end of --until-end, a failure) reads no more and begins no run;
 // runs under way may finish within --grace (not after a failure); what has been handed to the
-// producer is waited for; then what is done is committed. Whatever is cut short
+// producer is waited for; then what is done is committed and the group left. Whatever is cut short
 // was not committed, and is done again by the next run.
 #include "tools/pipe_stage.h"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A running stage: reads all partitions of its topic, has commands work on the records,
+// A running stage: reads the partitions that its group gives it, has commands work on the records,
 // stores what they answer, and commits what is done. One thread, one loop (pipe_stage.c); its
 // parts:
 //
-//   pipe_input.c    partitions: taking records, commits, ends
+//   pipe_input.c    partitions: taking records, rebalances, commits, ends
 //   pipe_seat.c     workers: runs, answers, failures, time-outs
 //   pipe_output.c   outputs and dead letters, and what becomes of them
 //   pipe_summary.c  what is shown
@@ -53,22 +53,26 @@ struct pipe_counts {
     int64_t failures; // of runs
     int64_t timeouts; // among them
     int64_t started;  // processes
+    int64_t rebalances;
     int64_t read_bytes;
 };
 
 struct pipe_stage;
 struct pipe_seat;
 
-// One partition of ours.
+// One partition of ours. A partition that comes back after it was lost is a new one.
 struct pipe_input {
     struct pipe_lane lane;
     struct list node; // in stage->inputs
     struct pipe_seat *seat;
     int32_t partition;
-    int64_t stop;      // with --until-end: records from here on are not for us
-    int64_t committed; // asked to be
+    int64_t stop;        // with --until-end: records from here on are not for us
+    int64_t committed;   // asked to be
+    int64_t deadline_ms; // once it is to be given up: what runs by then is abandoned
     bool paused;
     bool at_stop;
+    bool revoked; // to be given up, in good order
+    bool lost;    // somebody else's
 };
 
 // A worker and the run it is at.
@@ -103,9 +107,13 @@ struct pipe_stage {
     uint64_t start_ns;
     int64_t now_ms; // of this turn
     int64_t commit_ms;
+    int64_t others_ms;                // when the others' progress is looked at next
     int64_t unlucky;                  // rejections since the command last succeeded
     int64_t stop_by_ms;               // once stopping
     char run_reason[PIPE_REASON_MAX]; // the last failure of a run
+    bool joined;                      // the group has given us partitions, or none
+    bool held;                        // a rebalance waits for us
+    bool committing;
     bool stopping;
     bool finished; // every record that --until-end asks for is done with
     int code;      // not 0: the stage fails with it
@@ -124,7 +132,7 @@ int64_t pipe_stage_clock_ms(void);
 
 // -------------------------------------------------------------------------------- partitions
 
-// Finds out where the topic ends, and begins to read. False: the stage has failed.
+// Finds out where the topic ends, and joins the group. False: the stage has failed.
 bool pipe_inputs_open(struct pipe_stage *stage);
 
 // Takes what has been fetched, as far as there is room.
@@ -134,13 +142,13 @@ void pipe_inputs_take(struct pipe_stage *stage);
 // others', pauses it; resumes those that have room again.
 void pipe_inputs_balance(struct pipe_stage *stage);
 
-// Frees what is done, and commits.
+// Frees what is done, gives up what is to be given up, and commits.
 void pipe_inputs_settle(struct pipe_stage *stage);
 
 // Whether every record asked for is done with and committed.
 bool pipe_inputs_finished(struct pipe_stage *stage);
 
-// Commits for the last time. Waits.
+// Commits for the last time, and leaves the group. Waits.
 void pipe_inputs_close(struct pipe_stage *stage);
 
 // Records behind those that are done with, in all partitions of ours.

@@ -69,7 +69,9 @@ class Pipe(unittest.TestCase):
         self.seed = self.seed or random.randrange(1 << 30)
         print(f"seed {self.seed}")
         self.chance = random.Random(self.seed)
-        self.broker = Broker(shards=2, settings=("group.initial.rebalance.delay.ms=0",)).start()
+        self.broker = Broker(shards=2, settings=(
+            "group.initial.rebalance.delay.ms=0", "group.consumer.session.timeout.ms=2000",
+            "group.consumer.heartbeat.interval.ms=500")).start()
         self.addCleanup(self.broker.__exit__, None, None, None)
         self.weir("topic", "create", "raw", "middle", "late", "final", "rejected", "--partitions", "4")
         self.stages = [
