@@ -285,6 +285,9 @@ Test(client, live_broker_killed_under_load_stores_each_message_once, .timeout = 
         weir_producer_stats(producer, &statistics);
         if (count % 50 == 0)
             weir_poll(live->client, 0);
+        // Connected again, so that the kill finds something under way.
+        if (count % 2000 == 1450)
+            OK(live, weir_flush(producer, WAIT_MS));
         if (count % 2000 == 1500) {
             char listen[sizeof(live->brokers)];
             snprintf(listen, sizeof(listen), "%s", live->brokers);
