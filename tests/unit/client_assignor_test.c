@@ -21,7 +21,7 @@ struct scene {
     uint32_t subscribed[MEMBERS_MAX][TOPICS_MAX];
     struct assignor_partition owned[MEMBERS_MAX][OWNED_MAX];
     char ids[MEMBERS_MAX][16];
-    char names[TOPICS_MAX][16];
+    char names[TOPICS_MAX][24];
     int next_id;
     int32_t generation;
 };
