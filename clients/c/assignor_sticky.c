@@ -207,30 +207,37 @@ static void chain_move(struct sticky *sticky, uint32_t start, uint32_t end)
     }
 }
 
-static uint32_t lowest_load(const struct sticky *sticky)
+// Who has most of those that are not settled; PLAN_NOBODY when all are. Only from the top down does
+// nobody lose what he would get back as somebody else's.
+static uint32_t most_loaded(const struct sticky *sticky, const bool *settled)
 {
-    uint32_t lowest = UINT32_MAX;
+    uint32_t best = PLAN_NOBODY;
     for (uint32_t rank = 0; rank < sticky->plan.member_count; rank++) {
-        if (sticky->load[rank] < lowest)
-            lowest = sticky->load[rank];
+        if (!settled[rank] && (best == PLAN_NOBODY || sticky->load[rank] > sticky->load[best]))
+            best = rank;
     }
-    return lowest;
+    return best;
 }
 
-static void loads_level(struct sticky *sticky)
+// False when memory is short.
+static bool loads_level(struct sticky *sticky)
 {
-    for (bool moved = true; moved;) {
-        uint32_t lowest = lowest_load(sticky); // it does not fall, so who is near it need not look
+    uint32_t count = sticky->plan.member_count;
+    bool *settled = arena_array(sticky->plan.assignor->arena, count + 1, sizeof(bool));
+    for (bool moved = settled != NULL; moved;) {
+        uint32_t rank;
         moved = false;
-        for (uint32_t rank = 0; rank < sticky->plan.member_count; rank++) {
-            uint32_t end;
-            while (sticky->load[rank] >= lowest + 2 &&
-                   (end = chain_find(sticky, rank)) != PLAN_NOBODY) {
-                chain_move(sticky, rank, end);
-                moved = true;
-            }
+        memset(settled, 0, count * sizeof(bool));
+        while ((rank = most_loaded(sticky, settled)) != PLAN_NOBODY) {
+            uint32_t end = chain_find(sticky, rank);
+            settled[rank] = end == PLAN_NOBODY;
+            if (end == PLAN_NOBODY)
+                continue;
+            chain_move(sticky, rank, end);
+            moved = true;
         }
     }
+    return settled != NULL;
 }
 
 static bool sticky_solve(struct sticky *sticky, struct assignor *assignor)
@@ -238,8 +245,7 @@ static bool sticky_solve(struct sticky *sticky, struct assignor *assignor)
     if (!sticky_make(sticky, assignor) || !claims_keep(sticky))
         return false;
     rest_give(sticky);
-    loads_level(sticky);
-    return true;
+    return loads_level(sticky);
 }
 
 bool assignor_sticky(struct assignor *assignor)

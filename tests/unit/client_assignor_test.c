@@ -182,6 +182,28 @@ static void scene_change(struct scene *scene, bool all)
     }
 }
 
+// When all subscribe alike, a member keeps what it has up to its share, and nobody moves more.
+static void check_sticky(const struct scene *scene, size_t floor)
+{
+    for (size_t m = 0; m < scene->assignor.member_count; m++) {
+        const struct assignor_member *member = &scene->members[m];
+        size_t sound = 0;
+        for (size_t i = 0; i < member->owned_count; i++)
+            sound +=
+                member->owned[i].partition < scene->topics[member->owned[i].topic].partition_count;
+        size_t least = sound < floor ? sound : floor;
+        cr_assert_geq(kept(member), least);
+    }
+}
+
+static size_t total(const struct scene *scene)
+{
+    size_t count = 0;
+    for (size_t t = 0; t < scene->assignor.topic_count; t++)
+        count += (size_t)scene->topics[t].partition_count;
+    return count;
+}
+
 Test(client, assignors_give_every_partition_once)
 {
     static assignor_function *const functions[] = {assignor_range, assignor_roundrobin,
@@ -212,6 +234,21 @@ Test(client, sticky_assignments_are_balanced)
                 cr_assert_eq(kept(&scene->members[m]), scene->members[m].owned_count);
             assignment_accept(scene);
             scene_change(scene, false);
+        }
+        scene_free(scene);
+    }
+}
+
+Test(client, sticky_members_keep_their_share)
+{
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        struct scene *scene = scene_new(seed, true);
+        for (int step = 0; step < 10; step++) {
+            cr_assert(assignor_sticky(&scene->assignor));
+            check_owners(scene, true);
+            check_sticky(scene, total(scene) / scene->assignor.member_count);
+            assignment_accept(scene);
+            scene_change(scene, true);
         }
         scene_free(scene);
     }
