@@ -182,25 +182,11 @@ static int frame_accept(struct scan *scan, const struct frame_header *frame, boo
     return error;
 }
 
-// Names the bytes from `from` to `to`, which had the offsets from `first` up to `next`.
 static int range_note(struct scan *scan, uint64_t from, uint64_t to, int64_t first, int64_t next)
 {
-    struct segment *segment = scan->segment;
-    struct log *log = segment->log;
-    segment->damaged = true;
     scan->damaged_ranges++;
-    if (first < next)
-        log_line(LOG_ERROR,
-                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
-                 ": offsets %" PRId64 " up to %" PRId64 " cannot be read",
-                 log->directory, segment->header.base_offset, from, to, first, next - 1);
-    else
-        log_line(LOG_ERROR,
-                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
-                 ": no records are lost",
-                 log->directory, segment->header.base_offset, from, to);
-    producers_recover_gap(log);
-    return log_note_damage(log, first, next);
+    producers_recover_gap(scan->segment->log);
+    return segment_note_damage(scan->segment, from, to, first, next);
 }
 
 // Records the bytes from the segment's end up to `position`, where the offset is `offset`.

@@ -142,6 +142,24 @@ void segment_drop(struct segment *segment)
         enter_idle(segment);
 }
 
+int segment_note_damage(struct segment *segment, uint64_t from, uint64_t to, int64_t first,
+                        int64_t next)
+{
+    const struct log *log = segment->log;
+    segment->damaged = true;
+    if (first < next)
+        log_line(LOG_ERROR,
+                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
+                 ": offsets %" PRId64 " up to %" PRId64 " cannot be read",
+                 log->directory, segment->header.base_offset, from, to, first, next - 1);
+    else
+        log_line(LOG_ERROR,
+                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
+                 ": no records are lost",
+                 log->directory, segment->header.base_offset, from, to);
+    return log_note_damage(segment->log, first, next);
+}
+
 bool segment_has_records(const struct segment *segment)
 {
     return segment->next_offset > segment->header.base_offset;

@@ -72,6 +72,11 @@ void segment_drop(struct segment *segment);
 // A durable frame lies at segment->end. `note`: it must be in the index.
 void segment_extend(struct segment *segment, const struct frame_header *frame, bool note);
 
+// The bytes of the file from `from` to `to` are damaged, which had the offsets from `first` up to
+// `next` (none when they are equal): says so, and reads of these offsets get -EIO. 0 or -ENOMEM.
+int segment_note_damage(struct segment *segment, uint64_t from, uint64_t to, int64_t first,
+                        int64_t next);
+
 // Not when it is new or holds control frames only.
 bool segment_has_records(const struct segment *segment);
 

@@ -185,19 +185,8 @@ static void damage_note(const struct window *window, uint64_t from, uint64_t to,
         first < next_offset ? log_damage_is_known(log, first, next_offset) : segment->damaged;
     if (known)
         return;
-    segment->damaged = true;
-    if (first < next_offset)
-        log_line(LOG_ERROR,
-                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
-                 ": offsets %" PRId64 " up to %" PRId64 " cannot be read",
-                 log->directory, segment->header.base_offset, from, to, first, next_offset - 1);
-    else
-        log_line(LOG_ERROR,
-                 "%s/%020" PRId64 ".log is damaged from byte %" PRIu64 " to %" PRIu64
-                 ": no records are lost",
-                 log->directory, segment->header.base_offset, from, to);
     // Without memory for the note the next reader finds it again.
-    log_note_damage(log, first, next_offset);
+    segment_note_damage(segment, from, to, first, next_offset);
 }
 
 enum look {
