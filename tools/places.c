@@ -116,30 +116,6 @@ static int next_range(const char **at, int32_t *first, int32_t *last)
     return 1;
 }
 
-static bool in_ranges(const char *ranges, int32_t partition)
-{
-    int32_t first;
-    int32_t last;
-
-    while (next_range(&ranges, &first, &last) == 1) {
-        if (partition >= first && partition <= last)
-            return true;
-    }
-    return false;
-}
-
-bool places_match(const char *const *choices, size_t count, const char *topic, int32_t partition)
-{
-    for (size_t i = 0; i < count; i++) {
-        size_t length = strcspn(choices[i], ":");
-        if (strlen(topic) != length || memcmp(topic, choices[i], length) != 0)
-            continue;
-        if (choices[i][length] == '\0' || in_ranges(choices[i] + length + 1, partition))
-            return true;
-    }
-    return false;
-}
-
 static int add_ranges(struct places *places, const struct app *app, const struct weir_topic *topic,
                       const char *ranges)
 {

@@ -39,9 +39,6 @@ struct place *places_get(const struct places *places, const char *topic, int32_t
 int places_choose(struct places *places, const struct app *app, struct weir_client *client,
                   const char *const *choices, size_t count);
 
-// Whether `topic` and `partition` are among `choices`; malformed ones match nothing.
-bool places_match(const char *const *choices, size_t count, const char *topic, int32_t partition);
-
 // Fills in `first` and `end`. With `forgiving`, those of partitions that no longer exist become -1,
 // and nothing is reported. Waits. 0 or an exit code.
 int places_measure(struct places *places, const struct app *app, struct weir_client *client,

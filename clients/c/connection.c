@@ -357,11 +357,6 @@ bool connection_ready(struct connection *connection)
     return false;
 }
 
-bool connection_offers(const struct connection *connection, int16_t api_key)
-{
-    return connection->apis[api_key].max >= 0;
-}
-
 void connection_event(struct connection *connection, uint32_t events)
 {
     if (connection->state == CONNECTION_CONNECTING) {

@@ -115,12 +115,6 @@ void request_cancel(struct request *request);
 // client_rouse is called then, and also when it fails.
 bool connection_ready(struct connection *connection);
 
-// Requests queued, being sent or in flight.
-uint32_t connection_load(const struct connection *connection);
-
-// Whether the broker offers this API at all. Only meaningful once the connection is ready.
-bool connection_offers(const struct connection *connection, int16_t api_key);
-
 // The loop found events on the socket.
 void connection_event(struct connection *connection, uint32_t events);
 

@@ -82,15 +82,6 @@ void connection_submit(struct connection *connection, struct request *request)
     timer_set(&client->timers, &request->timer, client->now_ns + request->timeout_ns);
 }
 
-uint32_t connection_load(const struct connection *connection)
-{
-    uint32_t load = connection->flight_count;
-    for (const struct list *node = connection->queue.next; node != &connection->queue;
-         node = node->next)
-        load++;
-    return load;
-}
-
 // ----------------------------------------------------------------------------------- cancelling
 
 static void outgoing_recycle(struct connection *connection, struct outgoing *outgoing)

@@ -44,6 +44,22 @@ static void forgotten(struct member *member)
     member_lose(member);
 }
 
+// A joining or syncing that the broker has refused.
+static void round_refused(struct member *member)
+{
+    switch (member->code) {
+    case KP_ERROR_REBALANCE_IN_PROGRESS:
+        member_retry(member);
+        break;
+    case KP_ERROR_UNKNOWN_MEMBER_ID:
+    case KP_ERROR_ILLEGAL_GENERATION:
+        forgotten(member);
+        break;
+    default:
+        member_fail_code(member);
+    }
+}
+
 // ------------------------------------------------------------------------------------- join
 
 // What the member had when it was assigned something last.
@@ -183,15 +199,8 @@ static void join_done(struct call *call)
     case KP_ERROR_MEMBER_ID_REQUIRED:
         join_start(member);
         break;
-    case KP_ERROR_REBALANCE_IN_PROGRESS:
-        member_retry(member);
-        break;
-    case KP_ERROR_UNKNOWN_MEMBER_ID:
-    case KP_ERROR_ILLEGAL_GENERATION:
-        forgotten(member);
-        break;
     default:
-        member_fail_code(member);
+        round_refused(member);
     }
 }
 
@@ -316,23 +325,14 @@ static void sync_done(struct call *call)
         member_fail_call(member);
         return;
     }
-    switch (member->code) {
-    case 0:
-        member->state = MEMBER_IN;
-        member->attempts = 0;
-        member->heartbeat_ms = consumer->config.heartbeat_interval_ms;
-        member->due_ns = consumer->client->now_ns + (uint64_t)member->heartbeat_ms * MS;
-        break;
-    case KP_ERROR_REBALANCE_IN_PROGRESS:
-        member_retry(member);
-        break;
-    case KP_ERROR_UNKNOWN_MEMBER_ID:
-    case KP_ERROR_ILLEGAL_GENERATION:
-        forgotten(member);
-        break;
-    default:
-        member_fail_code(member);
+    if (member->code) {
+        round_refused(member);
+        return;
     }
+    member->state = MEMBER_IN;
+    member->attempts = 0;
+    member->heartbeat_ms = consumer->config.heartbeat_interval_ms;
+    member->due_ns = consumer->client->now_ns + (uint64_t)member->heartbeat_ms * MS;
 }
 
 static void sync_start(struct member *member)
