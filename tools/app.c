@@ -33,6 +33,11 @@ int app_fail(const struct app *app, int code, const char *format, ...)
     return code;
 }
 
+int app_first_code(int code, int next)
+{
+    return code != 0 ? code : next;
+}
+
 int app_exit_code(int error)
 {
     switch (error) {

@@ -12,6 +12,9 @@ int app_fail(const struct app *app, int code, const char *format, ...)
 // that belongs to the error.
 int app_fail_client(const struct app *app, const struct weir_client *client, int error);
 
+// The exit code of two pieces of work that were both tried: that of the first one that failed.
+int app_first_code(int code, int next);
+
 // The exit code for an error code of libweir.
 int app_exit_code(int error);
 

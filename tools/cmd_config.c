@@ -77,10 +77,7 @@ static void print_settings(const struct app *app, const struct weir_setting_list
                                                   "read_only", setting->read_only, "sensitive",
                                                   setting->sensitive));
     }
-    if (app->common.output == OUTPUT_JSON)
-        report_print_json(rows, app->out);
-    else
-        report_print_table(rows, columns, 3, app->out);
+    report_print(rows, app->common.output == OUTPUT_JSON, columns, 3, app->out);
     json_decref(rows);
 }
 

@@ -16,11 +16,6 @@ struct group_settings {
     bool if_exists;
 };
 
-static int keep_first(int code, int next)
-{
-    return code != 0 ? code : next;
-}
-
 static int fail_group(const struct app *app, const char *name, int error)
 {
     if (error == WEIR_ERR_GROUP_ID_NOT_FOUND)
@@ -74,10 +69,7 @@ static int run_list(struct app *app, const void *settings, int count, char **arg
                                         group->state, "type", group->type, "protocol",
                                         group->protocol_type, "coordinator", group->coordinator));
     }
-    if (app->common.output == OUTPUT_JSON)
-        report_print_json(rows, app->out);
-    else
-        report_print_table(rows, list_columns, 4, app->out);
+    report_print(rows, app->common.output == OUTPUT_JSON, list_columns, 4, app->out);
     json_decref(rows);
     weir_group_list_free(list);
     weir_client_free(client);
@@ -209,7 +201,7 @@ static int run_describe(struct app *app, const void *settings, int count, char *
     }
     json_t *groups = json_array();
     for (size_t i = 0; i < list->count; i++)
-        code = keep_first(code, describe_group(app, client, &list->groups[i], groups));
+        code = app_first_code(code, describe_group(app, client, &list->groups[i], groups));
     if (app->common.output == OUTPUT_JSON && json_array_size(groups) > 0)
         report_print_json(groups, app->out);
     for (size_t i = 0; app->common.output == OUTPUT_TEXT && i < json_array_size(groups); i++) {
@@ -253,9 +245,9 @@ static int run_delete(struct app *app, const void *settings, int count, char **a
         if (group_error == WEIR_ERR_GROUP_ID_NOT_FOUND && options->if_exists)
             continue;
         if (group_error != WEIR_OK)
-            code = keep_first(code, fail_group(app, name, group_error));
+            code = app_first_code(code, fail_group(app, name, group_error));
         else if (error != WEIR_OK)
-            code = keep_first(code, app_fail_client(app, client, error));
+            code = app_first_code(code, app_fail_client(app, client, error));
     }
     weir_client_free(client);
     return code;

@@ -22,11 +22,6 @@ struct topic_settings {
     bool all;
 };
 
-static int keep_first(int code, int next)
-{
-    return code != 0 ? code : next;
-}
-
 // The assignments as libweir takes them, then the names to unset. Freed by free_settings.
 static int make_settings(struct app *app, const struct topic_settings *options,
                          struct weir_setting **out)
@@ -83,7 +78,7 @@ static int create_topics(struct app *app, struct weir_client *client,
         if (error == WEIR_ERR_TOPIC_ALREADY_EXISTS && options->if_not_exists)
             continue;
         if (error != WEIR_OK)
-            code = keep_first(code, app_fail_client(app, client, error));
+            code = app_first_code(code, app_fail_client(app, client, error));
     }
     return code;
 }
@@ -190,10 +185,7 @@ static int run_list(struct app *app, const void *settings, int count, char **arg
         if (options->all || !list->topics[i].internal)
             json_array_append_new(rows, list_row(&list->topics[i]));
     }
-    if (app->common.output == OUTPUT_JSON)
-        report_print_json(rows, app->out);
-    else
-        report_print_table(rows, list_columns, 3, app->out);
+    report_print(rows, app->common.output == OUTPUT_JSON, list_columns, 3, app->out);
     json_decref(rows);
     weir_topic_list_free(list);
     weir_client_free(client);
@@ -338,7 +330,8 @@ static int run_describe(struct app *app, const void *settings, int count, char *
     }
     json_t *topics = json_array();
     for (size_t i = 0; i < list->count; i++)
-        code = keep_first(code, describe_topic(app, client, settings, &list->topics[i], topics));
+        code =
+            app_first_code(code, describe_topic(app, client, settings, &list->topics[i], topics));
     if (app->common.output == OUTPUT_JSON)
         report_print_json(topics, app->out);
     for (size_t i = 0; app->common.output == OUTPUT_TEXT && i < json_array_size(topics); i++) {
@@ -456,7 +449,7 @@ static int run_delete(struct app *app, const void *settings, int count, char **a
         if (error == WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION && options->if_exists)
             continue;
         if (error != WEIR_OK)
-            code = keep_first(code, app_fail_client(app, client, error));
+            code = app_first_code(code, app_fail_client(app, client, error));
     }
     weir_client_free(client);
     return code;

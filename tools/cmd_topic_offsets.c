@@ -72,10 +72,8 @@ static int show_offsets(struct app *app, struct weir_client *client, struct plac
         columns[4 + i] = (struct report_column){at->items[i], at->items[i], true};
         code = add_column(app, client, places, at->items[i], rows);
     }
-    if (code == 0 && app->common.output == OUTPUT_JSON)
-        report_print_json(rows, app->out);
-    else if (code == 0)
-        report_print_table(rows, columns, 4 + at->count, app->out);
+    if (code == 0)
+        report_print(rows, app->common.output == OUTPUT_JSON, columns, 4 + at->count, app->out);
     json_decref(rows);
     return code;
 }
@@ -151,12 +149,6 @@ static int delete_records(struct app *app, struct weir_client *client, struct pl
 
 static int run_delete_records(struct app *app, const void *settings, int count, char **arguments)
 {
-    static const struct report_column columns[] = {
-        {"topic", "TOPIC", false},
-        {"partition", "PARTITION", true},
-        {"first", "FIRST", true},
-        {"next", "NEXT", true},
-    };
     const struct offsets_settings *options = settings;
     struct places places = {0};
     struct position before;
@@ -176,14 +168,8 @@ static int run_delete_records(struct app *app, const void *settings, int count, 
         code = places_find(&places, app, client, before);
     if (code == 0)
         code = delete_records(app, client, &places);
-    if (code == 0) {
-        json_t *rows = make_rows(&places);
-        if (app->common.output == OUTPUT_JSON)
-            report_print_json(rows, app->out);
-        else
-            report_print_table(rows, columns, 4, app->out);
-        json_decref(rows);
-    }
+    if (code == 0)
+        code = show_offsets(app, client, &places, &(struct text_list){0});
     places_free(&places);
     weir_client_free(client);
     return code;

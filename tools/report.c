@@ -82,6 +82,15 @@ void report_print_json(const json_t *value, FILE *out)
     fputc('\n', out);
 }
 
+void report_print(const json_t *rows, bool json, const struct report_column *columns, size_t count,
+                  FILE *out)
+{
+    if (json)
+        report_print_json(rows, out);
+    else
+        report_print_table(rows, columns, count, out);
+}
+
 char *report_base64(const void *data, size_t size)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

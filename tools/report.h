@@ -21,6 +21,10 @@ void report_print_table(const json_t *rows, const struct report_column *columns,
 // Prints any value as indented JSON and a newline.
 void report_print_json(const json_t *value, FILE *out);
 
+// Prints `rows` as one or the other.
+void report_print(const json_t *rows, bool json, const struct report_column *columns, size_t count,
+                  FILE *out);
+
 // Sets `name` to bytes: null, a string when they are UTF-8, else base64 under NAME_base64.
 void report_set_bytes(json_t *object, const char *name, const void *data, size_t size);
 
