@@ -11,9 +11,11 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "tools/group_ends.h"
 #include "tools/interrupt.h"
 
-enum { WAIT_MS = 250 };
+enum { WAIT_MS = 250, NS_PER_MS = 1000 * 1000 };
 
 struct group_reader {
     struct printing *printing;
@@ -21,9 +23,11 @@ struct group_reader {
     const char *group;
     struct weir_client *client;
     struct weir_consumer *consumer;
-    bool joined;      // partitions have been given, or none are for this member
-    bool committing;  // one is under way
-    bool uncommitted; // records were handed out since the last commit began
+    struct group_ends ends; // with --until-end
+    uint64_t asked_ns;      // when the others' progress was looked at
+    bool joined;            // partitions have been given, or none are for this member
+    bool committing;        // one is under way
+    bool uncommitted;       // records were handed out since the last commit began
     int commit_error;
 };
 
@@ -71,23 +75,36 @@ static int fail_commit(const struct group_reader *reader)
                     reader->group, weir_error_text(reader->commit_error));
 }
 
-// Whether every partition that this member has is read to its end.
-static bool at_end(const struct group_reader *reader)
+// Whether the partition is this member's.
+static bool is_mine(void *context, const char *topic, int32_t partition)
 {
-    const struct weir_topic_partition *partitions = NULL;
-    size_t count = 0;
+    const struct group_reader *reader = context;
+    int64_t position;
 
-    if (!reader->joined ||
-        weir_consumer_assignment(reader->consumer, &partitions, &count) != WEIR_OK)
+    return weir_consumer_position(reader->consumer, topic, partition, &position) == WEIR_OK;
+}
+
+// Whether the group has read everything up to where the topics ended: this member what it has, the
+// others the rest.
+static bool at_end(struct group_reader *reader)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+
+    if (!reader->joined)
         return false;
-    for (size_t i = 0; i < count; i++) {
-        int64_t lag = -1;
-        if (weir_consumer_lag(reader->consumer, partitions[i].topic, partitions[i].partition,
-                              &lag) != WEIR_OK ||
-            lag != 0)
+    for (size_t i = 0; i < reader->ends.count; i++) {
+        const struct weir_offset_query *end = &reader->ends.ends[i];
+        int64_t position;
+        if (weir_consumer_position(reader->consumer, end->topic, end->partition, &position) ==
+                WEIR_OK &&
+            position < end->offset)
             return false;
     }
-    return true;
+    if (now_ns - reader->asked_ns < (uint64_t)WAIT_MS * NS_PER_MS)
+        return false;
+    reader->asked_ns = now_ns;
+    return group_ends_reached(&reader->ends, reader->client, reader->consumer, is_mine, reader,
+                              app_timeout_ms(reader->app));
 }
 
 static int print_records(struct group_reader *reader)
@@ -171,29 +188,6 @@ static int open_consumer(struct group_reader *reader, const struct consume_group
     return code;
 }
 
-// A name that is not there is more likely mistyped than about to be created.
-static int check_topics(const struct group_reader *reader, const struct consume_group *what)
-{
-    struct weir_topic_list *list = NULL;
-    int code = 0;
-
-    if (what->pattern)
-        return 0;
-    int error = weir_describe_topics(reader->client, what->topics, what->topic_count, &list,
-                                     app_timeout_ms(reader->app));
-    if (error != WEIR_OK)
-        return app_fail_client(reader->app, reader->client, error);
-    for (size_t i = 0; code == 0 && i < list->count; i++) {
-        const struct weir_topic *topic = &list->topics[i];
-        if (topic->error != WEIR_OK)
-            code = app_fail(reader->app, app_exit_code(topic->error),
-                            "%s: %s; 'weir topic list' shows what there is", topic->name,
-                            weir_error_text(topic->error));
-    }
-    weir_topic_list_free(list);
-    return code;
-}
-
 int consume_group(struct printing *printing, const struct consume_group *what)
 {
     struct group_reader reader = {
@@ -201,11 +195,19 @@ int consume_group(struct printing *printing, const struct consume_group *what)
         .app = printing->app,
         .group = what->group,
     };
+    const struct group_topics topics = {
+        .names = what->topics,
+        .count = what->topic_count,
+        .pattern = what->pattern ? what->topics[0] : NULL,
+    };
     int code = open_consumer(&reader, what);
 
+    // A name that is not there is more likely mistyped than about to be created.
     if (code == 0)
-        code = check_topics(&reader, what);
+        code =
+            group_ends_open(&reader.ends, reader.app, reader.client, &topics, printing->until_end);
     if (code == 0) {
+        reader.ends.from_end = strcmp(what->from, "end") == 0;
         weir_consumer_on_rebalance(reader.consumer, rebalance_done, &reader);
         int error = what->pattern
                         ? weir_subscribe_pattern(reader.consumer, what->topics[0])
@@ -217,6 +219,7 @@ int consume_group(struct printing *printing, const struct consume_group *what)
         printing_begin(printing, 0);
         code = finish(&reader, follow(&reader));
     }
+    group_ends_free(&reader.ends);
     weir_consumer_free(reader.consumer);
     weir_client_free(reader.client);
     return code;

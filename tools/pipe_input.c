@@ -16,7 +16,7 @@
 
 enum {
     COMMIT_MS = 500,
-    OTHERS_MS = 1000,
+    OTHERS_MS = 250,
     STUCK_MS = 250,
     TAKE_MAX = 4096, // in one turn
     LANE_BYTES_MIN = 256 * 1024,
@@ -59,8 +59,7 @@ static void add_input(struct pipe_stage *stage, int32_t partition)
     }
     input->partition = partition;
     input->committed = -1;
-    if (partition >= 0 && (size_t)partition < stage->stop_count)
-        input->stop = stage->stops[partition];
+    input->stop = group_ends_of(&stage->ends, stage->options->from, partition);
     pipe_lane_open(&stage->engine, &input->lane);
     list_append(&stage->inputs, &input->node);
     share_memory(stage);
@@ -99,57 +98,13 @@ static void rebalanced(void *context, const struct weir_rebalance *rebalance)
         stage->held = weir_rebalance_hold(stage->consumer) == WEIR_OK;
 }
 
-// ------------------------------------------------------------------------------------ where to end
-
-static int count_partitions(struct pipe_stage *stage, size_t *count)
-{
-    struct weir_topic_list *list = NULL;
-    int error = weir_describe_topics(stage->client, &stage->options->from, 1, &list,
-                                     app_timeout_ms(stage->app));
-
-    if (error == WEIR_OK && list->count == 1)
-        error = list->topics[0].error;
-    if (error == WEIR_OK)
-        *count = list->count == 1 ? list->topics[0].partition_count : 0;
-    else
-        pipe_stage_fail(stage, app_exit_code(error),
-                        "%s: %s; 'weir topic list' shows what there is", stage->options->from,
-                        weir_error_text(error));
-    weir_topic_list_free(list);
-    return error;
-}
-
-static int find_stops(struct pipe_stage *stage, size_t count)
-{
-    struct weir_offset_query *queries = calloc(count + 1, sizeof(*queries));
-    int error = WEIR_ERR_NO_MEMORY;
-
-    stage->stops = calloc(count + 1, sizeof(*stage->stops));
-    stage->stop_count = count;
-    if (queries != NULL && stage->stops != NULL) {
-        for (size_t i = 0; i < count; i++)
-            queries[i] = (struct weir_offset_query){
-                .topic = stage->options->from,
-                .partition = (int32_t)i,
-                .at = WEIR_END,
-            };
-        error = weir_list_offsets(stage->client, queries, count, app_timeout_ms(stage->app));
-        for (size_t i = 0; i < count && error == WEIR_OK; i++)
-            stage->stops[i] = queries[i].offset;
-    }
-    free(queries);
-    if (error != WEIR_OK)
-        pipe_stage_fail_client(stage, error);
-    return error;
-}
-
 bool pipe_inputs_open(struct pipe_stage *stage)
 {
-    size_t count = 0;
+    const struct group_topics topics = {.names = &stage->options->from, .count = 1};
 
-    if (count_partitions(stage, &count) != WEIR_OK)
-        return false;
-    if (stage->options->until_end && find_stops(stage, count) != WEIR_OK)
+    stage->code = group_ends_open(&stage->ends, stage->app, stage->client, &topics,
+                                  stage->options->until_end);
+    if (stage->code != 0)
         return false;
     weir_consumer_on_rebalance(stage->consumer, rebalanced, stage);
     int error = weir_subscribe(stage->consumer, &stage->options->from, 1);
@@ -255,6 +210,21 @@ static void commit_done(void *context, int error, const struct weir_offset *offs
     }
 }
 
+// The position of a partition that owes nothing is beyond its last record where the offsets behind
+// that one hold none: who waits for the group to reach the end has to see it there.
+static void look_for_gap(struct pipe_stage *stage, struct pipe_input *input)
+{
+    int64_t position;
+
+    if (stage->code != 0 || input->lost || input->lane.closed || input->lane.count > 0 ||
+        input->at_stop)
+        return;
+    if (weir_consumer_position(stage->consumer, stage->options->from, input->partition,
+                               &position) == WEIR_OK &&
+        position > input->lane.done)
+        input->lane.done = position;
+}
+
 // The offsets that may be committed and are not; from malloc.
 static struct weir_offset *to_commit(struct pipe_stage *stage, size_t *count)
 {
@@ -268,6 +238,7 @@ static struct weir_offset *to_commit(struct pipe_stage *stage, size_t *count)
         return NULL;
     list_each(at, &stage->inputs) {
         struct pipe_input *input = input_of(at);
+        look_for_gap(stage, input);
         if (input->lost || input->lane.done <= input->committed)
             continue;
         offsets[(*count)++] = (struct weir_offset){
@@ -383,38 +354,33 @@ void pipe_inputs_settle(struct pipe_stage *stage)
 
 // ------------------------------------------------------------------------------------- the end
 
-// Partitions that others read: they are done when they are committed.
-static bool others_finished(struct pipe_stage *stage)
+static bool finished(const struct pipe_input *input)
 {
-    struct weir_offset *offsets = calloc(stage->stop_count + 1, sizeof(*offsets));
-    bool finished = offsets != NULL;
-
-    stage->others_ms = stage->now_ms + OTHERS_MS;
-    for (size_t i = 0; finished && i < stage->stop_count; i++) {
-        offsets[i].topic = stage->options->from;
-        offsets[i].partition = (int32_t)i;
-    }
-    if (finished)
-        finished = weir_committed(stage->consumer, offsets, stage->stop_count,
-                                  app_timeout_ms(stage->app)) == WEIR_OK;
-    for (size_t i = 0; finished && i < stage->stop_count; i++)
-        finished = offsets[i].offset >= stage->stops[i] || stage->stops[i] == 0;
-    free(offsets);
-    return finished;
+    return input->at_stop && input->lane.done <= input->committed;
 }
 
+static bool is_finished(void *context, const char *topic, int32_t partition)
+{
+    const struct pipe_input *input = find(context, partition);
+
+    (void)topic;
+    return input != NULL && finished(input);
+}
+
+// What others have, or had until they were killed, is done with when it is committed.
 bool pipe_inputs_finished(struct pipe_stage *stage)
 {
     if (!stage->options->until_end || !stage->joined || stage->committing || stage->held)
         return false;
     list_each(node, &stage->inputs) {
-        const struct pipe_input *input = input_of(node);
-        if (!input->at_stop || input->lane.done > input->committed)
+        if (!finished(input_of(node)))
             return false;
     }
-    if (!list_empty(&stage->inputs))
-        return true;
-    return stage->now_ms >= stage->others_ms && others_finished(stage);
+    if (stage->now_ms < stage->others_ms)
+        return false;
+    stage->others_ms = stage->now_ms + OTHERS_MS;
+    return group_ends_reached(&stage->ends, stage->client, stage->consumer, is_finished, stage,
+                              app_timeout_ms(stage->app));
 }
 
 void pipe_inputs_close(struct pipe_stage *stage)

@@ -235,7 +235,7 @@ static void close_stage(struct pipe_stage *stage)
         free(input);
     }
     free(stage->seats);
-    free(stage->stops);
+    group_ends_free(&stage->ends);
 }
 
 int pipe_stage_run(struct app *app, const struct pipe_options *options, char *const *command,

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "tools/app.h"
+#include "tools/group_ends.h"
 #include "tools/histogram.h"
 #include "tools/pipe_engine.h"
 #include "tools/pipe_format.h"
@@ -100,8 +101,7 @@ struct pipe_stage {
     bool more;               // there are records to take at once
     struct pipe_seat *seats;
     size_t seat_count;
-    int64_t *stops; // by partition
-    size_t stop_count;
+    struct group_ends ends; // with --until-end
     struct pipe_counts counts;
     struct progress progress;
     uint64_t start_ns;

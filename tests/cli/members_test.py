@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""weir pipe and weir consume among other members of a group, which join, leave and die."""
+import json
+import signal
+import subprocess
+import time
+import unittest
+
+from command import CommandTest
+
+PARTITIONS = 4
+
+
+class Members(CommandTest):
+    settings = (f"num.partitions={PARTITIONS}", "group.initial.rebalance.delay.ms=0",
+                "group.consumer.session.timeout.ms=3000", "group.consumer.heartbeat.interval.ms=500")
+    count = 0
+
+    def setUp(self):
+        Members.count += 1
+        self.source, self.target = f"in{Members.count}", f"out{Members.count}"
+        self.weir("topic", "create", self.source, self.target)
+
+    def produce(self, numbers):
+        self.weir("produce", self.source, "-k", ":",
+                  data="".join(f"k{n % 20}:{n}\n" for n in numbers).encode())
+
+    def start(self, *more, command=("sed", "-u", "s/$/!/")):
+        process = subprocess.Popen(
+            self.command("-o", "json", "pipe", "--from", self.source, "--to", self.target, "--group",
+                         "g", *more, "--", *command),
+            env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def finish(self, process, code=0):
+        """The summary of a stage that ends by itself, or has been told to."""
+        out, said = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, said.decode()), (code, ""))
+        return json.loads(out)
+
+    def wait_for(self, what, condition):
+        deadline = time.monotonic() + 60
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, f"waited for {what} in vain")
+            time.sleep(0.02)
+
+    def owners(self):
+        """Which member has which partition; None: nobody."""
+        asked = subprocess.run(self.command("group", "describe", "g", "-o", "json"), timeout=60,
+                               env=self.environment(), capture_output=True)
+        groups = json.loads(asked.stdout) if asked.returncode == 0 else []
+        return [row["member"] for group in groups for row in group["partitions"]
+                if row["topic"] == self.source]
+
+    def share(self, *processes):
+        """Waits until each of so many members has its part."""
+        def shared():
+            owners = self.owners()
+            return (len(owners) == PARTITIONS and None not in owners
+                    and len(set(owners)) == len(processes))
+        for process in processes:
+            self.assertIsNone(process.poll())
+        self.wait_for(f"{len(processes)} members to share {PARTITIONS} partitions", shared)
+
+    def values(self):
+        return self.weir("consume", self.target, "--until-end").decode().split()
+
+    def check_all(self, count):
+        """Every record is there, and what is repeated is repeated in order."""
+        values = [int(value.removesuffix("!")) for value in self.values()]
+        for key in range(20):
+            first = list(dict.fromkeys(value for value in values if value % 20 == key))
+            self.assertEqual(first, list(range(key, count, 20)))
+
+    def test_until_end_waits_for_the_partitions_of_a_killed_member(self):
+        self.produce(range(100))
+        killed, left = self.start(), self.start()
+        self.share(killed, left)
+        killed.kill()
+        left.send_signal(signal.SIGTERM)
+        self.finish(left)
+        self.produce(range(100, 200))
+        self.finish(self.start("--until-end"))
+        self.check_all(200)
+
+    def test_consume_waits_for_the_partitions_of_a_killed_member(self):
+        self.produce(range(100))
+        def consume(*more):
+            process = subprocess.Popen(self.command("consume", "-g", "g", self.source, *more),
+                                       env=self.environment(), stdout=subprocess.PIPE)
+            self.addCleanup(process.communicate)
+            self.addCleanup(process.kill)
+            return process
+        killed, left = consume(), consume()
+        self.share(killed, left)
+        killed.kill()
+        left.send_signal(signal.SIGTERM)
+        left.communicate(timeout=60)
+        self.produce(range(100, 200))
+        out, _ = consume("--until-end").communicate(timeout=60)
+        self.assertLessEqual(set(range(100, 200)), set(map(int, out.split())))
+
+    def test_consume_from_the_end_waits_for_nothing(self):
+        self.produce(range(100))
+        other = subprocess.Popen(self.command("consume", "-g", "g", self.source, "--from", "end"),
+                                 env=self.environment(), stdout=subprocess.DEVNULL)
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        self.share(other)
+        self.assertEqual(self.weir("consume", "-g", "g", self.source, "--from", "end", "-e"), b"")
+
+    def test_until_end_waits_for_what_other_members_work_on(self):
+        slow = self.start(command=("sh", "-c", "while read -r line; do sleep 0.02; echo $line!; done"))
+        self.share(slow)
+        self.produce(range(200))
+        self.finish(self.start("--until-end"))
+        self.check_all(200)
+        slow.send_signal(signal.SIGTERM)
+        self.finish(slow)
+
+    def test_until_end_does_not_wait_for_records_that_are_gone(self):
+        self.produce(range(100))
+        self.weir("topic", "delete-records", self.source, "--before", "end")
+        other = self.start()
+        self.share(other)
+        self.finish(self.start("--until-end"))
+        self.assertEqual(self.values(), [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
