@@ -7,7 +7,8 @@
 //  2. A member commits only partitions that it holds when the commit is sent; and partitions are
 //     not given up before the commits begun by then have ended (member.c). When they are lost, what
 //     is under way ends at once, and the generation that it carries is the broker's reason to
-//     refuse what is on the wire already. So no commit lands after one of the next owner.
+//     refuse what is on the wire already. So no commit lands after one of the next owner. One that
+//     was begun as a member and not sent when the member is out ends as well.
 //  3. enable.auto.commit commits only what was handed out before the last weir_consumer_poll.
 #include "clients/c/commit.h"
 
@@ -58,8 +59,12 @@ bool commits_pending(const struct weir_consumer *consumer, uint64_t number)
 static void committed_note(struct weir_consumer *consumer, const struct weir_offset *offset)
 {
     struct assignment *assignment = consumer_find(consumer, offset->topic, offset->partition);
-    if (assignment && !offset->error)
+    if (!assignment)
+        return;
+    if (!offset->error)
         assignment->committed = offset->offset;
+    if (assignment->committing == offset->offset)
+        assignment->committing = -1;
 }
 
 // Off the queue, and to where it is told.
@@ -119,9 +124,10 @@ static bool batch_again(struct call *call, int error)
 
 // ------------------------------------------------------------------------------------- sending
 
-static bool may_commit(const struct weir_consumer *consumer, const struct weir_offset *offset)
+static bool may_commit(const struct commit *commit, const struct weir_offset *offset)
 {
-    if (!member_involved(&consumer->member))
+    const struct weir_consumer *consumer = commit->consumer;
+    if (!commit->member)
         return true;
     const struct assignment *assignment = consumer_find(consumer, offset->topic, offset->partition);
     return assignment && assignment->state != ASSIGNMENT_REMOVED &&
@@ -135,7 +141,7 @@ static void commit_start(struct commit *commit)
     commit->sent = calloc(commit->count + 1, sizeof(*commit->sent));
     commit->places = calloc(commit->count + 1, sizeof(*commit->places));
     for (size_t i = 0; i < commit->count && commit->sent && commit->places; i++) {
-        if (!may_commit(consumer, &commit->offsets[i])) {
+        if (!may_commit(commit, &commit->offsets[i])) {
             commit->offsets[i].error = WEIR_ERR_NOT_ASSIGNED;
             continue;
         }
@@ -152,17 +158,19 @@ static void commit_start(struct commit *commit)
         return;
     }
     commit->started = true;
-    commit->batch.member = member_involved(&consumer->member) ? &consumer->member : NULL;
+    commit->batch.member = commit->member ? &consumer->member : NULL;
     commit->batch.call.done = batch_done;
     commit->batch.call.again = batch_again;
     commit->batch.call.deadline_ns = commit->deadline_ns;
     call_start(&commit->batch.call);
 }
 
-// Sent while a member is between two generations, a commit would only be refused.
-static bool may_start(const struct weir_consumer *consumer)
+// Sent while a member is between two generations, a commit would only be refused. One whose member
+// is out, and does not want to be in, starts too: to find that nothing is held.
+static bool may_start(const struct commit *commit)
 {
-    return !member_involved(&consumer->member) || consumer->member.generation >= 0;
+    const struct member *member = &commit->consumer->member;
+    return !commit->member || member->generation >= 0 || member_gone(member);
 }
 
 uint64_t commits_drive(struct weir_consumer *consumer)
@@ -182,7 +190,7 @@ uint64_t commits_drive(struct weir_consumer *consumer)
         struct commit *commit = list_entry(commits->queue.next, struct commit, link);
         if (commit->started)
             break;
-        if (may_start(consumer)) {
+        if (may_start(commit)) {
             commit_start(commit);
         } else if (commit->deadline_ns > now_ns) {
             return commit->deadline_ns < due_ns ? commit->deadline_ns : due_ns;
@@ -213,6 +221,7 @@ static struct commit *commit_new(struct weir_consumer *consumer, struct weir_off
     commit->offsets = offsets;
     commit->count = count;
     commit->deadline_ns = deadline_ns;
+    commit->member = member_involved(&consumer->member);
     list_append(&consumer->commits.queue, &commit->link);
     consumer->worker.due = true;
     return commit;
@@ -227,7 +236,7 @@ static bool has_position(const struct assignment *assignment)
 static bool has_news(const struct assignment *assignment)
 {
     return has_position(assignment) && assignment->done >= 0 &&
-           assignment->done != assignment->committed;
+           assignment->done != assignment->committed && assignment->done != assignment->committing;
 }
 
 // The positions of all assignments, or only those that enable.auto.commit has to commit. Names are
@@ -267,10 +276,16 @@ void commits_auto(struct weir_consumer *consumer)
     struct weir_offset *offsets = positions(consumer, true, &count);
     struct commit *commit =
         count ? commit_new(consumer, offsets, count, patience_ns(consumer)) : NULL;
-    if (commit)
-        commit->silent = true;
-    else
+    if (!commit) {
         free(offsets); // tried again in an interval
+        return;
+    }
+    commit->silent = true;
+    list_each(at, &consumer->assignments) {
+        struct assignment *assignment = list_entry(at, struct assignment, link);
+        if (has_news(assignment))
+            assignment->committing = assignment->done;
+    }
 }
 
 static int offsets_check(struct weir_consumer *consumer, const char *what,

@@ -16,6 +16,7 @@ struct commit {
     struct weir_offset *offsets;
     size_t count;
     uint64_t deadline_ns;
+    bool member; // begun as a member of the group, for what that holds
     bool started;
     bool finished;
     bool silent; // the library's own: nobody is told

@@ -202,7 +202,7 @@ struct assignment *assignment_add(struct weir_consumer *consumer, const char *to
     assignment->topic = entry;
     assignment->partition = partition;
     assignment->low = assignment->high = assignment->stable = -1;
-    assignment->done = assignment->committed = -1;
+    assignment->done = assignment->committed = assignment->committing = -1;
     list_append(&consumer->assignments, &assignment->link);
     return assignment;
 }
@@ -252,7 +252,7 @@ int weir_consumer_assign(struct weir_consumer *consumer, const char *topic, int3
     if (!assignment)
         return client_fail(client, WEIR_ERR_NO_MEMORY, "out of memory");
     assignment->paused = false;
-    assignment->done = assignment->committed = -1;
+    assignment->done = assignment->committed = assignment->committing = -1;
     assignment->fetch_limit = (int32_t)consumer->config.max_partition_fetch_bytes;
     assignment_start(consumer, assignment, offset);
     return WEIR_OK;

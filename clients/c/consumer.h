@@ -46,6 +46,7 @@ struct assignment {
     int64_t fetch_offset; // and of the next one to fetch
     int64_t done;         // what enable.auto.commit may commit; -1 for nothing
     int64_t committed;    // as far as is known; -1
+    int64_t committing;   // what enable.auto.commit's newest commit under way says; -1 for none
     struct kp_uuid group_topic_id; // under which the group gave it; the classic protocol has none
     int64_t low, high;
     int64_t stable;      // what may be read is below it: high, or before the first open transaction

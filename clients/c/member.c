@@ -113,6 +113,13 @@ bool member_wanted(const struct member *member)
     return !subscription_is_empty(&member->subscription) && !member->closing && !idle;
 }
 
+bool member_gone(const struct member *member)
+{
+    if (member->state == MEMBER_FAILED || member->state == MEMBER_LEAVING)
+        return true;
+    return member->state == MEMBER_OUT && !member_wanted(member);
+}
+
 void member_retry(struct member *member)
 {
     struct weir_client *client = member->consumer->client;
@@ -285,7 +292,7 @@ static bool target_take(struct member *member)
         assignment->claim = CLAIM_FRESH;
         assignment->group_topic_id = target->topic_id;
         assignment->paused = false;
-        assignment->done = assignment->committed = -1;
+        assignment->done = assignment->committed = assignment->committing = -1;
         assignment->fetch_limit = (int32_t)consumer->config.max_partition_fetch_bytes;
         assignment_start(consumer, assignment, WEIR_STORED);
         member->newer.owned_version++;

@@ -139,6 +139,9 @@ static inline bool member_involved(const struct member *member)
 
 bool member_is_static(const struct member *member);
 
+// Holds nothing, and is not about to: it has left or leaves, or was refused for good.
+bool member_gone(const struct member *member);
+
 // A commit was refused: the next heartbeat, which tells how things are, is due at once.
 void member_doubted(struct member *member);
 

@@ -3,6 +3,7 @@
 // live in one thread, each with a client of its own, and are driven in turns.
 #include <pthread.h>
 
+#include "clients/c/consumer.h"
 #include "tests/unit/client_live.h"
 
 enum { MEMBERS_MAX = 4, PARTITIONS = 6, RECORDS_MAX = 20000 };
@@ -177,13 +178,43 @@ static void crowd_turn(struct crowd *crowd)
     }
 }
 
+// How things stand, when a test has waited long enough.
+static void crowd_describe(const struct crowd *crowd)
+{
+    for (int i = 0; i < MEMBERS_MAX; i++) {
+        const struct person *person = &crowd->persons[i];
+        if (!person->consumer)
+            continue;
+        const struct member *member = &person->consumer->member;
+        const char *trouble = weir_trouble(person->client);
+        cr_log_error("member %d: state %d, generation %d, call %d, code %d, releasing %d, told of "
+                     "%d partitions (%d, %d, %d), group wants %zu; %s; last error: %s",
+                     i, member->state, member->generation, member->calling, member->code,
+                     member->releasing, person->held, person->assigned, person->revoked,
+                     person->lost, member->target_count, trouble ? trouble : "no trouble",
+                     weir_last_error(person->client));
+    }
+    cr_log_error("%d of %d records seen; the broker's log: %s.log", crowd->distinct,
+                 crowd->produced, crowd->live->directory);
+}
+
+// One turn of a loop that must not last for ever.
+static void crowd_wait(struct crowd *crowd, const struct patience *patience)
+{
+    if (patience_is_over(patience))
+        crowd_describe(crowd);
+    patience_check(patience);
+    crowd_turn(crowd);
+}
+
 // Drives everybody until all partitions have an owner and nobody has more than one partition more
 // than another.
 static void crowd_settle(struct crowd *crowd)
 {
+    struct patience settling = patience("every partition to have an owner, and a fair one");
     for (bool settled = false; !settled;) {
         int most = 0, least = PARTITIONS, total = 0;
-        crowd_turn(crowd);
+        crowd_wait(crowd, &settling);
         for (int i = 0; i < MEMBERS_MAX; i++) {
             const struct person *person = &crowd->persons[i];
             if (!person->consumer)
@@ -198,8 +229,9 @@ static void crowd_settle(struct crowd *crowd)
 
 static void crowd_drain(struct crowd *crowd)
 {
+    struct patience draining = patience("every record to be seen");
     while (crowd->distinct < crowd->produced)
-        crowd_turn(crowd);
+        crowd_wait(crowd, &draining);
 }
 
 static int64_t crowd_committed(struct crowd *crowd)
@@ -243,8 +275,9 @@ static void coming_and_going(const char *protocol, const char *strategy)
     else
         person_leave(&crowd->persons[0]);
     crowd_drain(crowd);
+    struct patience committing = patience("every record to be committed");
     while (crowd_committed(crowd) < crowd->produced)
-        crowd_turn(crowd);
+        crowd_wait(crowd, &committing);
     person_leave(&crowd->persons[2]);
     cr_assert_eq(crowd_committed(crowd), crowd->produced);
     crowd_free(crowd);
@@ -300,8 +333,9 @@ Test(client, live_a_hold_keeps_partitions)
     cr_assert_eq(weir_rebalance_hold(first->consumer), WEIR_ERR_BAD_ARGUMENT);
     first->hold = true;
     struct person *second = person_join(crowd, 1);
+    struct patience revoking = patience("the first member to be asked for partitions");
     while (first->revoked == 0)
-        crowd_turn(crowd);
+        crowd_wait(crowd, &revoking);
     for (int i = 0; i < 100; i++)
         crowd_turn(crowd);
     cr_assert_eq(second->held, 0);
@@ -320,20 +354,23 @@ static void pattern_round(const char *protocol)
     char pattern[TOPIC_SIZE + 16], other[TOPIC_SIZE + 16];
     weir_config_set(crowd->config, "metadata.max.age.ms", "500");
     struct person *person = person_make(crowd, 0);
-    snprintf(pattern, sizeof(pattern), "%.10s.*-[0-9]+(-b)?", crowd->live->topic);
+    snprintf(pattern, sizeof(pattern), "%.*s.(-[ab])?", (int)strlen(crowd->live->topic) - 1,
+             crowd->live->topic);
     snprintf(other, sizeof(other), "x%s", crowd->live->topic);
     topic_create(crowd->live, other, 1);
     cr_assert_eq(weir_subscribe_pattern(person->consumer, "a("),
                  WEIR_ERR_INVALID_REGULAR_EXPRESSION);
     OK(person, weir_subscribe_pattern(person->consumer, pattern));
-    while (person->held < PARTITIONS)
+    struct patience matching = patience("the topic that matches to be assigned");
+    for (; person->held < PARTITIONS; patience_check(&matching))
         OK(person, weir_consumer_poll(person->consumer, 50));
     cr_assert_eq(person->held, PARTITIONS);
     snprintf(other, sizeof(other), "%s-b", crowd->live->topic);
     memset(crowd->owner, 0, sizeof(crowd->owner));
     weir_consumer_on_rebalance(person->consumer, NULL, NULL);
     topic_create(crowd->live, other, 2);
-    for (size_t count = 0; count != PARTITIONS + 2;) {
+    struct patience appearing = patience("the new topic that matches to be assigned");
+    for (size_t count = 0; count != PARTITIONS + 2; patience_check(&appearing)) {
         const struct weir_topic_partition *partitions;
         OK(person, weir_consumer_poll(person->consumer, 50));
         OK(person, weir_consumer_assignment(person->consumer, &partitions, &count));
@@ -363,7 +400,8 @@ Test(client, live_static_members_take_their_place)
     weir_consumer_on_rebalance(second->consumer, NULL, NULL);
     OK(second, weir_subscribe(second->consumer, &topic, 1));
     int error = WEIR_OK;
-    while (!error) {
+    struct patience fencing = patience("the first member to be told of the second");
+    for (; !error; patience_check(&fencing)) {
         OK(second, weir_consumer_poll(second->consumer, 20));
         error = weir_consumer_poll(first->consumer, 20);
     }
@@ -383,23 +421,82 @@ Test(client, live_automatic_commits_follow_the_polls)
     crowd_produce(crowd, PARTITIONS);
     struct person *person = person_join(crowd, 0);
     struct weir_record record;
-    while (!weir_consumer_next(person->consumer, &record))
+    struct patience reading = patience("the first record");
+    for (; !weir_consumer_next(person->consumer, &record); patience_check(&reading))
         OK(person, weir_consumer_poll(person->consumer, 100));
     struct weir_offset offset = {.topic = crowd->live->topic, .partition = record.partition};
     for (int i = 0; i < 10; i++)
         weir_poll(person->client, 50);
     OK(person, weir_committed(person->consumer, &offset, 1, WAIT_MS));
     cr_assert_leq(offset.offset, 0); // the record is still being worked on
-    while (offset.offset < 1) {
+    struct patience committing = patience("an automatic commit");
+    for (; offset.offset < 1; patience_check(&committing)) {
         OK(person, weir_consumer_poll(person->consumer, 20));
         OK(person, weir_committed(person->consumer, &offset, 1, WAIT_MS));
     }
-    for (int count = 1; count < PARTITIONS;) {
+    struct patience ending = patience("the other records");
+    for (int count = 1; count < PARTITIONS; patience_check(&ending)) {
         OK(person, weir_consumer_poll(person->consumer, 20));
         while (weir_consumer_next(person->consumer, &record))
             count++;
     }
     person_leave(person);
+    cr_assert_eq(crowd_committed(crowd), crowd->produced);
+    crowd_free(crowd);
+}
+
+static void *resume_later(void *broker)
+{
+    usleep(400000);
+    kill(*(pid_t *)broker, SIGCONT);
+    return NULL;
+}
+
+static void commit_once_more(void *context, int error, const struct weir_offset *offsets,
+                             size_t count)
+{
+    struct person *person = context;
+    (void)error;
+    (void)offsets;
+    (void)count;
+    cr_assert_eq(weir_commit_async(person->consumer, NULL, 0, commit_ended, person), WEIR_OK);
+}
+
+static void commit_when_revoked(void *context, const struct weir_rebalance *rebalance)
+{
+    struct person *person = context;
+    if (rebalance->kind == WEIR_PARTITIONS_REVOKED)
+        cr_assert_eq(weir_commit_async(person->consumer, NULL, 0, commit_once_more, person),
+                     WEIR_OK);
+}
+
+// Whatever is still to be committed, and however slow the broker is to answer: closing is not kept
+// waiting by what cannot be committed any more.
+Test(client, live_commits_of_the_last_moment_do_not_keep_a_member)
+{
+    struct crowd *crowd = crowd_new("auto", "");
+    if (!crowd->live->broker) {
+        crowd_free(crowd);
+        cr_skip_test("the broker is not ours to stop");
+    }
+    weir_config_set(crowd->config, "enable.auto.commit", "true");
+    weir_config_set(crowd->config, "auto.commit.interval.ms", "5");
+    crowd_produce(crowd, PARTITIONS);
+    struct person *person = person_join(crowd, 0);
+    struct weir_record record;
+    struct patience reading = patience("every record");
+    for (int count = 0; count < PARTITIONS; patience_check(&reading)) {
+        OK(person, weir_consumer_poll(person->consumer, 20));
+        while (weir_consumer_next(person->consumer, &record))
+            count++;
+    }
+    weir_consumer_on_rebalance(person->consumer, commit_when_revoked, person);
+    pthread_t thread;
+    kill(crowd->live->broker, SIGSTOP);
+    cr_assert_eq(pthread_create(&thread, NULL, resume_later, &crowd->live->broker), 0);
+    OK(person, weir_consumer_close(person->consumer, WAIT_MS / 2));
+    pthread_join(thread, NULL);
+    person_gone(person);
     cr_assert_eq(crowd_committed(crowd), crowd->produced);
     crowd_free(crowd);
 }
@@ -425,7 +522,8 @@ Test(client, live_members_commit_only_what_they_hold)
     cr_assert_geq(weir_consumer_generation(person->consumer), 0);
     cr_assert_neq(weir_consumer_member_id(person->consumer)[0], '\0');
     OK(person, weir_unsubscribe(person->consumer));
-    while (weir_consumer_generation(person->consumer) >= 0)
+    struct patience leaving = patience("the member to be out of the group");
+    for (; weir_consumer_generation(person->consumer) >= 0; patience_check(&leaving))
         OK(person, weir_poll(person->client, 20));
     cr_assert_eq(person->held, 0);
     crowd_free(crowd);
@@ -461,13 +559,14 @@ Test(client, live_example_of_a_member)
     struct crowd *crowd = crowd_new("auto", "");
     char path[PATH_MAX + 64], line[64], group[TOPIC_SIZE + 8];
     int lines[2];
+    pid_t self = getpid();
     crowd_produce(crowd, 100);
     snprintf(path, sizeof(path), "%s", build_path("clients/c/example_group"));
     snprintf(group, sizeof(group), "%s-ex", crowd->live->topic);
     cr_assert_eq(pipe(lines), 0);
     pid_t child = fork();
     if (child == 0) {
-        dup2(lines[1], STDOUT_FILENO);
+        child_bind(self, lines[1], STDERR_FILENO);
         close(lines[0]);
         close(lines[1]);
         execl(path, path, group, crowd->live->topic, crowd->live->brokers, (char *)NULL);
@@ -477,10 +576,7 @@ Test(client, live_example_of_a_member)
     FILE *stream = fdopen(lines[0], "r");
     for (int i = 0; i < 100; i++)
         cr_assert_not_null(fgets(line, sizeof(line), stream));
-    int status;
-    kill(child, SIGTERM);
-    cr_assert_eq(waitpid(child, &status, 0), child);
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    child_stop(child, "the example to end");
     fclose(stream);
     crowd_free(crowd);
 }

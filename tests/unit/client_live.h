@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A real broker for tests of the client: this build's weir-broker, or, with WEIR_TEST_BROKERS set,
 // any other (Apache Kafka, for one), where tests that kill the broker are skipped.
+//
+// Nothing waits for ever: loops have a patience, which says what they waited for, and whatever a
+// test starts is killed by the system when the test ends, however it does.
 #pragma once
 
 #include <criterion/criterion.h>
@@ -12,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,30 +44,106 @@ static inline const char *build_path(const char *name)
     return path;
 }
 
-// Starts weir-broker on `listen` and waits for the line that says where it is ready.
+// What a loop waits for, and until when.
+struct patience {
+    const char *what;
+    int64_t until_ms;
+};
+
+static inline int64_t clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static inline struct patience patience(const char *what)
+{
+    return (struct patience){what, clock_ms() + WAIT_MS};
+}
+
+static inline bool patience_is_over(const struct patience *patience)
+{
+    return clock_ms() > patience->until_ms;
+}
+
+static inline void patience_check(const struct patience *patience)
+{
+    cr_assert(!patience_is_over(patience), "waited %d s for %s", WAIT_MS / 1000, patience->what);
+}
+
+// In a process just forked: it does not outlive the test, and does not hold its output open.
+static inline void child_bind(pid_t parent, int output, int errors)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(127);
+    dup2(output, STDOUT_FILENO);
+    dup2(errors, STDERR_FILENO);
+}
+
+static inline void log_name(const struct live *live, char *name, size_t size)
+{
+    snprintf(name, size, "%s.log", live->directory);
+}
+
+// The last line that says where the broker is ready.
+static inline bool broker_ready(struct live *live, long from)
+{
+    char name[80], line[1024];
+    bool ready = false;
+    log_name(live, name, sizeof(name));
+    FILE *log = fopen(name, "r");
+    cr_assert_not_null(log);
+    fseek(log, from, SEEK_SET);
+    while (fgets(line, sizeof(line), log)) {
+        const char *at = strstr(line, "ready on ");
+        ready |= strchr(line, '\n') && at && sscanf(at, "ready on %255[^, ]", live->brokers) == 1;
+    }
+    fclose(log);
+    return ready;
+}
+
+// Starts weir-broker on `listen` and waits until it is ready. What it says goes to a file beside
+// its data.
 static inline void broker_start(struct live *live, const char *listen)
 {
     const char *binary = build_path("broker/weir-broker");
-    int lines[2];
-    cr_assert_eq(pipe(lines), 0);
+    pid_t self = getpid();
+    char name[80];
+    log_name(live, name, sizeof(name));
+    int log = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    cr_assert(log >= 0 && null >= 0);
+    long from = lseek(log, 0, SEEK_END);
     live->broker = fork();
     if (live->broker == 0) {
-        dup2(lines[1], STDERR_FILENO);
-        close(lines[0]);
-        close(lines[1]);
+        child_bind(self, null, log);
         execl(binary, binary, "--data-dir", live->directory, "--listen", listen, (char *)NULL);
         _exit(127);
     }
-    close(lines[1]);
-    FILE *stream = fdopen(lines[0], "r");
-    char line[1024];
-    bool ready = false;
-    while (!ready && fgets(line, sizeof(line), stream)) {
-        char *at = strstr(line, "ready on ");
-        ready = at && sscanf(at, "ready on %255[^, ]", live->brokers) == 1;
+    close(log);
+    close(null);
+    struct patience start = patience("weir-broker to get ready");
+    while (!broker_ready(live, from)) {
+        cr_assert_eq(waitpid(live->broker, NULL, WNOHANG), 0, "weir-broker ended: see %s", name);
+        patience_check(&start);
+        usleep(5000);
     }
-    cr_assert(ready, "weir-broker did not get ready");
-    // The pipe stays open, unread: the broker says little, and must not be killed by SIGPIPE.
+}
+
+// Asks a process to end, and expects that it does so in good order.
+static inline void child_stop(pid_t child, const char *what)
+{
+    int status;
+    pid_t ended;
+    kill(child, SIGTERM);
+    for (struct patience end = patience(what); !(ended = waitpid(child, &status, WNOHANG));) {
+        patience_check(&end);
+        usleep(2000);
+    }
+    cr_assert_eq(ended, child);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: status %d", what, status);
 }
 
 static inline struct live *live_new(void)
@@ -88,13 +168,10 @@ static inline void live_free(struct live *live)
 {
     weir_client_free(live->client);
     if (live->broker) {
-        int status;
-        kill(live->broker, SIGTERM);
-        cr_assert_eq(waitpid(live->broker, &status, 0), live->broker);
-        cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the broker stopped with %d",
-                  status);
-        char command[128];
-        snprintf(command, sizeof(command), "rm -rf '%s'", live->directory);
+        child_stop(live->broker, "weir-broker to stop");
+        char command[192];
+        snprintf(command, sizeof(command), "rm -rf '%s' '%s.log'", live->directory,
+                 live->directory);
         cr_assert_eq(system(command), 0);
     }
     free(live);

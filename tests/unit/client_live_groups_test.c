@@ -335,8 +335,10 @@ Test(client, live_groups_with_a_member_of_the_newer_protocol)
     struct weir_group_descriptions *described;
     OK(live, weir_describe_groups(live->client, names, 2, &described, WAIT_MS));
     // A broker may take its time to assign.
+    struct patience assigning = patience("the member to be assigned partitions");
     while (described->groups[1].error == WEIR_OK && described->groups[1].member_count == 1 &&
            described->groups[1].members[0].target_count == 0) {
+        patience_check(&assigning);
         weir_group_descriptions_free(described);
         weir_poll(live->client, 100);
         ask_run(live, &ask, KP_CONSUMER_GROUP_HEARTBEAT_KEY, heartbeat_encode, heartbeat_decode);

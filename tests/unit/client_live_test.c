@@ -15,9 +15,12 @@ static void number_send(struct live *live, struct weir_producer *producer, int n
                                    .header_count = 2,
                                    .timestamp = 1700000000000 + number};
     int error;
+    struct patience room = patience("room in the producer's queue");
     while ((error = weir_produce(producer, live->topic, WEIR_ANY_PARTITION, &message)) ==
-           WEIR_ERR_QUEUE_FULL)
+           WEIR_ERR_QUEUE_FULL) {
+        patience_check(&room);
         weir_poll(live->client, 100);
+    }
     OK(live, error);
 }
 
@@ -51,7 +54,8 @@ static void codec_round_trip(struct live *live, const char *codec)
     bool *seen = calloc(COUNT, sizeof(bool));
     for (int p = 0; p < 3; p++)
         OK(live, weir_consumer_assign(consumer, live->topic, p, WEIR_BEGINNING));
-    for (int count = 0; count < COUNT;) {
+    struct patience reading = patience("every record");
+    for (int count = 0; count < COUNT; patience_check(&reading)) {
         struct weir_record record;
         OK(live, weir_consumer_poll(consumer, WAIT_MS));
         for (; weir_consumer_next(consumer, &record); count++) {
@@ -217,7 +221,8 @@ Test(client, live_large_records)
     }
     OK(live, weir_flush(producer, WAIT_MS));
     OK(live, weir_consumer_assign(consumer, live->topic, 0, 0));
-    for (int i = 0; i < 20;) {
+    struct patience reading = patience("every record");
+    for (int i = 0; i < 20; patience_check(&reading)) {
         struct weir_record record;
         OK(live, weir_consumer_poll(consumer, WAIT_MS));
         for (; weir_consumer_next(consumer, &record); i++) {
@@ -250,7 +255,8 @@ static void sequence_check(struct live *live, struct weir_consumer *consumer, in
 {
     int next = 0;
     OK(live, weir_consumer_assign(consumer, live->topic, 0, WEIR_BEGINNING));
-    while (next < count) {
+    struct patience reading = patience("every record");
+    for (; next < count; patience_check(&reading)) {
         struct weir_record record;
         OK(live, weir_consumer_poll(consumer, WAIT_MS));
         while (weir_consumer_next(consumer, &record))
@@ -261,7 +267,7 @@ static void sequence_check(struct live *live, struct weir_consumer *consumer, in
     cr_assert_eq(end.offset, count);
 }
 
-Test(client, live_broker_killed_under_load_stores_each_message_once, .timeout = 120)
+Test(client, live_broker_killed_under_load_stores_each_message_once)
 {
     enum { COUNT = 20000, MOST = 10 * COUNT, REPEATS = 3 };
     struct live *live = live_new();
