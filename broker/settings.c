@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/check.h"
+#include "base/similar.h"
 
 static const struct setting table[SETTING_COUNT] = {
 #define BROKER_SETTING(id, name, type, fallback, min, max, choices, doc)                           \
@@ -47,48 +48,14 @@ enum setting_id setting_find(enum setting_scope scope, struct span name)
     return SETTING_NONE;
 }
 
-enum { NAME_MAX_COMPARED = 64 };
-
-// Edit distance between two names; names longer than the limit are as far away as can be.
-static size_t distance(struct span a, const char *b)
-{
-    size_t row[NAME_MAX_COMPARED + 1];
-    size_t b_size = strlen(b);
-    if (a.size > NAME_MAX_COMPARED || b_size > NAME_MAX_COMPARED)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= b_size; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a.size; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_size; j++) {
-            size_t above = row[j];
-            size_t best = diagonal + (a.data[i - 1] != (uint8_t)b[j - 1]);
-            if (above + 1 < best)
-                best = above + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-            diagonal = above;
-        }
-    }
-    return row[b_size];
-}
-
 const char *setting_suggest(enum setting_scope scope, struct span name)
 {
-    const char *best = NULL;
-    size_t best_distance = name.size / 3 + 1; // further away than this is a guess, not a help
-    for (unsigned i = 0; i < SETTING_COUNT; i++) {
-        if (table[i].scope != scope)
-            continue;
-        size_t d = distance(name, table[i].name);
-        if (d < best_distance) {
-            best_distance = d;
-            best = table[i].name;
-        }
-    }
-    return best;
+    struct similar similar;
+    similar_start(&similar, name);
+    for (unsigned i = 0; i < SETTING_COUNT; i++)
+        if (table[i].scope == scope)
+            similar_try(&similar, table[i].name);
+    return similar.nearest;
 }
 
 // --- values ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/similar.h"
 #include "tools/app.h"
 
 static const char *const outputs[] = {"text", "json", NULL};
@@ -193,6 +194,35 @@ static int run_command(struct app *app, int argc, char **argv)
     return code;
 }
 
+static const char *nearest_command(const char *given)
+{
+    struct similar similar;
+
+    similar_start(&similar, span_text(given));
+    for (size_t i = 0; command_table[i] != NULL; i++)
+        similar_try(&similar, command_table[i]->name);
+    return similar.nearest;
+}
+
+static int no_such_command(struct app *app, int count, char **words)
+{
+    bool second = count > 1 && words[1][0] != '-';
+    bool group = command_is_group(words[0]);
+    char given[64];
+
+    snprintf(given, sizeof(given), "%s%s%s", words[0], second ? " " : "", second ? words[1] : "");
+    const char *nearest = nearest_command(given);
+    if (nearest == NULL)
+        nearest = nearest_command(words[0]);
+    if (!group)
+        snprintf(given, sizeof(given), "%s", words[0]);
+    if (nearest != NULL)
+        return app_fail(app, EXIT_USAGE, "there is no command '%s'; did you mean 'weir %s'?", given,
+                        nearest);
+    return app_fail(app, EXIT_USAGE, "there is no command '%s', see 'weir%s%s --help'", given,
+                    group ? " " : "", group ? words[0] : "");
+}
+
 static int choose_command(struct app *app, int count, char **words)
 {
     int used = 0;
@@ -210,10 +240,7 @@ static int choose_command(struct app *app, int count, char **words)
         command_print_overview(words[0], count == 1 ? app->err : app->out);
         return count == 1 ? EXIT_USAGE : app_flush(app);
     }
-    if (group && words[1][0] != '-')
-        return app_fail(app, EXIT_USAGE, "there is no command '%s %s', see 'weir %s --help'",
-                        words[0], words[1], words[0]);
-    return app_fail(app, EXIT_USAGE, "there is no command '%s', see 'weir --help'", words[0]);
+    return no_such_command(app, count, words);
 }
 
 int command_main(struct app *app, int argc, char **argv)

@@ -5,6 +5,9 @@
 //  1. A value is stored only after it has passed its kind's check and its bounds.
 //  2. getopt_long's result identifies a row by FIRST_CODE plus its place in the joined tables, so a
 //     letter and a long name lead to the same row.
+//  3. Names are written out: getopt_long would take --form for --format, and a script that relies
+//  on
+//     it breaks when an option is added.
 #include "tools/options.h"
 
 #include <errno.h>
@@ -13,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/similar.h"
 #include "tools/value.h"
 
 enum {
@@ -189,36 +193,78 @@ static const struct row *row_of(const struct parser *parser, int code)
     return NULL;
 }
 
+// "; did you mean --format?", or where to look.
+static void suggest(const struct parser *parser, const char *given, char *text, size_t size)
+{
+    struct similar similar;
+
+    similar_start(&similar, span_of(given, strcspn(given, "=")));
+    for (size_t i = 0; i < parser->count; i++)
+        similar_try(&similar, parser->rows[i].spec->name);
+    similar_try(&similar, "help");
+    if (similar.nearest != NULL)
+        snprintf(text, size, "; did you mean --%s?", similar.nearest);
+}
+
+static int no_such_option(struct parser *parser, const char *given)
+{
+    char suggestion[80] = ", see --help";
+
+    if (strncmp(given, "--", 2) == 0)
+        suggest(parser, given + 2, suggestion, sizeof(suggestion));
+    snprintf(parser->error, parser->error_size, "there is no option %.*s%s",
+             (int)strcspn(given, "="), given, suggestion);
+    return OPTIONS_ERROR;
+}
+
 static int complain(struct parser *parser, int code, char **argv)
 {
     // A letter stands in optopt; of a long option getopt keeps only the place.
     const char *given = argv[optind - 1];
     char letter[3] = {'-', (char)optopt, '\0'};
     bool is_letter = optopt > 0 && optopt < HELP_CODE;
+    bool is_row = optopt >= FIRST_CODE;
 
-    if (code == ':')
+    if (code == ':') {
         snprintf(parser->error, parser->error_size, "%s needs a value, see --help",
                  is_letter ? letter : given);
-    else
-        snprintf(parser->error, parser->error_size, "there is no option %s, see --help",
-                 is_letter ? letter : given);
-    return OPTIONS_ERROR;
+        return OPTIONS_ERROR;
+    }
+    if (is_row && strchr(given, '=') != NULL) {
+        snprintf(parser->error, parser->error_size, "--%s takes no value",
+                 parser->rows[optopt - FIRST_CODE].spec->name);
+        return OPTIONS_ERROR;
+    }
+    return no_such_option(parser, is_letter ? letter : given);
+}
+
+// The long option that getopt_long has just read as `name` was written as this word.
+static bool written_out(char **argv, const char *name, const char **word)
+{
+    *word = argv[optind - 1];
+    if (optarg == *word && strncmp(argv[optind - 2], "--", 2) == 0)
+        *word = argv[optind - 2];
+    return strcspn(*word + 2, "=") == strlen(name);
 }
 
 int options_parse(int argc, char **argv, const struct options_target *targets, size_t target_count,
                   bool stop_at_argument, int *first, char *error, size_t error_size)
 {
     struct parser parser = {.error = error, .error_size = error_size};
+    const char *word;
     int code;
+    int place = 0;
 
     prepare(&parser, targets, target_count, stop_at_argument);
     opterr = 0;
     optind = 0;
-    while ((code = getopt_long(argc, argv, parser.letters, parser.longs, NULL)) != -1) {
-        if (code == 'h' || code == HELP_CODE)
-            return OPTIONS_HELP;
+    while ((code = getopt_long(argc, argv, parser.letters, parser.longs, &place)) != -1) {
         if (code == '?' || code == ':')
             return complain(&parser, code, argv);
+        if (code >= HELP_CODE && !written_out(argv, parser.longs[place].name, &word))
+            return no_such_option(&parser, word);
+        if (code == 'h' || code == HELP_CODE)
+            return OPTIONS_HELP;
 
         int rc = store(&parser, row_of(&parser, code), optarg);
         if (rc != 0)

@@ -117,6 +117,12 @@ Test(tools, refused_options_say_what_would_do)
         {"--wait=61s", "--wait: 61s is out of range, give 0 to 60000 ms"},
         {"--color=blue", "--color: no 'blue', give one of red, green"},
         {"--nonsense", "there is no option --nonsense, see --help"},
+        {"--nonsense=5", "there is no option --nonsense, see --help"},
+        {"--colour=red", "there is no option --colour; did you mean --color?"},
+        {"--col=red", "there is no option --col; did you mean --color?"},
+        {"--fla", "there is no option --fla; did you mean --flag?"},
+        {"--he", "there is no option --he; did you mean --help?"},
+        {"--flag=yes", "--flag takes no value"},
         {"-q", "there is no option -q, see --help"},
         {"-n", "-n needs a value, see --help"},
         {"--text", "--text needs a value, see --help"},
@@ -132,6 +138,22 @@ Test(tools, refused_options_say_what_would_do)
         cr_assert_eq(values.count, 5);
         cr_assert_eq(values.size, 6);
     }
+}
+
+Test(tools, long_names_are_written_out)
+{
+    struct values values = {0};
+    char error[256];
+    int first = 0;
+
+    cr_assert_eq(parse(&values, WORDS("--tex", "--text"), &first, error), OPTIONS_ERROR);
+    cr_assert_str_eq(error, "there is no option --tex; did you mean --text?");
+    cr_assert_eq(parse(&values, WORDS("--text", "--tex"), &first, error), 0);
+    cr_assert_str_eq(values.text, "--tex");
+    cr_assert_eq(parse(&values, WORDS("-t", "--tex"), &first, error), 0);
+    cr_assert_eq(parse(&values, WORDS("word", "--text", "a", "b", "--count", "3"), &first, error),
+                 0);
+    cr_assert_eq(first, 5);
 }
 
 Test(tools, help_is_recognised_anywhere)
