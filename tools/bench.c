@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "tools/app.h"
+#include "tools/interrupt.h"
 #include "tools/progress.h"
 
 enum {
@@ -134,6 +135,7 @@ struct weir_client *bench_connect(const struct bench *bench, struct weir_config 
             app_set(app, *config, "buffer.memory", 4 * limit > MEMORY_MIN ? 4 * limit : MEMORY_MIN);
     if (*code == 0)
         client = app_connect(app, *config, code);
+    interrupt_catch();
     if (client == NULL) {
         weir_config_free(*config);
         *config = NULL;

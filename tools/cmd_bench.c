@@ -21,6 +21,8 @@ static int create_topic(struct bench *bench, char *name)
 
     if (client == NULL)
         return code;
+    // From here on there is a topic to delete.
+    interrupt_catch();
     random_system(random, sizeof(random));
     snprintf(name, TOPIC_NAME_SIZE, "weir-bench-%02x%02x%02x%02x%02x%02x", random[0], random[1],
              random[2], random[3], random[4], random[5]);

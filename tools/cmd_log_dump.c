@@ -252,6 +252,7 @@ static int run_dump(struct app *app, const void *settings, int count, char **arg
     (void)count;
     if (code != 0)
         return code;
+    interrupt_catch();
     if (stat(arguments[0], &stat_buffer) != 0)
         return app_fail(app, EXIT_USAGE, "cannot read %s: %s", arguments[0], strerror(errno));
     arena_init(&dump.arena, INFLATE_MAX);

@@ -8,6 +8,7 @@
 
 #include "storage/inspect_repair.h"
 #include "tools/commands.h"
+#include "tools/interrupt.h"
 #include "tools/log_plan.h"
 #include "tools/report.h"
 
@@ -101,6 +102,8 @@ static int run_repair(struct app *app, const void *settings, int count, char **a
         !wishes->leftovers)
         return app_fail(app, EXIT_USAGE,
                         "say what to repair; 'weir log verify' tells which option helps");
+    // What is begun is not left half done.
+    interrupt_catch();
     if (!inspect_is_data_directory(arguments[0]))
         return app_fail(app, EXIT_USAGE, "%s is not the data directory of a broker", arguments[0]);
     int error = inspect_lock(arguments[0], &lock);

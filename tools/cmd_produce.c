@@ -428,6 +428,7 @@ static int run_produce(struct app *app, const void *settings, int count, char **
         code = open_input(&run);
     if (code == 0)
         code = open_producer(&run);
+    interrupt_catch();
     if (code == 0) {
         progress_start(&run.progress, app->err, progress_wanted(app->err) && !isatty(run.fd),
                        "produced", 0);

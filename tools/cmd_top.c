@@ -265,6 +265,7 @@ static int run_top(struct app *app, const void *settings, int count, char **argu
     struct weir_client *client = app_open(app, &code);
     if (client == NULL)
         return code;
+    interrupt_catch();
     code = live ? show_live(app, client, options) : print_samples(app, client, options);
     weir_client_free(client);
     return code;

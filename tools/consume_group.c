@@ -202,6 +202,7 @@ int consume_group(struct printing *printing, const struct consume_group *what)
     };
     int code = open_consumer(&reader, what);
 
+    interrupt_catch();
     // A name that is not there is more likely mistyped than about to be created.
     if (code == 0)
         code =

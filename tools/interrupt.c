@@ -13,15 +13,20 @@ static void signal_arrived(int number)
     requested = 1;
 }
 
-void interrupt_install(void)
+void interrupt_prepare(void)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+void interrupt_catch(void)
 {
     // Without SA_RESTART a waiting call returns, and with SA_RESETHAND a second signal kills.
     struct sigaction action = {.sa_handler = signal_arrived, .sa_flags = (int)SA_RESETHAND};
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
 
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGPIPE, &ignore, NULL);
 }
 
 bool interrupt_requested(void)

@@ -120,6 +120,7 @@ int log_survey_run(struct app *app, struct log_survey *survey, const char *path,
                    const struct log_selection *selection, bool records, int64_t threads)
 {
     *survey = (struct log_survey){0};
+    interrupt_catch();
     struct crew crew = {.options = {.records = records}};
     crew.options.progress = &crew.read_bytes;
     uint64_t bytes = 0;

@@ -9,6 +9,6 @@ int main(int argc, char **argv)
 {
     struct app app = {.out = stdout, .err = stderr};
 
-    interrupt_install();
+    interrupt_prepare();
     return command_main(&app, argc, argv);
 }

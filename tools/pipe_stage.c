@@ -133,6 +133,7 @@ static int open_client(struct pipe_stage *stage)
         code = app_fail(stage->app, EXIT_FAILED, "out of memory");
     if (code == 0)
         weir_producer_on_delivery(stage->producer, pipe_output_delivered, stage);
+    interrupt_catch();
     return code;
 }
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "tools/interrupt.h"
 
 enum { NS_PER_MS = 1000 * 1000 };
 
@@ -158,6 +159,7 @@ int topic_reader_open(struct topic_reader *reader, struct app *app, const char *
     *reader = (struct topic_reader){.app = app, .topic = topic, .until_end = until_end};
 
     int code = open_consumer(reader);
+    interrupt_catch();
     if (code == 0)
         code = describe(reader, partition);
     if (code == 0)

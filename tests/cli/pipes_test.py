@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import time
 import unittest
@@ -96,12 +97,28 @@ class Pipes(CommandTest):
         writer.stderr.close()
 
     def test_an_interrupted_read_with_an_end_says_so(self):
-        self.weir("topic", "create", "endless")
+        self.weir("produce", "endless", data=b"one\n")
         reader = self.start("consume", "endless", "-n", "5", stdout=subprocess.PIPE)
-        time.sleep(0.3)
+        self.assertEqual(self.read_line(reader), b"one\n")
         reader.send_signal(signal.SIGINT)
         self.assertEqual(reader.wait(PATIENCE), 130)
         reader.stdout.close()
+
+    def test_nobody_waits_for_a_broker_after_control_c(self):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            address = "127.0.0.1:%d" % silent.getsockname()[1]
+            for command in (("consume", "x"), ("topic", "list"), ("produce", "x")):
+                with self.subTest(command=command):
+                    waiting = self.start("-b", address, "--timeout", "5m", *command,
+                                         stderr=subprocess.PIPE)
+                    connection, _ = silent.accept()
+                    waiting.send_signal(signal.SIGINT)
+                    self.assertEqual(waiting.wait(PATIENCE), -signal.SIGINT)
+                    self.assertEqual(waiting.stderr.read(), b"")
+                    waiting.stderr.close()
+                    connection.close()
 
     def test_through_a_pipeline(self):
         lines = b"".join(b"%d\n" % i for i in range(100000))
