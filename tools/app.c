@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/value.h"
+#include "base/clock.h"
 
 enum { GRACE_MS = 1000 };
 
@@ -137,6 +137,17 @@ struct weir_config *app_config(const struct app *app, int *code)
     if (config == NULL)
         *code = app_fail(app, EXIT_FAILED, "out of memory");
     return config;
+}
+
+int app_read_position(const struct app *app, const char *option, const char *text,
+                      struct position *out)
+{
+    if (value_position(text, clock_wall_ms(), out) == 0)
+        return 0;
+    return app_fail(app, EXIT_USAGE,
+                    "%s: '%s' will not do, give beginning, end, OFFSET, -N, @TIME "
+                    "(@2026-01-31T12:00, @-10m) or newest",
+                    option, text);
 }
 
 int app_timeout_ms(const struct app *app)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "tools/command.h"
+#include "tools/value.h"
 
 // Prints "weir COMMAND: SENTENCE" on one line to app->err and returns `code`.
 int app_fail(const struct app *app, int code, const char *format, ...)
@@ -34,6 +35,11 @@ struct weir_client *app_connect(const struct app *app, struct weir_config *confi
 
 // app_config and app_connect for commands without settings of their own.
 struct weir_client *app_open(const struct app *app, int *code);
+
+// Reads the place in a log that `option` was given. 0, or an exit code after having reported what
+// would do.
+int app_read_position(const struct app *app, const char *option, const char *text,
+                      struct position *out);
 
 // --timeout as libweir takes it.
 int app_timeout_ms(const struct app *app);

@@ -59,13 +59,15 @@ static int delete_topic(struct bench *bench)
 
 typedef int measure_function(struct bench *bench, bool own_topic, json_t *results);
 
-static int add_result(struct bench *bench, json_t *results, const char *name,
-                      const struct bench_result *result)
+// What failed before anything was measured has no result.
+static void add_result(struct bench *bench, json_t *results, const char *name,
+                       const struct bench_result *result, int code)
 {
+    if (code != 0 && result->messages == 0)
+        return;
     if (bench->app->common.output == OUTPUT_TEXT)
         bench_result_print(result, name, bench->app->out);
     json_object_set_new(results, name, bench_result_json(result));
-    return 0;
 }
 
 static int run_bench(struct app *app, const void *settings, int count, char **arguments,
@@ -84,7 +86,7 @@ static int run_bench(struct app *app, const void *settings, int count, char **ar
     if (code == 0) {
         json_t *results = json_object();
         code = measure(&bench, own_topic, results);
-        if (app->common.output == OUTPUT_JSON)
+        if (app->common.output == OUTPUT_JSON && json_object_size(results) > 0)
             report_print_json(results, app->out);
         json_decref(results);
         if (own_topic && !bench.settings->keep) {
@@ -114,7 +116,7 @@ static int measure_produce(struct bench *bench, bool own_topic, json_t *results)
     if (result == NULL)
         return code;
     code = bench_produce(bench, result);
-    add_result(bench, results, "produce", result);
+    add_result(bench, results, "produce", result, code);
     free(result);
     return code;
 }
@@ -136,7 +138,7 @@ static int measure_consume(struct bench *bench, bool own_topic, json_t *results)
     }
     if (code == 0) {
         code = bench_consume(bench, result);
-        add_result(bench, results, "consume", result);
+        add_result(bench, results, "consume", result, code);
     }
     free(filled);
     free(result);
@@ -152,8 +154,8 @@ static int measure_roundtrip(struct bench *bench, bool own_topic, json_t *result
     (void)own_topic;
     if (code == 0) {
         code = bench_roundtrip(bench, acknowledged, received);
-        add_result(bench, results, "acknowledged", acknowledged);
-        add_result(bench, results, "received", received);
+        add_result(bench, results, "acknowledged", acknowledged, code);
+        add_result(bench, results, "received", received, code);
     }
     free(acknowledged);
     free(received);

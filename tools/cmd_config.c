@@ -31,6 +31,15 @@ static int read_subject(const struct app *app, char **arguments, struct subject 
     return 0;
 }
 
+static int fail(const struct app *app, const struct weir_client *client,
+                const struct subject *subject, int error)
+{
+    if (subject->resource == WEIR_RESOURCE_BROKER && error == WEIR_ERR_BAD_ARGUMENT)
+        return app_fail(app, EXIT_NOT_FOUND, "there is no broker '%s'; 'weir cluster' shows them",
+                        subject->name);
+    return app_fail_client(app, client, error);
+}
+
 // -------------------------------------------------------------------------------- get
 
 static const struct report_column columns[] = {
@@ -96,7 +105,7 @@ static int run_get(struct app *app, const void *settings, int count, char **argu
     int error =
         weir_describe_settings(client, subject.resource, subject.name, &list, app_timeout_ms(app));
     if (error != WEIR_OK)
-        code = app_fail_client(app, client, error);
+        code = fail(app, client, &subject, error);
     if (code == 0)
         code = check_names(app, list, count - 2, arguments + 2);
     if (code == 0)
@@ -148,7 +157,7 @@ static int alter(struct app *app, char **arguments, const struct weir_setting *c
     int error = weir_alter_settings(client, subject.resource, subject.name, changes, count,
                                     app_timeout_ms(app));
     if (error != WEIR_OK)
-        code = app_fail_client(app, client, error);
+        code = fail(app, client, &subject, error);
     weir_client_free(client);
     return code;
 }

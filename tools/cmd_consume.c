@@ -3,7 +3,6 @@
 // so that a pipe sees records as soon as they are here and long reads are written in large pieces.
 #include <string.h>
 
-#include "base/clock.h"
 #include "tools/app.h"
 #include "tools/commands.h"
 #include "tools/consume_group.h"
@@ -64,16 +63,6 @@ static int consume(struct printing *printing, const struct consume_settings *opt
     return code;
 }
 
-static int read_position(const struct app *app, const char *text, struct position *from)
-{
-    if (value_position(text, clock_wall_ms(), from) == 0)
-        return 0;
-    return app_fail(app, EXIT_USAGE,
-                    "--from: '%s' will not do, give beginning, end, OFFSET, -N or @TIME "
-                    "(@2026-01-31T12:00, @-10m)",
-                    text);
-}
-
 static int consume_as_member(struct printing *printing, const struct consume_settings *options,
                              int count, char **topics)
 {
@@ -125,14 +114,12 @@ static int run_consume(struct app *app, const void *settings, int count, char **
     if (code == 0)
         code = check_alone(app, options, count);
     if (code == 0)
-        code = read_position(app, options->from, &from);
+        code = app_read_position(app, "--from", options->from, &from);
     if (code == 0)
         code = consume(&printing, options, arguments[0], from);
     printing_free(&printing);
     return code;
 }
-
-static const char *const formats[] = {"json", "msgpack", "csv", "hex", "raw", NULL};
 
 static const struct option_spec consume_options[] = {
     {.name = "partition",
@@ -158,8 +145,9 @@ static const struct option_spec consume_options[] = {
      .letter = 'f',
      .kind = OPTION_TEXT,
      .placeholder = "WHERE",
-     .help = "beginning, end, an OFFSET, -N (N records before the end of each partition), or @TIME "
-             "(@2026-01-31T12:00 in UTC, @-10m, @milliseconds since 1970) (default: beginning)",
+     .help = "beginning, end, an OFFSET, -N (N records before the end of each partition), @TIME "
+             "(@2026-01-31T12:00 in UTC, @-10m, @milliseconds since 1970) or newest (the record "
+             "with the largest timestamp) (default: beginning)",
      .offset = offsetof(struct consume_settings, from)},
     {.name = "count",
      .letter = 'n',
@@ -181,7 +169,7 @@ static const struct option_spec consume_options[] = {
      .help = "json (one object per line), msgpack, csv or csv:FIELD,..., hex, raw (values with "
              "nothing between them), or a text with fields as below (default: '%s\\n')",
      .offset = offsetof(struct consume_settings, format),
-     .choices = formats},
+     .choices = printing_formats},
     {.name = "where",
      .letter = 'w',
      .kind = OPTION_TEXT,

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "tools/app.h"
 #include "tools/commands.h"
 #include "tools/group_lag.h"
@@ -48,11 +47,8 @@ static int read_target(struct reset *reset)
         return app_fail(reset->app, EXIT_USAGE,
                         "--shift: '%s' will not do, give a number such as -100 or 100",
                         options->shift);
-    if (options->to != NULL && value_position(options->to, clock_wall_ms(), &reset->to) != 0)
-        return app_fail(reset->app, EXIT_USAGE,
-                        "--to: '%s' will not do, give beginning, end, OFFSET, -N or @TIME "
-                        "(@2026-01-31T12:00, @-10m)",
-                        options->to);
+    if (options->to != NULL)
+        return app_read_position(reset->app, "--to", options->to, &reset->to);
     return 0;
 }
 
@@ -220,8 +216,9 @@ static const struct option_spec reset_options[] = {
     {.name = "to",
      .kind = OPTION_TEXT,
      .placeholder = "WHERE",
-     .help = "beginning, end, an OFFSET, -N (N records before the end of each partition), or "
-             "@TIME (@2026-01-31T12:00 in UTC, @-10m, @milliseconds since 1970)",
+     .help = "beginning, end, an OFFSET, -N (N records before the end of each partition), @TIME "
+             "(@2026-01-31T12:00 in UTC, @-10m, @milliseconds since 1970) or newest (the record "
+             "with the largest timestamp)",
      .offset = offsetof(struct reset_settings, to)},
     {.name = "shift",
      .kind = OPTION_TEXT,

@@ -11,8 +11,8 @@
 
 #include "tools/app.h"
 #include "tools/commands.h"
-#include "tools/format.h"
 #include "tools/interrupt.h"
+#include "tools/printing.h"
 #include "tools/topic_reader.h"
 
 enum { WAIT_MS = 250 };
@@ -22,6 +22,7 @@ struct tail_settings {
     int64_t partition;
     bool until_end;
     const char *format;
+    const char *where;
 };
 
 // Copies own the bytes their records point to. Producers may set timestamps that go back; within a
@@ -112,62 +113,70 @@ static int compare_kept(const void *a, const void *b)
 
 static int collect(struct topic_reader *reader, struct kept_list *list)
 {
+    const struct app *app = reader->app;
     struct weir_record record;
+    struct progress progress;
+    int64_t bytes = 0;
+    int code = 0;
 
-    while (!topic_reader_done(reader) && !interrupt_requested()) {
-        int code = topic_reader_poll(reader, WAIT_MS);
-        if (code != 0)
-            return code;
-        while (topic_reader_next(reader, &record)) {
+    progress_start(&progress, app->err, progress_wanted(app->err), "read",
+                   topic_reader_expected(reader));
+    while (code == 0 && !topic_reader_done(reader) && !interrupt_requested()) {
+        code = topic_reader_poll(reader, WAIT_MS);
+        while (code == 0 && topic_reader_next(reader, &record)) {
+            bytes += (int64_t)(record.key.size + record.value.size);
             if (keep(list, &record) != 0)
-                return app_fail(reader->app, EXIT_FAILED, "out of memory");
+                code = app_fail(app, EXIT_FAILED, "out of memory");
         }
+        progress_update(&progress, (int64_t)list->count, bytes);
     }
-    return 0;
+    progress_end(&progress);
+    return code;
 }
 
-static void print_last(const struct kept_list *list, size_t wanted, const struct format *format,
-                       FILE *out)
+static int print_last(const struct kept_list *list, size_t wanted, struct printing *printing)
 {
+    size_t first = list->count > wanted ? list->count - wanted : 0;
+    int code = 0;
+
     if (list->count > 0)
         qsort(list->items, list->count, sizeof(*list->items), compare_kept);
-    format_begin(format, out);
-    size_t first = list->count > wanted ? list->count - wanted : 0;
-    for (size_t i = first; i < list->count; i++)
-        format_record(format, &list->items[i].record, out);
+    format_begin(printing->format, printing->app->out);
+    for (size_t i = first; code == 0 && i < list->count; i++)
+        code = printing_record(printing, &list->items[i].record);
+    return code;
 }
 
-static int follow(struct topic_reader *reader, const struct format *format)
+static int follow(struct topic_reader *reader, struct printing *printing)
 {
-    const struct app *app = reader->app;
     struct weir_record record;
     int code = topic_reader_follow(reader);
 
     while (code == 0 && !interrupt_requested()) {
-        code = app_flush(app);
+        code = app_flush(reader->app);
         if (code == 0)
             code = topic_reader_poll(reader, WAIT_MS);
         while (code == 0 && topic_reader_next(reader, &record))
-            format_record(format, &record, app->out);
+            code = printing_record(printing, &record);
     }
     return code;
 }
 
-static int tail(struct app *app, const struct tail_settings *options, const char *topic,
-                const struct format *format)
+static int tail(struct printing *printing, const struct tail_settings *options, const char *topic)
 {
     struct position from = {.kind = POSITION_FROM_END, .value = options->count};
     struct topic_reader reader;
     struct kept_list list = {0};
-    int code = topic_reader_open(&reader, app, topic, (int32_t)options->partition, from, true);
+    int code =
+        topic_reader_open(&reader, printing->app, topic, (int32_t)options->partition, from, true);
 
     if (code == 0)
         code = collect(&reader, &list);
     if (code == 0)
-        print_last(&list, (size_t)options->count, format, app->out);
+        code = print_last(&list, (size_t)options->count, printing);
     forget(&list);
     if (code == 0 && !options->until_end)
-        code = follow(&reader, format);
+        code = follow(&reader, printing);
     topic_reader_close(&reader);
     return code;
 }
@@ -175,18 +184,16 @@ static int tail(struct app *app, const struct tail_settings *options, const char
 static int run_tail(struct app *app, const void *settings, int count, char **arguments)
 {
     const struct tail_settings *options = settings;
-    const char *text = options->format;
-    struct format *format;
-    char error[256];
+    struct printing printing;
+    int code = printing_init(&printing, app, options->format, options->where);
 
     (void)count;
-    if (text == NULL)
-        text = app->common.output == OUTPUT_JSON ? "json" : "%s\\n";
-    if (format_parse(text, &format, error, sizeof(error)) != 0)
-        return app_fail(app, EXIT_USAGE, "--format: %s", error);
-    int code = tail(app, options, arguments[0], format);
-    format_free(format);
-    return code;
+    printing.until_end = options->until_end;
+    if (code == 0)
+        code = tail(&printing, options, arguments[0]);
+    int ended = printing_end(&printing);
+    printing_free(&printing);
+    return code != 0 ? code : ended;
 }
 
 static const struct option_spec tail_options[] = {
@@ -216,7 +223,15 @@ static const struct option_spec tail_options[] = {
      .kind = OPTION_TEXT,
      .placeholder = "FORMAT",
      .help = "as 'weir consume --help' says (default: '%s\\n')",
-     .offset = offsetof(struct tail_settings, format)},
+     .offset = offsetof(struct tail_settings, format),
+     .choices = printing_formats},
+    {.name = "where",
+     .letter = 'w',
+     .kind = OPTION_TEXT,
+     .placeholder = "EXPRESSION",
+     .help = "of these records, and of those that follow, only the ones of which this is true, as "
+             "'weir consume --help' says",
+     .offset = offsetof(struct tail_settings, where)},
     {.name = NULL},
 };
 
@@ -230,7 +245,8 @@ const struct command cmd_tail = {
     .summary = "Print the last records of a topic, then follow it",
     .description = "Records of several partitions are put in the order of their timestamps.\n",
     .examples = "  weir tail orders\n"
-                "  weir tail orders -n 100 --until-end --format '%D %k %s\\n'\n",
+                "  weir tail orders -n 100 --until-end --format '%D %k %s\\n'\n"
+                "  weir tail orders --where 'value.amount > 100' --format json\n",
     .options = tail_options,
     .settings_size = sizeof(struct tail_settings),
     .defaults = &tail_defaults,

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "tools/app.h"
 #include "tools/commands.h"
 #include "tools/places.h"
@@ -15,17 +14,6 @@ struct offsets_settings {
 };
 
 enum { PLACES_MAX = 8 };
-
-static int read_position(const struct app *app, const char *option, const char *text,
-                         struct position *out)
-{
-    if (value_position(text, clock_wall_ms(), out) == 0)
-        return 0;
-    return app_fail(app, EXIT_USAGE,
-                    "%s: '%s' will not do, give beginning, end, OFFSET, -N or @TIME "
-                    "(@2026-01-31T12:00, @-10m)",
-                    option, text);
-}
 
 // -------------------------------------------------------------------------------- offsets
 
@@ -47,7 +35,7 @@ static int add_column(struct app *app, struct weir_client *client, struct places
                       const char *text, json_t *rows)
 {
     struct position position;
-    int code = read_position(app, "--at", text, &position);
+    int code = app_read_position(app, "--at", text, &position);
 
     if (code == 0)
         code = places_find(places, app, client, position);
@@ -88,7 +76,7 @@ static int run_offsets(struct app *app, const void *settings, int count, char **
     if (options->at.count > PLACES_MAX)
         return app_fail(app, EXIT_USAGE, "--at: at most %d places", PLACES_MAX);
     for (size_t i = 0; code == 0 && i < options->at.count; i++)
-        code = read_position(app, "--at", options->at.items[i], &ignored);
+        code = app_read_position(app, "--at", options->at.items[i], &ignored);
     if (code != 0)
         return code;
     struct weir_client *client = app_open(app, &code);
@@ -109,7 +97,7 @@ static const struct option_spec offsets_options[] = {
      .kind = OPTION_LIST,
      .placeholder = "WHERE",
      .help = "also the offset there: @TIME (@2026-01-31T12:00 in UTC, @-10m, @milliseconds since "
-             "1970), -N or an OFFSET; may be given again",
+             "1970), newest, -N or an OFFSET; may be given again",
      .offset = offsetof(struct offsets_settings, at)},
     {.name = NULL},
 };
@@ -121,7 +109,9 @@ const struct command cmd_topic_offsets = {
     .max_arguments = -1,
     .summary = "Show the offsets of partitions, also those at a time",
     .description = "FIRST is the oldest offset there is, NEXT the one the next record will get. "
-                   "The offset at a\ntime is that of the first record at or after it.\n",
+                   "The offset at a\ntime is that of the first record at or after it; newest is "
+                   "the record with the largest\n"
+                   "timestamp. Where there is none it is NEXT.\n",
     .examples = "  weir topic offsets orders\n"
                 "  weir topic offsets orders:0,2-5 --at @-1h --at @2026-01-31 -o json\n",
     .options = offsets_options,
@@ -155,7 +145,7 @@ static int run_delete_records(struct app *app, const void *settings, int count, 
 
     if (options->before == NULL)
         return app_fail(app, EXIT_USAGE, "give --before: what stands before it is deleted");
-    int code = read_position(app, "--before", options->before, &before);
+    int code = app_read_position(app, "--before", options->before, &before);
     if (code != 0)
         return code;
     struct weir_client *client = app_open(app, &code);

@@ -246,8 +246,10 @@ int places_measure(struct places *places, const struct app *app, struct weir_cli
     return 0;
 }
 
-static int find_time(struct places *places, const struct app *app, struct weir_client *client,
-                     int64_t at)
+// What only the broker knows: a time, or the newest record. Where there is no such record it is the
+// end.
+static int find_asked(struct places *places, const struct app *app, struct weir_client *client,
+                      int64_t at)
 {
     struct weir_offset_query *queries = make_queries(places);
 
@@ -287,6 +289,7 @@ static int find_one(const struct app *app, struct place *place, struct position 
                         place->topic, place->partition, place->first, place->end, position.value);
     case POSITION_END:
     case POSITION_TIME:
+    case POSITION_NEWEST:
         break;
     }
     place->found = place->end;
@@ -299,7 +302,9 @@ int places_find(struct places *places, const struct app *app, struct weir_client
     int code = 0;
 
     if (position.kind == POSITION_TIME)
-        return find_time(places, app, client, position.value);
+        return find_asked(places, app, client, position.value);
+    if (position.kind == POSITION_NEWEST)
+        return find_asked(places, app, client, WEIR_MAX_TIMESTAMP);
     for (size_t i = 0; code == 0 && i < places->count; i++)
         code = find_one(app, &places->items[i], position);
     return code;

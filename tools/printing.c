@@ -8,6 +8,8 @@
 
 enum { REDRAW_EVERY = 1024 };
 
+const char *const printing_formats[] = {"json", "msgpack", "csv", "hex", "raw", NULL};
+
 int printing_init(struct printing *printing, struct app *app, const char *format, const char *where)
 {
     char error[256];

@@ -10,6 +10,9 @@
 #include "tools/progress.h"
 #include "tools/where.h"
 
+// Values of --format that are words, for completion; ends with NULL.
+extern const char *const printing_formats[];
+
 struct printing {
     struct app *app;
     struct format *format;

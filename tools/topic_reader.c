@@ -87,6 +87,7 @@ static int64_t start_of(struct position from, int64_t first, int64_t end, int64_
     case POSITION_FROM_END:
         return larger(first, end - from.value);
     case POSITION_TIME:
+    case POSITION_NEWEST:
         return by_time < 0 ? end : by_time;
     case POSITION_END:
         break;
@@ -109,6 +110,8 @@ static int find_offsets(struct topic_reader *reader, struct position from)
         code = ask(reader, WEIR_END, end);
     if (code == 0 && from.kind == POSITION_TIME)
         code = ask(reader, from.value, by_time);
+    if (code == 0 && from.kind == POSITION_NEWEST)
+        code = ask(reader, WEIR_MAX_TIMESTAMP, by_time);
     for (size_t i = 0; code == 0 && i < count; i++) {
         reader->partitions[i].start = start_of(from, first[i], end[i], by_time[i]);
         reader->partitions[i].stop = end[i];

@@ -194,6 +194,8 @@ int value_position(const char *text, int64_t now_ms, struct position *out)
         position.kind = POSITION_BEGINNING;
     } else if (strcmp(text, "end") == 0) {
         position.kind = POSITION_END;
+    } else if (strcmp(text, "newest") == 0) {
+        position.kind = POSITION_NEWEST;
     } else if (*text == '@') {
         position.kind = POSITION_TIME;
         rc = value_time(text + 1, now_ms, &position.value);

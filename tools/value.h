@@ -27,6 +27,7 @@ enum position_kind {
     POSITION_OFFSET,   // value: the offset
     POSITION_FROM_END, // value: how many records before the end
     POSITION_TIME,     // value: milliseconds since 1970
+    POSITION_NEWEST,   // the record with the largest timestamp
 };
 
 struct position {
@@ -34,7 +35,7 @@ struct position {
     int64_t value;
 };
 
-// beginning, end, OFFSET, -N or @TIME.
+// beginning, end, OFFSET, -N, @TIME or newest.
 int value_position(const char *text, int64_t now_ms, struct position *out);
 
 // Splits "name=value" at the first '='. Returns the value's start and the name's length, or NULL

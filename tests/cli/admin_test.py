@@ -76,6 +76,16 @@ class Places(CommandTest):
         self.assertEqual(table[0].split(), ["TOPIC", "PARTITION", "FIRST", "NEXT", "@-1h"])
         self.assertEqual(len(table), 3)
 
+    def test_the_newest_record(self):
+        for timestamp in (2000, 5000, 3000):
+            line = json.dumps({"value": str(timestamp), "timestamp": timestamp}) + "\n"
+            self.weir("produce", "newest", "-p", "0", "-F", "json", data=line.encode())
+        rows = self.offsets("newest", "--at", "newest")
+        self.assertEqual([rows[0]["newest"], rows[1]["newest"]], [1, 0])
+        self.assertEqual(self.weir("consume", "newest", "--from", "newest", "-n", "1"), b"5000\n")
+        self.weir("group", "reset", "newest-first", "-t", "newest:0", "--to", "newest", "--execute")
+        self.assertEqual(self.weir("consume", "-g", "newest-first", "newest", "-e"), b"5000\n3000\n")
+
     def test_choices_that_make_no_sense(self):
         self.weir("topic", "create", "chosen")
         for choice in ("chosen:", "chosen:x", "chosen:1-", "chosen:2-1", "chosen:0,", ":0"):

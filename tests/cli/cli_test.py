@@ -240,6 +240,11 @@ class Records(CommandTest):
         self.assertEqual(self.weir("tail", "tailed", "-e", "-n", "4", "-p", "1").split(),
                          [b"19", b"22", b"25", b"28"])
         self.assertEqual(self.weir("tail", "tailed", "-e", "-n", "0"), b"")
+        self.assertEqual(self.weir("tail", "tailed", "-e", "-w", "value >= 25 and partition != 1",
+                                   "-F", "%p-%s "), b"2-26 0-27 2-29 ")
+        self.assertEqual(self.weir("tail", "tailed", "-e", "-n", "2", "-F", "csv:value"), b"value\n28\n29\n")
+        self.refused(2, "tail", "tailed", "-w", "value >", says="--where")
+        self.refused(2, "tail", "tailed", "-F", "%q", says="--format")
 
     def test_acks(self):
         for acks in ("all", "1", "0"):
@@ -255,7 +260,7 @@ class Refusals(CommandTest):
     def test_usage(self):
         for arguments in (["frob"], ["topic", "frob"], ["topic", "create"], ["topic", "list", "x"],
                           ["produce"], ["consume", "a", "b"], ["consume", "a", "--nonsense"],
-                          ["consume", "a", "-n"], ["consume", "a", "-n", "x"],
+                          ["consume", "a", "-n"], ["consume", "a", "--part", "0"], ["topic", "creat"], ["consume", "a", "-n", "x"],
                           ["consume", "a", "--format", "%q"], ["produce", "a", "-z", "rar"],
                           ["produce", "a", "-H", "nothing"], ["produce", "a", "-p", "-1"],
                           ["produce", "a", "-X", "no.such.setting=1"],

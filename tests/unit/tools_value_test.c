@@ -116,7 +116,9 @@ Test(tools, positions)
     cr_assert_eq(value_position("@-1m", now_ms, &position), 0);
     cr_assert_eq(position.kind, POSITION_TIME);
     cr_assert_eq(position.value, now_ms - 60000);
-    static const char *const bad[] = {"", "@", "start", "1x", "-", "--1", "@now"};
+    cr_assert_eq(value_position("newest", now_ms, &position), 0);
+    cr_assert_eq(position.kind, POSITION_NEWEST);
+    static const char *const bad[] = {"", "@", "start", "newes", "1x", "-", "--1", "@now"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         cr_assert_neq(value_position(bad[i], now_ms, &position), 0, "'%s'", bad[i]);
 }
