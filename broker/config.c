@@ -164,9 +164,40 @@ static int finish_addresses(struct config *config, char *why)
                          &config->advertised_port, why);
 }
 
+static int check_order(const struct config *config, enum setting_id low, enum setting_id high,
+                       char *why)
+{
+    if (config->values[low].number <= config->values[high].number)
+        return 0;
+    snprintf(why, CONFIG_WHY_SIZE, "%s (%s) is more than %s (%s)", setting_get(low)->name,
+             config->values[low].text, setting_get(high)->name, config->values[high].text);
+    return -EINVAL;
+}
+
+// What must not be larger than what.
+static int check_orders(const struct config *config, char *why)
+{
+    static const enum setting_id pairs[][2] = {
+        {SETTING_GROUP_MIN_SESSION_TIMEOUT_MS, SETTING_GROUP_MAX_SESSION_TIMEOUT_MS},
+        {SETTING_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS, SETTING_GROUP_CONSUMER_SESSION_TIMEOUT_MS},
+        {SETTING_GROUP_CONSUMER_SESSION_TIMEOUT_MS, SETTING_GROUP_CONSUMER_MAX_SESSION_TIMEOUT_MS},
+        {SETTING_GROUP_CONSUMER_MIN_HEARTBEAT_INTERVAL_MS,
+         SETTING_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS},
+        {SETTING_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS,
+         SETTING_GROUP_CONSUMER_MAX_HEARTBEAT_INTERVAL_MS},
+        {SETTING_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS, SETTING_GROUP_CONSUMER_SESSION_TIMEOUT_MS},
+    };
+    int error = 0;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs) && !error; i++)
+        error = check_order(config, pairs[i][0], pairs[i][1], why);
+    return error;
+}
+
 int config_finish(struct config *config, char why[CONFIG_WHY_SIZE])
 {
     int error = finish_addresses(config, why);
+    if (!error)
+        error = check_orders(config, why);
     if (error)
         return error;
     config->data_directory = config->values[SETTING_LOG_DIRS].text;

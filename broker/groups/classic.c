@@ -57,6 +57,18 @@ void classic_sync_come(struct group *group, struct group_member *member)
         group->phase_due_ms = INT64_MAX;
 }
 
+void classic_end(struct group *group)
+{
+    list_each(node, &group->members)
+        list_entry(node, struct group_member, node)->sync_due = false;
+    group->syncs_due = 0;
+    group->initial = false;
+    group->phase = CLASSIC_EMPTY;
+    group->phase_due_ms = INT64_MAX;
+    group->leader = NULL;
+    choose_protocol(group, NULL);
+}
+
 // --- to EMPTY ------------------------------------------------------------------------------------
 
 static void become_empty(struct group *group, struct group_step *step)
@@ -68,10 +80,7 @@ static void become_empty(struct group *group, struct group_step *step)
         group->empty_since_ms = step->wall_ms;
         group_write(group);
     }
-    group->initial = false;
-    group->phase = CLASSIC_EMPTY;
-    group->phase_due_ms = INT64_MAX;
-    choose_protocol(group, NULL);
+    classic_end(group);
 }
 
 void classic_members_gone(struct group *group, struct group_step *step)
@@ -265,13 +274,7 @@ static void end_sessions(struct group *group, struct group_step *step)
         group_member_remove(group, step, member);
         gone = true;
     }
-    list_each(node, &group->pending) {
-        struct group_pending *pending = list_entry(node, struct group_pending, node);
-        if (pending->deadline_ms <= step->now_ms)
-            group_pending_remove(group, pending);
-        else if (pending->deadline_ms < group->members_due_ms)
-            group->members_due_ms = pending->deadline_ms;
-    }
+    group_pending_expire(group, step);
     if (gone)
         classic_members_gone(group, step);
     else

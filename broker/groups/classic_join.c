@@ -60,15 +60,6 @@ void classic_answer_join(struct group *group, struct group_step *step, struct gr
     tell_generation(group, step, member, ask, group->leader->id, member == group->leader);
 }
 
-static void refuse(struct group_step *step, struct group_ask *ask, int error)
-{
-    if (error < 0) {
-        step->failed = true;
-        error = KP_ERROR_COORDINATOR_NOT_AVAILABLE;
-    }
-    group_answer_error(step, ask, (int16_t)error);
-}
-
 // --- members -------------------------------------------------------------------------------------
 
 static int32_t rebalance_ms(const struct kp_join_group_request *in, int16_t version)
@@ -79,24 +70,22 @@ static int32_t rebalance_ms(const struct kp_join_group_request *in, int16_t vers
     return ms < GROUP_REBALANCE_MS_MAX ? ms : GROUP_REBALANCE_MS_MAX;
 }
 
-// `more`: bytes that the member itself will take, besides those it takes already.
-static int new_offers(struct group *group, const struct group_member *member,
-                      const struct kp_join_group_request *in, size_t more,
-                      struct group_offers **out)
+int classic_join_offers(struct group *group, const struct group_member *member,
+                        const struct kp_join_group_request *in, size_t more,
+                        struct group_offers **out)
 {
     int error = group_offers_new(group, in->protocols, in->protocols_count, out);
     if (error)
         return error;
-    size_t others = group->bytes - (member ? member->offers->bytes : 0);
+    size_t others = group->bytes - (member && member->offers ? member->offers->bytes : 0);
     if (others + more + (*out)->bytes <= GROUP_BYTES_MAX)
         return 0;
     group_offers_free(group, *out);
     return KP_ERROR_GROUP_MAX_SIZE_REACHED;
 }
 
-// Takes over what the request says; the offers become the member's.
-static void update(struct group *group, struct group_member *member, struct group_ask *ask,
-                   struct group_offers *offers)
+void classic_join_update(struct group *group, struct group_member *member,
+                         const struct group_ask *ask, struct group_offers *offers)
 {
     const struct kp_join_group_request *in = ask->in;
     int32_t ms = rebalance_ms(in, ask->version);
@@ -121,7 +110,7 @@ static bool take_type(struct group *group, struct span type)
     return true;
 }
 
-static struct group_identity identity_of(const struct group_ask *ask, struct span id)
+struct group_identity classic_join_identity(const struct group_ask *ask, struct span id)
 {
     const struct kp_join_group_request *in = ask->in;
     return (struct group_identity){
@@ -132,21 +121,15 @@ static struct group_identity identity_of(const struct group_ask *ask, struct spa
     };
 }
 
-static size_t size_of(const struct group_identity *identity)
-{
-    return sizeof(struct group_member) + identity->id.size + identity->instance_id.size +
-           identity->client_id.size + identity->client_host.size;
-}
-
 static void join_new(struct group *group, struct group_step *step, struct group_ask *ask,
                      struct span id)
 {
     const struct kp_join_group_request *in = ask->in;
-    struct group_identity identity = identity_of(ask, id);
+    struct group_identity identity = classic_join_identity(ask, id);
     struct group_offers *offers;
-    int error = new_offers(group, NULL, in, size_of(&identity), &offers);
+    int error = classic_join_offers(group, NULL, in, group_identity_size(&identity), &offers);
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
         return;
     }
     struct group_member *member = NULL;
@@ -154,10 +137,10 @@ static void join_new(struct group *group, struct group_step *step, struct group_
         member = group_member_add(group, &identity);
     if (!member) {
         group_offers_free(group, offers);
-        refuse(step, ask, -ENOMEM);
+        group_refuse(step, ask, -ENOMEM);
         return;
     }
-    update(group, member, ask, offers);
+    classic_join_update(group, member, ask, offers);
     member->is_new = true;
     group_member_park(group, step, member, ask);
     group_member_set_deadline(group, member, step->now_ms + GROUP_NEW_MEMBER_MS);
@@ -166,7 +149,7 @@ static void join_new(struct group *group, struct group_step *step, struct group_
     classic_rebalance(group, step);
 }
 
-static void promise(struct group *group, struct group_step *step, struct group_ask *ask)
+void classic_join_promise(struct group *group, struct group_step *step, struct group_ask *ask)
 {
     const struct kp_join_group_request *in = ask->in;
     uint8_t text[GROUP_MEMBER_ID_MAX];
@@ -175,7 +158,7 @@ static void promise(struct group *group, struct group_step *step, struct group_a
     struct span copy;
     if (!group_arena_copy(step, ask, id, &copy) ||
         !group_pending_add(group, id, step->now_ms + in->session_timeout_ms)) {
-        refuse(step, ask, -ENOMEM);
+        group_refuse(step, ask, -ENOMEM);
         return;
     }
     group_ask_fail(ask, KP_ERROR_MEMBER_ID_REQUIRED);
@@ -187,12 +170,12 @@ static void rejoin(struct group *group, struct group_step *step, struct group_as
                    struct group_member *member)
 {
     struct group_offers *offers;
-    int error = new_offers(group, member, ask->in, 0, &offers);
+    int error = classic_join_offers(group, member, ask->in, 0, &offers);
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
         return;
     }
-    update(group, member, ask, offers);
+    classic_join_update(group, member, ask, offers);
     group_member_park(group, step, member, ask);
     classic_rebalance(group, step);
 }
@@ -247,11 +230,13 @@ static void return_static(struct group *group, struct group_step *step, struct g
     struct span former_leader = {0};
     uint8_t text[GROUP_MEMBER_ID_MAX];
     struct group_identity identity =
-        identity_of(ask, group_member_make_id(step->random, in->group_instance_id, text));
-    size_t more = size_of(&identity) > former->bytes ? size_of(&identity) - former->bytes : 0;
-    int error = new_offers(group, former, in, more, &offers);
+        classic_join_identity(ask, group_member_make_id(step->random, in->group_instance_id, text));
+    size_t more = group_identity_size(&identity) > former->bytes
+                      ? group_identity_size(&identity) - former->bytes
+                      : 0;
+    int error = classic_join_offers(group, former, in, more, &offers);
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
         return;
     }
     bool durable = former->durable;
@@ -260,10 +245,10 @@ static void return_static(struct group *group, struct group_step *step, struct g
         member = group_member_replace(group, step, former, &identity);
     if (!member) {
         group_offers_free(group, offers);
-        refuse(step, ask, -ENOMEM);
+        group_refuse(step, ask, -ENOMEM);
         return;
     }
-    update(group, member, ask, offers);
+    classic_join_update(group, member, ask, offers);
     if (durable)
         write_returned(group, step, member);
     go_on(group, step, member, ask, former_leader);
@@ -271,8 +256,8 @@ static void return_static(struct group *group, struct group_step *step, struct g
 
 // --- the request ---------------------------------------------------------------------------------
 
-static int16_t check_request(const struct group *group, const struct group_step *step,
-                             const struct kp_join_group_request *in)
+int16_t classic_join_check(const struct group *group, const struct group_step *step,
+                           const struct kp_join_group_request *in)
 {
     if (in->session_timeout_ms < step->limits->min_session_timeout_ms ||
         in->session_timeout_ms > step->limits->max_session_timeout_ms)
@@ -302,7 +287,7 @@ static bool is_full(const struct group *group, const struct group_step *step,
 static void turn_away(struct group *group, struct group_step *step, struct group_ask *ask,
                       struct group_member *member, struct group_pending *pending)
 {
-    refuse(step, ask, KP_ERROR_GROUP_MAX_SIZE_REACHED);
+    group_refuse(step, ask, KP_ERROR_GROUP_MAX_SIZE_REACHED);
     if (pending) {
         group_pending_remove(group, pending);
         classic_try_complete(group, step);
@@ -340,7 +325,7 @@ static void join_without_id(struct group *group, struct group_step *step, struct
     else if (in->group_instance_id.size)
         join_new(group, step, ask, group_member_make_id(step->random, in->group_instance_id, text));
     else if (ask->version >= 4)
-        promise(group, step, ask);
+        classic_join_promise(group, step, ask);
     else
         join_new(group, step, ask, group_member_make_id(step->random, ask->client_id, text));
 }
@@ -350,7 +335,7 @@ void classic_join(struct group *group, struct group_step *step, struct group_ask
     const struct kp_join_group_request *in = ask->in;
     struct group_pending *pending = NULL;
     struct group_member *member = NULL;
-    int16_t error = check_request(group, step, in);
+    int16_t error = classic_join_check(group, step, in);
     if (!error && in->member_id.size == 0)
         member = group_member_find_instance(group, in->group_instance_id);
     else if (!error && !(pending = group_pending_find(group, in->member_id)))
@@ -358,11 +343,11 @@ void classic_join(struct group *group, struct group_step *step, struct group_ask
     if (!error && pending && in->group_instance_id.size)
         error = KP_ERROR_UNKNOWN_MEMBER_ID; // ids are promised to dynamic members only
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
     } else if (is_full(group, step, member)) {
         turn_away(group, step, ask, member, pending);
     } else if (!group_offers_agree(group, in->protocols, in->protocols_count, member)) {
-        refuse(step, ask, KP_ERROR_INCONSISTENT_GROUP_PROTOCOL);
+        group_refuse(step, ask, KP_ERROR_INCONSISTENT_GROUP_PROTOCOL);
     } else if (pending) {
         group_pending_remove(group, pending);
         join_new(group, step, ask, in->member_id);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// LeaveGroup and DescribeGroups.
+// LeaveGroup, also of classic members of a group of the consumer protocol, and DescribeGroups.
 //
 // 1. However many leave with one request, the group is rebalanced once.
 #include "broker/groups/group_internal.h"
@@ -28,6 +28,8 @@ static int16_t leave_one(struct group *group, struct group_step *step, struct sp
     if (id.size == 0)
         member = group_member_find_instance(group, instance_id);
     int16_t error = member ? 0 : group_member_check(group, id, instance_id, &member);
+    if (!error && !member->offers)
+        error = KP_ERROR_UNKNOWN_MEMBER_ID; // it leaves by its own protocol
     if (error)
         return error;
     group_member_remove(group, step, member);
@@ -69,9 +71,11 @@ void classic_leave(struct group *group, struct group_step *step, struct group_as
     else
         out->error_code = leave_one(group, step, in->member_id, (struct span){0}, &departure);
     group_answer(step, ask);
-    if (departure.members)
+    if (departure.members && group->type == GROUP_CONSUMER)
+        consumer_members_gone(group, step);
+    else if (departure.members)
         classic_members_gone(group, step);
-    else if (departure.promises)
+    else if (departure.promises && group->type == GROUP_CLASSIC)
         classic_try_complete(group, step);
 }
 

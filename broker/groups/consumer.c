@@ -12,7 +12,11 @@
 //    is part of what it was told, for it may not have heard. Anything else is fenced: it gives up
 //    all it has and joins again, with epoch 0. Who joins has nothing.
 // 4. A static member that has left with -2 keeps its place, target and partitions until its session
-//    ends. As long as it has not, its instance id is nobody else's.
+//    ends. As long as it has not, its instance id is nobody else's, but for one that comes over
+//    from the classic protocol.
+// 5. Members of the classic protocol may be in the group as well: mixed.c serves them. Who joins a
+//    classic group turns it into one of this protocol (migrate.c), if nothing else is wrong with
+//    the request.
 #include <stdlib.h>
 
 #include "broker/groups/group_internal.h"
@@ -42,8 +46,10 @@ void consumer_close(struct group *group)
 struct consumer_member *consumer_member_new(void)
 {
     struct consumer_member *consumer = calloc(1, sizeof(*consumer));
-    if (consumer)
+    if (consumer) {
         consumer->revoke_due_ms = INT64_MAX;
+        consumer->classic_due_ms = INT64_MAX;
+    }
     return consumer;
 }
 
@@ -81,7 +87,8 @@ void consumer_members_gone(struct group *group, struct group_step *step)
 {
     if (group->member_count == 0)
         group->empty_since_ms = step->wall_ms;
-    consumer_rebalance(group, step);
+    if (!migrate_downgrade(group, step))
+        consumer_rebalance(group, step);
 }
 
 // --- the request ---------------------------------------------------------------------------------
@@ -131,15 +138,6 @@ static int16_t check_request(const struct group *group, const struct group_step 
     return 0;
 }
 
-static void refuse(struct group_step *step, struct group_ask *ask, int error)
-{
-    if (error < 0) {
-        step->failed = true;
-        error = KP_ERROR_COORDINATOR_NOT_AVAILABLE;
-    }
-    group_answer_error(step, ask, (int16_t)error);
-}
-
 // --- the answer ----------------------------------------------------------------------------------
 
 static uint32_t count_topics(const struct consumer_set *set)
@@ -187,7 +185,7 @@ static void answer(struct group_step *step, struct group_ask *ask,
     out->heartbeat_interval_ms = step->limits->consumer_heartbeat_interval_ms;
     if (!group_arena_copy(step, ask, member->id, &out->member_id) ||
         (with_assignment && !tell_assignment(ask, &member->consumer->assigned))) {
-        refuse(step, ask, -1);
+        group_refuse(step, ask, -1);
         return;
     }
     group_answer(step, ask);
@@ -200,7 +198,8 @@ static int want(struct group *group, struct group_step *step,
                 const struct kp_consumer_group_heartbeat_request *in,
                 const struct group_member *member, struct consumer_subscription **out)
 {
-    const struct consumer_subscription *now = member ? member->consumer->subscription : NULL;
+    const struct consumer_subscription *now =
+        member && member->consumer ? member->consumer->subscription : NULL;
     const struct span *names = in->subscribed_topic_names;
     uint32_t count = (uint32_t)in->subscribed_topic_names_count;
     struct span regex = in->subscribed_topic_regex;
@@ -220,7 +219,7 @@ static int want(struct group *group, struct group_step *step,
     return KP_ERROR_GROUP_MAX_SIZE_REACHED;
 }
 
-static bool update_rack(struct consumer_member *consumer, struct span rack, bool *changed)
+bool consumer_member_set_rack(struct consumer_member *consumer, struct span rack, bool *changed)
 {
     if (!rack.data || span_equal(rack, consumer->rack))
         return true;
@@ -266,7 +265,7 @@ static int update(struct group *group, struct group_step *step, struct group_mem
         changed = *rebalance = true;
     }
     update_numbers(member, in, &changed);
-    if (!update_rack(consumer, in->rack_id, &changed))
+    if (!consumer_member_set_rack(consumer, in->rack_id, &changed))
         return -1;
     if (changed) {
         consumer_write_member(step, group, member);
@@ -286,11 +285,11 @@ static void serve(struct group *group, struct group_step *step, struct group_ask
         consumer_rebalance(group, step);
     group_member_touch(group, step, member);
     if (member->consumer->subscription->broken) {
-        refuse(step, ask, KP_ERROR_INVALID_REGULAR_EXPRESSION);
+        group_refuse(step, ask, KP_ERROR_INVALID_REGULAR_EXPRESSION);
         return;
     }
     if (!consumer_reconcile(group, step, member, &owned, &changed)) {
-        refuse(step, ask, -1);
+        group_refuse(step, ask, -1);
         return;
     }
     answer(step, ask, member, full || changed);
@@ -298,12 +297,16 @@ static void serve(struct group *group, struct group_step *step, struct group_ask
 
 // --- joining -------------------------------------------------------------------------------------
 
-static bool become_consumer(struct group *group)
+// False without memory.
+static bool become_consumer(struct group *group, struct group_step *step)
 {
+    if (group->type == GROUP_CONSUMER)
+        return true;
+    if (group->member_count)
+        return migrate_upgrade(group, step);
     struct span type = group_copy(span_text("consumer"));
     if (!type.data)
         return false;
-    CHECK(group->member_count == 0);
     list_each(node, &group->pending)
         group_pending_remove(group, list_entry(node, struct group_pending, node));
     group_span_free(&group->protocol_type);
@@ -325,15 +328,10 @@ static struct group_identity identity_of(const struct group_ask *ask, struct spa
     };
 }
 
-static size_t room_for(const struct group_identity *identity)
+static struct group_member *add_member(struct group *group, struct group_step *step,
+                                       const struct group_identity *identity)
 {
-    return sizeof(struct group_member) + identity->id.size + identity->instance_id.size +
-           identity->client_id.size + identity->client_host.size;
-}
-
-static struct group_member *add_member(struct group *group, const struct group_identity *identity)
-{
-    if (group->type == GROUP_CLASSIC && !become_consumer(group))
+    if (!become_consumer(group, step))
         return NULL;
     struct group_member *member = group_member_add(group, identity);
     if (!member)
@@ -351,24 +349,24 @@ static void join_new(struct group *group, struct group_step *step, struct group_
     struct group_identity identity = identity_of(ask, id);
     struct consumer_subscription *wanted;
     bool rebalance = true;
-    int error = group->bytes + room_for(&identity) > GROUP_BYTES_MAX
+    int error = group->bytes + group_identity_size(&identity) > GROUP_BYTES_MAX
                     ? KP_ERROR_GROUP_MAX_SIZE_REACHED
                     : want(group, step, ask->in, NULL, &wanted);
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
         return;
     }
-    struct group_member *member = add_member(group, &identity);
+    struct group_member *member = add_member(group, step, &identity);
     if (!member) {
         consumer_subscription_let_go(group, wanted);
-        refuse(step, ask, -1);
+        group_refuse(step, ask, -1);
         return;
     }
     member->session_ms = step->limits->consumer_session_timeout_ms;
     consumer_member_subscribe(group, member, wanted);
     error = update(group, step, member, ask->in, &rebalance);
     if (error)
-        refuse(step, ask, -1);
+        group_refuse(step, ask, -1);
     else
         serve(group, step, ask, member, true, rebalance);
 }
@@ -377,15 +375,26 @@ static void join_new(struct group *group, struct group_step *step, struct group_
 static void join_again(struct group *group, struct group_step *step, struct group_ask *ask,
                        struct group_member *member)
 {
-    bool rebalance = false;
+    bool rebalance = group->consumer.dirty; // a group that was turned for this member
     int error = update(group, step, member, ask->in, &rebalance);
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
         return;
     }
     if (member->consumer->epoch == CONSUMER_LEFT)
         member->consumer->epoch = 0;
     serve(group, step, ask, member, true, rebalance);
+}
+
+// A static member of the classic protocol, by a new process that speaks this one and has nothing.
+static void come_over(struct group *group, const struct group_step *step,
+                      struct group_member *member)
+{
+    group_offers_set(group, member, NULL);
+    member->session_ms = step->limits->consumer_session_timeout_ms;
+    member->consumer->classic_due_ms = INT64_MAX;
+    member->consumer->epoch = 0;
+    member->consumer->previous_epoch = 0;
 }
 
 static void return_static(struct group *group, struct group_step *step, struct group_ask *ask,
@@ -396,15 +405,19 @@ static void return_static(struct group *group, struct group_step *step, struct g
     struct consumer_subscription *wanted;
     int error = want(group, step, in, former, &wanted);
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
         return;
     }
-    struct group_member *member = group_member_replace(group, step, former, &identity);
+    struct group_member *member = NULL;
+    if (become_consumer(group, step))
+        member = group_member_replace(group, step, former, &identity);
     if (!member) {
         consumer_subscription_let_go(group, wanted);
-        refuse(step, ask, -1);
+        group_refuse(step, ask, -1);
         return;
     }
+    if (member->offers)
+        come_over(group, step, member);
     if (member->consumer->target.count)
         consumer_write_target(step, group, member);
     join_again(group, step, ask, member);
@@ -413,8 +426,13 @@ static void return_static(struct group *group, struct group_step *step, struct g
 
 static bool is_full(const struct group *group, const struct group_step *step)
 {
-    return group->type == GROUP_CONSUMER &&
-           group->member_count >= step->limits->consumer_max_members;
+    return group->member_count >= step->limits->consumer_max_members;
+}
+
+// Whether the instance id is in use by a process that speaks this protocol.
+static bool is_unreleased(const struct group_member *holder)
+{
+    return !holder->offers && holder->consumer->epoch != CONSUMER_LEFT;
 }
 
 static void join(struct group *group, struct group_step *step, struct group_ask *ask)
@@ -423,18 +441,18 @@ static void join(struct group *group, struct group_step *step, struct group_ask 
     uint8_t text[GROUP_MEMBER_ID_MAX];
     struct group_member *member = group_member_find(group, in->member_id);
     struct group_member *holder = group_member_find_instance(group, in->instance_id);
-    if (group->type == GROUP_CLASSIC && group->member_count)
-        refuse(step, ask, KP_ERROR_GROUP_ID_NOT_FOUND);
-    else if (holder && holder != member && holder->consumer->epoch != CONSUMER_LEFT)
-        refuse(step, ask, KP_ERROR_UNRELEASED_INSTANCE_ID);
-    else if (member && in->instance_id.data && holder != member)
-        refuse(step, ask, KP_ERROR_INVALID_REQUEST); // its id is another's
+    if (group->type == GROUP_CLASSIC && group->member_count && !migrate_may_upgrade(group, step))
+        group_refuse(step, ask, KP_ERROR_GROUP_ID_NOT_FOUND);
+    else if (holder && holder != member && is_unreleased(holder))
+        group_refuse(step, ask, KP_ERROR_UNRELEASED_INSTANCE_ID);
+    else if (member && (member->offers || (in->instance_id.data && holder != member)))
+        group_refuse(step, ask, KP_ERROR_INVALID_REQUEST); // its id is another's
     else if (member)
         join_again(group, step, ask, member);
     else if (holder)
         return_static(group, step, ask, holder);
     else if (is_full(group, step))
-        refuse(step, ask, KP_ERROR_GROUP_MAX_SIZE_REACHED);
+        group_refuse(step, ask, KP_ERROR_GROUP_MAX_SIZE_REACHED);
     else if (in->member_id.size)
         join_new(group, step, ask, in->member_id);
     else
@@ -443,12 +461,15 @@ static void join(struct group *group, struct group_step *step, struct group_ask 
 
 // --- staying and leaving -------------------------------------------------------------------------
 
-static int16_t find(const struct group *group, const struct kp_consumer_group_heartbeat_request *in,
-                    struct group_member **out)
+// Who was in the group before it became a classic one is to join it, and turn it, again.
+static int16_t find(const struct group *group, const struct group_step *step,
+                    const struct kp_consumer_group_heartbeat_request *in, struct group_member **out)
 {
     if (group->type != GROUP_CONSUMER)
-        return group->member_count ? KP_ERROR_GROUP_ID_NOT_FOUND : KP_ERROR_UNKNOWN_MEMBER_ID;
-    return group_member_check(group, in->member_id, in->instance_id, out);
+        return group->member_count && !migrate_is_open(group, step) ? KP_ERROR_GROUP_ID_NOT_FOUND
+                                                                    : KP_ERROR_UNKNOWN_MEMBER_ID;
+    int16_t error = group_member_check(group, in->member_id, in->instance_id, out);
+    return !error && (*out)->offers ? KP_ERROR_UNKNOWN_MEMBER_ID : error;
 }
 
 static bool is_fenced(struct group *group, const struct kp_consumer_group_heartbeat_request *in,
@@ -466,13 +487,13 @@ static void stay(struct group *group, struct group_step *step, struct group_ask 
     const struct kp_consumer_group_heartbeat_request *in = ask->in;
     struct group_member *member = NULL;
     bool rebalance = false;
-    int error = find(group, in, &member);
+    int error = find(group, step, in, &member);
     if (!error && is_fenced(group, in, member->consumer))
         error = KP_ERROR_FENCED_MEMBER_EPOCH;
     if (!error)
         error = update(group, step, member, in, &rebalance);
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
         return;
     }
     bool full = in->topic_partitions_count >= 0 && in->rebalance_timeout_ms >= 0 &&
@@ -498,9 +519,9 @@ static void leave(struct group *group, struct group_step *step, struct group_ask
     const struct kp_consumer_group_heartbeat_request *in = ask->in;
     struct kp_consumer_group_heartbeat_response *out = ask->out;
     struct group_member *member = NULL;
-    int16_t error = find(group, in, &member);
+    int16_t error = find(group, step, in, &member);
     if (error) {
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
         return;
     }
     if (in->member_epoch == CONSUMER_LEFT) {
@@ -520,7 +541,7 @@ void consumer_heartbeat(struct group *group, struct group_step *step, struct gro
     const struct kp_consumer_group_heartbeat_request *in = ask->in;
     int16_t error = check_request(group, step, ask);
     if (error)
-        refuse(step, ask, error);
+        group_refuse(step, ask, error);
     else if (in->member_epoch == 0)
         join(group, step, ask);
     else if (in->member_epoch > 0)
@@ -531,14 +552,19 @@ void consumer_heartbeat(struct group *group, struct group_step *step, struct gro
 
 // --- offsets -------------------------------------------------------------------------------------
 
-int16_t consumer_may_commit(struct group *group, struct span member_id, int32_t epoch,
-                            int16_t version)
+int16_t consumer_may_commit(struct group *group, struct group_step *step, struct span member_id,
+                            struct span instance_id, int32_t epoch, int16_t version)
 {
     if (epoch < 0 && group->member_count == 0)
         return 0; // a consumer outside of the group, or an administrator
+    const struct group_member *holder = group_member_find_instance(group, instance_id);
+    if (holder && holder->offers && !span_equal(holder->id, member_id))
+        return KP_ERROR_FENCED_INSTANCE_ID;
     const struct group_member *member = group_member_find(group, member_id);
     if (!member)
         return KP_ERROR_UNKNOWN_MEMBER_ID;
+    if (member->offers)
+        return mixed_may_commit(group, step, member_id, instance_id, epoch);
     if (version < 9)
         return KP_ERROR_UNSUPPORTED_VERSION;
     return epoch == member->consumer->epoch ? 0 : KP_ERROR_STALE_MEMBER_EPOCH;
@@ -551,10 +577,17 @@ int16_t consumer_may_fetch(struct group *group, struct span member_id, int32_t e
     const struct group_member *member = group_member_find(group, member_id);
     if (!member)
         return KP_ERROR_UNKNOWN_MEMBER_ID;
-    return epoch == member->consumer->epoch ? 0 : KP_ERROR_STALE_MEMBER_EPOCH;
+    if (epoch == member->consumer->epoch)
+        return 0;
+    return member->offers ? KP_ERROR_ILLEGAL_GENERATION : KP_ERROR_STALE_MEMBER_EPOCH;
 }
 
 // --- time ----------------------------------------------------------------------------------------
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 static void end_sessions(struct group *group, struct group_step *step)
 {
@@ -562,9 +595,9 @@ static void end_sessions(struct group *group, struct group_step *step)
     group->members_due_ms = INT64_MAX;
     list_each(node, &group->members) {
         struct group_member *member = list_entry(node, struct group_member, node);
-        int64_t due_ms = member->deadline_ms < member->consumer->revoke_due_ms
-                             ? member->deadline_ms
-                             : member->consumer->revoke_due_ms;
+        const struct consumer_member *consumer = member->consumer;
+        int64_t due_ms = earlier(member->deadline_ms,
+                                 earlier(consumer->revoke_due_ms, consumer->classic_due_ms));
         if (due_ms <= step->now_ms) {
             group_member_remove(group, step, member);
             gone = true;
@@ -572,6 +605,7 @@ static void end_sessions(struct group *group, struct group_step *step)
             group->members_due_ms = due_ms;
         }
     }
+    group_pending_expire(group, step);
     if (gone)
         consumer_members_gone(group, step);
 }
@@ -580,7 +614,7 @@ void consumer_time(struct group *group, struct group_step *step)
 {
     if (step->now_ms >= group->members_due_ms)
         end_sessions(group, step);
-    if (step->now_ms < group->consumer.work_due_ms)
+    if (group->type != GROUP_CONSUMER || step->now_ms < group->consumer.work_due_ms)
         return;
     consumer_subscriptions_work(group, step);
     if (!step->failed)

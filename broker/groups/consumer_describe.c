@@ -3,7 +3,7 @@
 #include "broker/groups/group_internal.h"
 #include "gen/kp_consumer_group_describe.h"
 
-enum { MEMBER_TYPE_CONSUMER = 1 };
+enum { MEMBER_TYPE_CLASSIC = 0, MEMBER_TYPE_CONSUMER = 1 };
 
 static bool describe_set(struct group_step *step, struct group_ask *ask,
                          const struct consumer_set *set,
@@ -57,7 +57,7 @@ static bool describe_member(struct group_step *step, struct group_ask *ask,
     const struct consumer_member *consumer = member->consumer;
     kp_consumer_group_describe_response_member_init(out);
     out->member_epoch = consumer->epoch;
-    out->member_type = MEMBER_TYPE_CONSUMER;
+    out->member_type = member->offers ? MEMBER_TYPE_CLASSIC : MEMBER_TYPE_CONSUMER;
     return group_arena_copy(step, ask, member->id, &out->member_id) &&
            group_arena_copy(step, ask, member->instance_id, &out->instance_id) &&
            group_arena_copy(step, ask, consumer->rack, &out->rack_id) &&

@@ -48,6 +48,13 @@ struct consumer_set {
     uint32_t count;
 };
 
+// Parts on their way into a set, in any order.
+struct consumer_part_list {
+    struct consumer_part *parts;
+    uint32_t count;
+    uint32_t capacity;
+};
+
 // Topics, sorted by id. Each is held.
 struct consumer_topic_list {
     struct consumer_topic **items;
@@ -95,6 +102,8 @@ struct consumer_member {
     struct consumer_set assigned; // what it was told, or is with this step
     struct consumer_set revoking; // what it was told before, and has not said to be without
     int64_t revoke_due_ms;        // UNREVOKED: it is removed then; INT64_MAX
+    int64_t classic_due_ms;       // of the classic protocol: likewise if it has not joined, or
+                                  // synced, by then; INT64_MAX: that is not expected of it
     bool has_current;             // its record of that name is there
 };
 
@@ -136,6 +145,11 @@ bool consumer_set_replace(struct group *group, struct consumer_set *set,
                           const struct consumer_part *parts, uint32_t count);
 void consumer_set_free(struct group *group, struct consumer_set *set);
 bool consumer_set_has(const struct consumer_set *set, struct consumer_part part);
+// Adds a part, which holds its topic until the list is emptied. False without memory.
+bool consumer_part_list_add(struct consumer_part_list *list, struct consumer_topic *topic,
+                            int32_t partition);
+// Keeps the memory.
+void consumer_part_list_empty(struct group *group, struct consumer_part_list *list);
 bool consumer_set_equal(const struct consumer_set *set, const struct consumer_part *parts,
                         uint32_t count);
 // Holds the topic that is added. False without memory.
@@ -174,6 +188,10 @@ bool consumer_owns_no_more(struct group *group, const struct consumer_owned *own
                            const struct consumer_set *assigned);
 // What a member was to give up is free.
 void consumer_release_revoking(struct group *group, struct consumer_member *consumer);
+// Whether others have parts of the member's target.
+bool consumer_waits(const struct consumer_member *consumer);
+// The member has until its rebalance timeout to give up what it is to.
+void consumer_let_revoke(struct group *group, struct group_step *step, struct group_member *member);
 // All of a member's partitions are free.
 void consumer_release(struct group *group, struct consumer_member *consumer);
 // The parts, of which none has a holder, are this member's. False without memory: nothing changed.
@@ -190,13 +208,15 @@ void consumer_member_free(struct group *group, struct group_member *member); // 
 // What a member is subscribed to, with what that counts. It takes the hold over.
 void consumer_member_subscribe(struct group *group, struct group_member *member,
                                struct consumer_subscription *subscription);
+// Absent or the same: nothing changes. False without memory.
+bool consumer_member_set_rack(struct consumer_member *consumer, struct span rack, bool *changed);
 void consumer_heartbeat(struct group *group, struct group_step *step, struct group_ask *ask);
 void consumer_time(struct group *group, struct group_step *step);
 void consumer_catalog_changed(struct group *group, struct group_step *step);
 // After members have gone.
 void consumer_members_gone(struct group *group, struct group_step *step);
-int16_t consumer_may_commit(struct group *group, struct span member_id, int32_t epoch,
-                            int16_t version);
+int16_t consumer_may_commit(struct group *group, struct group_step *step, struct span member_id,
+                            struct span instance_id, int32_t epoch, int16_t version);
 int16_t consumer_may_fetch(struct group *group, struct span member_id, int32_t epoch);
 const char *consumer_state_name(const struct group *group);
 

@@ -140,6 +140,24 @@ static int load_subscription(struct group *group, struct group_step *step,
     return 0;
 }
 
+// What makes it a member of the classic protocol; NULL: nothing.
+static int load_classic(struct group *group, struct group_member *member,
+                        const msgpack_object *value)
+{
+    struct group_offers *offers;
+    int64_t session_ms;
+    if (!value)
+        return 0;
+    if (!pack_integer(pack_find(value, "session_ms"), 0, INT32_MAX, &session_ms))
+        return -EBADMSG;
+    int error = group_load_offers(group, pack_find(value, "protocols"), &offers);
+    if (error)
+        return error;
+    group_offers_set(group, member, offers);
+    member->session_ms = (int32_t)session_ms;
+    return 0;
+}
+
 static int load_details(struct group *group, struct group_step *step, struct group_member *member,
                         const msgpack_object *value)
 {
@@ -158,6 +176,9 @@ static int load_details(struct group *group, struct group_step *step, struct gro
         group->last_joined = member->joined;
     if (pack_text(pack_find(value, "assignor"), &text))
         member->consumer->assignor = group_assignor_find(text);
+    error = load_classic(group, member, pack_find(value, "classic"));
+    if (error)
+        return error;
     if (pack_text(pack_find(value, "rack"), &text)) {
         member->consumer->rack = group_copy(text);
         if (!member->consumer->rack.data)
@@ -192,26 +213,8 @@ static int load_member(struct group *group, struct group_step *step, struct span
 struct loading {
     struct group *group;
     const struct catalog *catalog;
-    struct consumer_part *parts;
-    uint32_t count;
-    uint32_t capacity;
+    struct consumer_part_list list;
 };
-
-static bool add_part(struct loading *loading, struct consumer_topic *topic, int64_t partition)
-{
-    if (loading->count == loading->capacity) {
-        uint32_t capacity = loading->capacity ? 2 * loading->capacity : 64;
-        struct consumer_part *parts = realloc(loading->parts, capacity * sizeof(*parts));
-        if (!parts)
-            return false;
-        loading->parts = parts;
-        loading->capacity = capacity;
-    }
-    topic->holds++;
-    loading->parts[loading->count++] =
-        (struct consumer_part){.topic = topic, .partition = (int32_t)partition};
-    return true;
-}
 
 static int read_topic(struct loading *loading, const msgpack_object *list)
 {
@@ -231,40 +234,34 @@ static int read_topic(struct loading *loading, const msgpack_object *list)
     for (uint32_t i = 1; !error && (item = pack_item(list, i)); i++) {
         if (!pack_integer(item, 0, PARTITION_MAX, &partition))
             error = -EBADMSG;
-        else if (!add_part(loading, topic, partition))
+        else if (!consumer_part_list_add(&loading->list, topic, (int32_t)partition))
             error = -ENOMEM;
     }
     consumer_topic_let_go(loading->group, topic);
     return error;
 }
 
-// The parts of a record, sorted, each once; they are held until drop_parts.
+// The parts of a record, sorted, each once.
 static int read_parts(struct loading *loading, const msgpack_object *list)
 {
     int error = 0;
     const msgpack_object *item;
     for (uint32_t i = 0; !error && (item = pack_item(list, i)); i++)
         error = read_topic(loading, item);
-    if (error || loading->count == 0)
+    const struct consumer_part_list *parts = &loading->list;
+    if (error || parts->count == 0)
         return error;
-    qsort(loading->parts, loading->count, sizeof(*loading->parts), consumer_part_compare);
-    for (uint32_t i = 1; i < loading->count; i++)
-        if (consumer_part_compare(&loading->parts[i - 1], &loading->parts[i]) == 0)
+    qsort(parts->parts, parts->count, sizeof(*parts->parts), consumer_part_compare);
+    for (uint32_t i = 1; i < parts->count; i++)
+        if (consumer_part_compare(&parts->parts[i - 1], &parts->parts[i]) == 0)
             return -EBADMSG;
     return 0;
 }
 
-static void drop_parts(struct loading *loading)
+static bool has_holder(const struct consumer_part_list *list)
 {
-    for (uint32_t i = 0; i < loading->count; i++)
-        consumer_topic_let_go(loading->group, loading->parts[i].topic);
-    loading->count = 0;
-}
-
-static bool has_holder(const struct loading *loading)
-{
-    for (uint32_t i = 0; i < loading->count; i++)
-        if (consumer_holder(&loading->parts[i]))
+    for (uint32_t i = 0; i < list->count; i++)
+        if (consumer_holder(&list->parts[i]))
             return true;
     return false;
 }
@@ -273,15 +270,16 @@ static int load_held(struct loading *loading, struct consumer_member *consumer,
                      const msgpack_object *list, struct consumer_set *set)
 {
     int error = read_parts(loading, list);
-    if (!error && has_holder(loading))
+    if (!error && has_holder(&loading->list))
         error = -EBADMSG;
-    if (!error && !consumer_set_replace(loading->group, set, loading->parts, loading->count))
+    const struct consumer_part_list *parts = &loading->list;
+    if (!error && !consumer_set_replace(loading->group, set, parts->parts, parts->count))
         error = -ENOMEM;
-    if (!error && !consumer_hold(loading->parts, loading->count, consumer)) {
+    if (!error && !consumer_hold(parts->parts, parts->count, consumer)) {
         consumer_set_free(loading->group, set);
         error = -ENOMEM;
     }
-    drop_parts(loading);
+    consumer_part_list_empty(loading->group, &loading->list);
     return error;
 }
 
@@ -309,10 +307,10 @@ static int load_target(struct loading *loading, struct group_member *member,
                        const msgpack_object *value)
 {
     int error = read_parts(loading, pack_find(value, "parts"));
-    if (!error && !consumer_set_replace(loading->group, &member->consumer->target, loading->parts,
-                                        loading->count))
+    if (!error && !consumer_set_replace(loading->group, &member->consumer->target,
+                                        loading->list.parts, loading->list.count))
         error = -ENOMEM;
-    drop_parts(loading);
+    consumer_part_list_empty(loading->group, &loading->list);
     return error;
 }
 
@@ -379,7 +377,7 @@ static bool place_rest(struct group *group, struct group_step *step)
         }
         forget(record);
     }
-    free(loading.parts);
+    free(loading.list.parts);
     return placed;
 }
 
@@ -424,7 +422,8 @@ static void begin(struct group *group, struct group_step *step, struct group_mem
         group->consumer.dirty = true;
     }
     settle_state(group, consumer);
-    member->session_ms = step->limits->consumer_session_timeout_ms;
+    if (!member->offers)
+        member->session_ms = step->limits->consumer_session_timeout_ms;
     group_member_touch(group, step, member);
     if (consumer->state != CONSUMER_UNREVOKED)
         return;
@@ -433,9 +432,23 @@ static void begin(struct group *group, struct group_step *step, struct group_mem
         group->members_due_ms = consumer->revoke_due_ms;
 }
 
+// Classic members that have no protocol in common cannot be in one group.
+static bool drop_at_odds(struct group *group)
+{
+    bool marked = true;
+    if (group->offering == 0 || group_offers_vote(group))
+        return true;
+    list_each(node, &group->members) {
+        struct group_member *member = list_entry(node, struct group_member, node);
+        if (member->offers)
+            marked = group_load_drop(group, member) && marked;
+    }
+    return marked;
+}
+
 bool consumer_load_done(struct group *group, struct group_step *step)
 {
-    if (!place_members(group, step) || !place_rest(group, step))
+    if (!place_members(group, step) || !place_rest(group, step) || !drop_at_odds(group))
         return false;
     list_each(node, &group->members)
         begin(group, step, list_entry(node, struct group_member, node));

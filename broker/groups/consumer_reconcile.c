@@ -145,7 +145,7 @@ static bool compare(const struct consumer_member *consumer, struct changes *chan
     return true;
 }
 
-static void let_revoke(struct group *group, struct group_step *step, struct group_member *member)
+void consumer_let_revoke(struct group *group, struct group_step *step, struct group_member *member)
 {
     struct consumer_member *consumer = member->consumer;
     if (consumer->state != CONSUMER_UNREVOKED) {
@@ -186,7 +186,7 @@ static bool revoke(struct group *group, struct group_step *step, struct group_me
         consumer_set_free(group, &consumer->revoking);
         return false;
     }
-    let_revoke(group, step, member);
+    consumer_let_revoke(group, step, member);
     return true;
 }
 
@@ -227,6 +227,16 @@ static bool advance(struct group *group, struct group_step *step, struct group_m
     }
     free(changes.kept);
     return done;
+}
+
+bool consumer_waits(const struct consumer_member *consumer)
+{
+    for (uint32_t i = 0; i < consumer->target.count; i++) {
+        const struct consumer_member *holder = consumer_holder(&consumer->target.parts[i]);
+        if (holder && holder != consumer)
+            return true;
+    }
+    return false;
 }
 
 bool consumer_reconcile(struct group *group, struct group_step *step, struct group_member *member,

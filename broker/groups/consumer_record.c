@@ -24,6 +24,14 @@ static void pack_names(msgpack_packer *packer, const struct consumer_subscriptio
         pack_write_text(packer, subscription->names[i]);
 }
 
+static void pack_classic(msgpack_packer *packer, const struct group_member *member)
+{
+    pack_write_key(packer, "classic");
+    msgpack_pack_map(packer, 2);
+    group_pack_number(packer, "session_ms", member->session_ms);
+    group_pack_offers(packer, member->offers);
+}
+
 void consumer_write_member(struct group_step *step, const struct group *group,
                            const struct group_member *member)
 {
@@ -34,7 +42,7 @@ void consumer_write_member(struct group_step *step, const struct group *group,
         return;
     msgpack_pack_map(&packer, 6u + (member->instance_id.data != NULL) +
                                   (subscription->regex.data != NULL) +
-                                  (consumer->rack.data != NULL));
+                                  (consumer->rack.data != NULL) + (member->offers != NULL));
     group_pack_text(&packer, "client_id", member->client_id);
     group_pack_text(&packer, "client_host", member->client_host);
     if (member->instance_id.data)
@@ -47,6 +55,8 @@ void consumer_write_member(struct group_step *step, const struct group *group,
     group_pack_text(&packer, "assignor", span_text(group_assignor_name(consumer->assignor)));
     if (consumer->rack.data)
         group_pack_text(&packer, "rack", consumer->rack);
+    if (member->offers)
+        pack_classic(&packer, member);
     group_record_end(step);
 }
 

@@ -142,6 +142,31 @@ bool consumer_set_equal(const struct consumer_set *set, const struct consumer_pa
     return true;
 }
 
+// --- lists of parts ------------------------------------------------------------------------------
+
+bool consumer_part_list_add(struct consumer_part_list *list, struct consumer_topic *topic,
+                            int32_t partition)
+{
+    if (list->count == list->capacity) {
+        uint32_t capacity = list->capacity ? 2 * list->capacity : 64;
+        struct consumer_part *parts = realloc(list->parts, capacity * sizeof(*parts));
+        if (!parts)
+            return false;
+        list->parts = parts;
+        list->capacity = capacity;
+    }
+    topic->holds++;
+    list->parts[list->count++] = (struct consumer_part){.topic = topic, .partition = partition};
+    return true;
+}
+
+void consumer_part_list_empty(struct group *group, struct consumer_part_list *list)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        consumer_topic_let_go(group, list->parts[i].topic);
+    list->count = 0;
+}
+
 // --- lists of topics -----------------------------------------------------------------------------
 
 bool consumer_topic_list_add(struct consumer_topic_list *topics, struct consumer_topic *topic)

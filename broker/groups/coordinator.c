@@ -380,6 +380,10 @@ static struct group_limits limits_of(const struct config *config)
         .consumer_max_members = (uint32_t)config_number(config, SETTING_GROUP_CONSUMER_MAX_SIZE),
     };
     read_assignors(config_text(config, SETTING_GROUP_CONSUMER_ASSIGNORS), &limits);
+    const char *policy = config_text(config, SETTING_GROUP_CONSUMER_MIGRATION_POLICY);
+    bool both = strcmp(policy, "bidirectional") == 0;
+    limits.may_upgrade = both || strcmp(policy, "upgrade") == 0;
+    limits.may_downgrade = both || strcmp(policy, "downgrade") == 0;
     return limits;
 }
 

@@ -195,6 +195,15 @@ void group_answer_error(struct group_step *step, struct group_ask *ask, int16_t 
     group_answer(step, ask);
 }
 
+void group_refuse(struct group_step *step, struct group_ask *ask, int error)
+{
+    if (error < 0) {
+        step->failed = true;
+        error = KP_ERROR_COORDINATOR_NOT_AVAILABLE;
+    }
+    group_answer_error(step, ask, (int16_t)error);
+}
+
 void group_give_up(struct group *group, struct list *answers, int16_t error)
 {
     list_each(node, &group->members) {
@@ -251,19 +260,29 @@ static void ask_classic(struct group *group, struct group_step *step, struct gro
     }
 }
 
-// A group without members takes the protocol of who joins. With members, requests of the classic
-// protocol find nobody here.
+// A group without members takes the protocol of who joins.
 static void ask_consumer(struct group *group, struct group_step *step, struct group_ask *ask)
 {
     if (ask->kind == GROUP_JOIN && group->member_count == 0) {
         group->type = GROUP_CLASSIC;
         classic_join(group, step, ask);
-    } else if (ask->kind == GROUP_JOIN) {
-        group_answer_error(step, ask, KP_ERROR_INCONSISTENT_GROUP_PROTOCOL);
-    } else if (ask->kind == GROUP_DESCRIBE) {
-        group_answer_error(step, ask, KP_ERROR_GROUP_ID_NOT_FOUND);
-    } else {
-        group_answer_error(step, ask, KP_ERROR_UNKNOWN_MEMBER_ID);
+        return;
+    }
+    switch (ask->kind) {
+    case GROUP_JOIN:
+        mixed_join(group, step, ask);
+        break;
+    case GROUP_SYNC:
+        mixed_sync(group, step, ask);
+        break;
+    case GROUP_HEARTBEAT:
+        mixed_heartbeat(group, step, ask);
+        break;
+    case GROUP_LEAVE:
+        classic_leave(group, step, ask);
+        break;
+    default:
+        group_answer_error(step, ask, KP_ERROR_GROUP_ID_NOT_FOUND); // DESCRIBE
     }
 }
 
@@ -320,7 +339,8 @@ int16_t group_may_commit(struct group *group, struct group_step *step, struct sp
                          struct span instance_id, int32_t generation_or_epoch, int16_t version)
 {
     if (group && group->type == GROUP_CONSUMER && !group_is_idle(group))
-        return consumer_may_commit(group, member_id, generation_or_epoch, version);
+        return consumer_may_commit(group, step, member_id, instance_id, generation_or_epoch,
+                                   version);
     if (group && !group_is_idle(group))
         return classic_may_commit(group, step, member_id, instance_id, generation_or_epoch);
     // A consumer outside of a group may commit under any name that no group uses.

@@ -44,6 +44,8 @@ struct group_limits {
     int32_t consumer_heartbeat_interval_ms; // group.consumer.heartbeat.interval.ms
     uint32_t consumer_max_members;          // group.consumer.max.size
     enum group_assignor assignors[2];       // group.consumer.assignors, NO_ASSIGNOR at the end
+    bool may_upgrade;   // group.consumer.migration.policy: classic groups to the consumer protocol
+    bool may_downgrade; // and back
 };
 
 enum group_ask_kind {

@@ -53,17 +53,17 @@ struct group_member {
     uint64_t joined; // ascending within the list, but for static members that were replaced
     int32_t session_ms;
     int32_t rebalance_ms;
-    int64_t deadline_ms;   // when its session ends; INT64_MAX while a known member waits
-    struct group_ask *ask; // its JoinGroup or SyncGroup that waits; NULL
-    struct group_offers *offers;
-    struct span assignment; // its own memory; absent: none
-    bool is_new;            // has not been told its id by an answer to JoinGroup
-    bool sync_due;          // has been told the generation and has not asked for its assignment
-    bool durable;           // its record is there, or is in this step's
-    bool changed;           // and differs from what is here
-    bool has_target;        // its target record is there
-    size_t bytes;           // of it all but offers, assignment and sets of partitions
-    struct consumer_member *consumer; // NULL: of a classic group
+    int64_t deadline_ms;         // when its session ends; INT64_MAX while a known member waits
+    struct group_ask *ask;       // its JoinGroup or SyncGroup that waits; NULL
+    struct group_offers *offers; // NULL: not of the classic protocol
+    struct span assignment;      // its own memory; absent: none
+    bool is_new;                 // has not been told its id by an answer to JoinGroup
+    bool sync_due;   // has been told the generation and has not asked for its assignment
+    bool durable;    // its record is there, or is in this step's
+    bool changed;    // and differs from what is here
+    bool has_target; // its target record is there
+    size_t bytes;    // of it all but offers, assignment and sets of partitions
+    struct consumer_member *consumer; // of a group of the consumer protocol; NULL: of a classic one
     uint8_t text[];
 };
 
@@ -90,6 +90,7 @@ struct group {
     struct map by_id;
     struct map by_instance; // static members
     uint32_t member_count;
+    uint32_t offering; // members with offers: of the classic protocol
     uint64_t last_joined;
     size_t bytes; // of members and their offers; at most GROUP_BYTES_MAX
     struct list pending;
@@ -132,6 +133,8 @@ bool group_arena_copy(struct group_step *step, struct group_ask *ask, struct spa
                       struct span *out);
 void group_answer(struct group_step *step, struct group_ask *ask);
 void group_answer_error(struct group_step *step, struct group_ask *ask, int16_t error);
+// The same for a KP_ERROR, or a negative errno: memory is short, and the step has failed.
+void group_refuse(struct group_step *step, struct group_ask *ask, int error);
 // The group's record is to be written when the step ends.
 void group_write(struct group *group);
 void group_end_step(struct group *group, struct group_step *step);
@@ -163,6 +166,9 @@ bool group_record_begin(struct group_step *step, msgpack_packer *packer, const c
 void group_record_end(struct group_step *step);
 void group_pack_text(msgpack_packer *packer, const char *name, struct span text);
 void group_pack_number(msgpack_packer *packer, const char *name, int64_t number);
+// As "protocols", and read again: 0 with *out, -EBADMSG, -ENOMEM.
+void group_pack_offers(msgpack_packer *packer, const struct group_offers *offers);
+int group_load_offers(struct group *group, const msgpack_object *list, struct group_offers **out);
 
 // --- group_member.c ------------------------------------------------------------------------------
 
@@ -174,6 +180,8 @@ struct group_identity {
     struct span client_host;
 };
 
+// Bytes of a member that is called so.
+size_t group_identity_size(const struct group_identity *identity);
 struct group_member *group_member_find(const struct group *group, struct span id);
 struct group_member *group_member_find_instance(const struct group *group, struct span instance_id);
 // Whether the request comes from the member that it says: 0 with *out, or UNKNOWN_MEMBER_ID,
@@ -212,6 +220,8 @@ struct span group_member_make_id(struct random *random, struct span client,
 bool group_pending_add(struct group *group, struct span id, int64_t deadline_ms);
 struct group_pending *group_pending_find(const struct group *group, struct span id);
 void group_pending_remove(struct group *group, struct group_pending *pending);
+// Those that are due go; members_due_ms is not behind any other.
+void group_pending_expire(struct group *group, const struct group_step *step);
 
 // --- group_offer.c -------------------------------------------------------------------------------
 
@@ -228,11 +238,11 @@ void group_offers_set(struct group *group, struct group_member *member,
 // Whether what is offered is what the member has offered, in the same order.
 bool group_offers_equal(const struct group_member *member,
                         const struct kp_join_group_request_protocol *protocols, int32_t count);
-// Whether one of the protocols is offered by all members but `except` (NULL: all).
+// Whether one of the protocols is offered by all that offer any but `except` (NULL: by all).
 bool group_offers_agree(const struct group *group,
                         const struct kp_join_group_request_protocol *protocols, int32_t count,
                         const struct group_member *except);
-// What most members prefer of that which all offer; NULL: there is none.
+// What most of those that offer any prefer of that which they all offer; NULL: there is none.
 struct group_protocol *group_offers_vote(struct group *group);
 // The metadata that a member offers for a protocol; absent: it does not.
 struct span group_offers_metadata(const struct group_member *member,
@@ -255,10 +265,27 @@ void classic_time(struct group *group, struct group_step *step);
 // After members have come, gone or changed: starts a rebalance, or completes one that waited.
 void classic_rebalance(struct group *group, struct group_step *step);
 void classic_prepare(struct group *group, struct group_step *step);
+// No phase, leader, protocol or SyncGroup to come any more; the members stay. None has an ask.
+void classic_end(struct group *group);
 void classic_forsake(struct group *group, struct group_step *step, struct group_ask *ask);
 void classic_try_complete(struct group *group, struct group_step *step);
 // classic_join.c
+struct kp_join_group_request;
 void classic_join(struct group *group, struct group_step *step, struct group_ask *ask);
+// 0, or why the request is refused whoever it comes from.
+int16_t classic_join_check(const struct group *group, const struct group_step *step,
+                           const struct kp_join_group_request *in);
+struct group_identity classic_join_identity(const struct group_ask *ask, struct span id);
+// What is offered, if the group has room for it. `member` NULL: a new one; `more`: bytes that the
+// member itself will take, besides those it takes already. 0, a KP_ERROR, -ENOMEM.
+int classic_join_offers(struct group *group, const struct group_member *member,
+                        const struct kp_join_group_request *in, size_t more,
+                        struct group_offers **out);
+// Takes over what the request says (member->changed); the offers become the member's.
+void classic_join_update(struct group *group, struct group_member *member,
+                         const struct group_ask *ask, struct group_offers *offers);
+// Answers with MEMBER_ID_REQUIRED.
+void classic_join_promise(struct group *group, struct group_step *step, struct group_ask *ask);
 void classic_answer_join(struct group *group, struct group_step *step, struct group_member *member,
                          struct group_ask *ask);
 // classic_sync.c
@@ -272,3 +299,32 @@ void classic_describe(struct group *group, struct group_step *step, struct group
 // classic_topics.c
 bool classic_subscribes(struct group *group, struct span topic);
 void classic_topics_forget(struct group *group);
+
+// --- both protocols in one group -----------------------------------------------------------------
+
+// migrate.c
+// Whether members of the consumer protocol may turn groups like this one, which is classic.
+bool migrate_is_open(const struct group *group, const struct group_step *step);
+// Whether this one can be turned as well: what its members have said can be understood.
+bool migrate_may_upgrade(const struct group *group, struct group_step *step);
+// Turns it, of which may_upgrade was true in this step, into a group of the consumer protocol,
+// whose targets are still to be computed. False without memory: the step has failed.
+bool migrate_upgrade(struct group *group, struct group_step *step);
+// Turns a group of the consumer protocol, if it has only classic members left and may be turned,
+// into a classic one that rebalances. Whether it is one now, or the step has failed on the way.
+bool migrate_downgrade(struct group *group, struct group_step *step);
+
+// What a classic member has (and is to give up), as SyncGroup answers it: the bytes that it takes,
+// and the bytes, at `to`.
+size_t migrate_assignment_size(const struct group_step *step,
+                               const struct consumer_member *consumer, bool with_revoking);
+struct span migrate_assignment_write(const struct group_step *step,
+                                     const struct group_member *member, bool with_revoking,
+                                     uint8_t *to);
+
+// mixed.c: classic members of a group of the consumer protocol.
+void mixed_join(struct group *group, struct group_step *step, struct group_ask *ask);
+void mixed_sync(struct group *group, struct group_step *step, struct group_ask *ask);
+void mixed_heartbeat(struct group *group, struct group_step *step, struct group_ask *ask);
+int16_t mixed_may_commit(struct group *group, struct group_step *step, struct span member_id,
+                         struct span instance_id, int32_t generation);

@@ -118,8 +118,7 @@ static int load_group(struct group *group, const msgpack_object *value)
     return whole ? 0 : -ENOMEM;
 }
 
-// The list of [name, metadata], as a request would bring it.
-static int load_offers(struct group *group, const msgpack_object *list, struct group_offers **out)
+int group_load_offers(struct group *group, const msgpack_object *list, struct group_offers **out)
 {
     struct kp_join_group_request_protocol protocols[GROUP_PROTOCOLS_MAX];
     int32_t count = 0;
@@ -152,7 +151,7 @@ static int load_member(struct group *group, struct span id, const msgpack_object
         !pack_integer(pack_find(value, "joined"), 0, INT64_MAX, &joined) ||
         group_member_find(group, id) || group_member_find_instance(group, identity.instance_id))
         return -EBADMSG;
-    int error = load_offers(group, pack_find(value, "protocols"), &offers);
+    int error = group_load_offers(group, pack_find(value, "protocols"), &offers);
     if (error)
         return error;
     struct group_member *member = group_member_add(group, &identity);

@@ -45,10 +45,15 @@ static struct span keep(uint8_t **at, struct span bytes)
     return kept;
 }
 
+size_t group_identity_size(const struct group_identity *identity)
+{
+    return sizeof(struct group_member) + identity->id.size + identity->instance_id.size +
+           identity->client_id.size + identity->client_host.size;
+}
+
 static struct group_member *member_new(const struct group_identity *identity)
 {
-    size_t size = sizeof(struct group_member) + identity->id.size + identity->instance_id.size +
-                  identity->client_id.size + identity->client_host.size;
+    size_t size = group_identity_size(identity);
     struct group_member *member = malloc(size);
     if (!member)
         return NULL;
@@ -276,6 +281,17 @@ void group_pending_remove(struct group *group, struct group_pending *pending)
     map_remove(&group->pending_by_id, pending->id);
     list_remove(&pending->node);
     free(pending);
+}
+
+void group_pending_expire(struct group *group, const struct group_step *step)
+{
+    list_each(node, &group->pending) {
+        struct group_pending *pending = list_entry(node, struct group_pending, node);
+        if (pending->deadline_ms <= step->now_ms)
+            group_pending_remove(group, pending);
+        else if (pending->deadline_ms < group->members_due_ms)
+            group->members_due_ms = pending->deadline_ms;
+    }
 }
 
 bool group_pending_add(struct group *group, struct span id, int64_t deadline_ms)

@@ -2,8 +2,9 @@
 // The assignment protocols that members of a group offer: which of them all have in common, and
 // which one most prefer. Names are kept once per group, so that counting is cheap.
 //
-// 1. While a group has members, at least one protocol is offered by all of them: who joins or
-//    changes is let in only if group_offers_agree.
+// 1. While members offer protocols, at least one is offered by all of them: who joins or changes is
+//    let in only if group_offers_agree. In a group of the consumer protocol these are its classic
+//    members; the others offer none.
 // 2. A protocol lives as long as somebody holds it: each offer of it, and the group's choice.
 #include <errno.h>
 #include <stdlib.h>
@@ -99,6 +100,8 @@ void group_offers_set(struct group *group, struct group_member *member, struct g
         old->items[i].protocol->members--;
     for (uint32_t i = 0; offers && i < offers->count; i++)
         offers->items[i].protocol->members++;
+    group->offering += offers != NULL;
+    group->offering -= old != NULL;
     group->bytes += offers ? offers->bytes : 0;
     group->bytes -= old ? old->bytes : 0;
     member->offers = offers;
@@ -132,7 +135,9 @@ bool group_offers_agree(const struct group *group,
                         const struct kp_join_group_request_protocol *protocols, int32_t count,
                         const struct group_member *except)
 {
-    uint32_t others = group->member_count - (except ? 1 : 0);
+    if (except && !except->offers)
+        except = NULL;
+    uint32_t others = group->offering - (except ? 1 : 0);
     if (others == 0)
         return count > 0;
     for (int32_t i = 0; i < count; i++) {
@@ -153,9 +158,9 @@ struct group_protocol *group_offers_vote(struct group *group)
         protocol->votes = 0;
     list_each(node, &group->members) {
         const struct group_member *member = list_entry(node, struct group_member, node);
-        for (uint32_t i = 0; i < member->offers->count; i++) {
+        for (uint32_t i = 0; member->offers && i < member->offers->count; i++) {
             protocol = member->offers->items[i].protocol;
-            if (protocol->members != group->member_count)
+            if (protocol->members != group->offering)
                 continue;
             protocol->votes++;
             if (!best || protocol->votes > best->votes)

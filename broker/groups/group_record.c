@@ -149,6 +149,17 @@ void group_write_group(struct group_step *step, const struct group *group)
     write_done(step->records);
 }
 
+void group_pack_offers(msgpack_packer *packer, const struct group_offers *offers)
+{
+    pack_write_key(packer, "protocols");
+    msgpack_pack_array(packer, offers->count);
+    for (uint32_t i = 0; i < offers->count; i++) {
+        msgpack_pack_array(packer, 2);
+        pack_write_text(packer, offers->items[i].protocol->name);
+        pack_write_bytes(packer, offers->items[i].metadata);
+    }
+}
+
 void group_write_member(struct group_step *step, const struct group *group,
                         const struct group_member *member)
 {
@@ -163,13 +174,7 @@ void group_write_member(struct group_step *step, const struct group *group,
     group_pack_number(&packer, "session_ms", member->session_ms);
     group_pack_number(&packer, "rebalance_ms", member->rebalance_ms);
     group_pack_number(&packer, "joined", (int64_t)member->joined);
-    pack_write_key(&packer, "protocols");
-    msgpack_pack_array(&packer, member->offers->count);
-    for (uint32_t i = 0; i < member->offers->count; i++) {
-        msgpack_pack_array(&packer, 2);
-        pack_write_text(&packer, member->offers->items[i].protocol->name);
-        pack_write_bytes(&packer, member->offers->items[i].metadata);
-    }
+    group_pack_offers(&packer, member->offers);
     write_done(step->records);
 }
 

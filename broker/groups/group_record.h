@@ -14,15 +14,16 @@
 //   ["group", group] -> {"type": "consumer", "epoch": int, "since": ms, "hash": int}
 //   ["member", group, member id] -> {"client_id": str, "client_host": str, "instance": str,
 //                        "rebalance_ms": int, "joined": int, "topics": [name, ...], "regex": str,
-//                        "assignor": str, "rack": str}
+//                        "assignor": str, "rack": str,
+//                        "classic": {"session_ms": int, "protocols": [[name, metadata: bin], ...]}}
 //   ["target", group, member id] -> {"parts": partitions}
 //   ["current", group, member id] -> {"epoch": int, "previous": int, "state": int,
 //                        "assigned": partitions, "revoking": partitions}
 //
 // or a tombstone. "since" is the wall-clock time at which the group became empty; "instance" is
-// there for static members; "joined" orders members by age. "hash" tells whether topics have
-// changed since the targets were computed. "partitions" stands for [[topic id, number, ...], ...].
-// Unknown fields and other kinds of keys are ignored.
+// there for static members, "classic" for those of the classic protocol; "joined" orders members by
+// age. "hash" tells whether topics have changed since the targets were computed. "partitions"
+// stands for [[topic id, number, ...], ...]. Unknown fields and other kinds of keys are ignored.
 #pragma once
 
 #include "broker/pack.h"

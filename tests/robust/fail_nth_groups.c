@@ -40,6 +40,8 @@ static void scene_open(struct scene *scene)
                    .max_members = 100,
                    .consumer_session_timeout_ms = 45000,
                    .consumer_max_members = 100,
+                   .may_upgrade = true,
+                   .may_downgrade = true,
                    .assignors = {GROUP_UNIFORM, GROUP_RANGE}},
         .random = {1},
         .group = group_new(span_text("group")),
@@ -133,6 +135,24 @@ static void pass(struct scene *scene, int64_t ms)
     end_step(scene);
 }
 
+// Of one that says what it wants and has: "topic", and its partition 1.
+static struct span subscription(void)
+{
+    static const uint8_t bytes[] = {0,   1,   0,   0,   0, 1, 0, 5, 't', 'o', 'p', 'i',
+                                    'c', 0,   0,   0,   0, 0, 0, 0, 1,   0,   5,   't',
+                                    'o', 'p', 'i', 'c', 0, 0, 0, 1, 0,   0,   0,   1};
+    return span_of(bytes, sizeof(bytes));
+}
+
+static struct span half(uint8_t partition)
+{
+    static uint8_t bytes[2][24] = {
+        {0, 1, 0, 0, 0, 1, 0, 5, 't', 'o', 'p', 'i', 'c', 0, 0, 0, 1, 0, 0, 0, 0},
+        {0, 1, 0, 0, 0, 1, 0, 5, 't', 'o', 'p', 'i', 'c', 0, 0, 0, 1, 0, 0, 0, 1},
+    };
+    return span_of(bytes[partition], 21);
+}
+
 static struct call *join(struct scene *scene, int16_t version, struct span id, const char *instance,
                          const char *protocols)
 {
@@ -145,10 +165,9 @@ static struct call *join(struct scene *scene, int16_t version, struct span id, c
     in->session_timeout_ms = 20000;
     in->rebalance_timeout_ms = 10000;
     call_protocols(call, protocols);
-    static const uint8_t subscription[] = {0, 0, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 0};
     for (int32_t i = 0; i < in->protocols_count; i++)
         if (span_equal(in->protocols[i].metadata, span_text("s")))
-            in->protocols[i].metadata = span_of(subscription, sizeof(subscription));
+            in->protocols[i].metadata = subscription();
     return ask(scene, call);
 }
 
@@ -161,21 +180,27 @@ static void sync(struct scene *scene, const struct call *joined, const struct ca
     in->generation_id = joined->out.join.generation_id;
     in->assignments = arena_array(&call->arena, 2, sizeof(*in->assignments));
     in->assignments[0].member_id = joined->out.join.member_id;
-    in->assignments[0].assignment = span_text("half");
+    in->assignments[0].assignment = half(0);
     in->assignments[1].member_id = other->out.join.member_id;
-    in->assignments[1].assignment = span_text("the other half");
+    in->assignments[1].assignment = half(1);
     in->assignments_count = 2;
     ask(scene, call);
 }
 
-static void leave(struct scene *scene, struct span id)
+static void leave_as(struct scene *scene, struct span id, const char *instance)
 {
     struct call *call = call_new(GROUP_LEAVE, 4);
     kp_leave_group_request_init(&call->in.leave);
     call->in.leave.members = arena_array(&call->arena, 1, sizeof(*call->in.leave.members));
     call->in.leave.members[0].member_id = id;
+    call->in.leave.members[0].group_instance_id = span_text(instance);
     call->in.leave.members_count = 1;
     ask(scene, call);
+}
+
+static void leave(struct scene *scene, struct span id)
+{
+    leave_as(scene, id, NULL);
 }
 
 static void describe(struct scene *scene)
@@ -245,7 +270,7 @@ static struct call *pulse(struct scene *scene, const char *id, int32_t epoch, co
 static int32_t epoch_in(const struct scene *scene, const char *id)
 {
     const struct group_member *member = group_member_find(scene->group, span_text(id));
-    return member && member->consumer->epoch > 0 ? member->consumer->epoch : 0;
+    return member && member->consumer && member->consumer->epoch > 0 ? member->consumer->epoch : 0;
 }
 
 static void describe_consumers(struct scene *scene)
@@ -280,7 +305,56 @@ static void live_as_consumers(struct scene *scene, struct catalog *catalog,
     pass(scene, 50000);
 }
 
-static void live_with_topics(struct scene *scene)
+// --- both in one group
+
+// The scene must do what it says, as long as nothing has failed.
+static void expect(const struct scene *scene, const char *type, uint32_t members)
+{
+    CHECK(scene->failures || (strcmp(group_type_name(scene->group), type) == 0 &&
+                              group_member_count(scene->group) == members));
+}
+
+static void live_mixed(struct scene *scene, struct catalog *catalog, struct catalog_topic *topic)
+{
+    (void)catalog;
+    struct call *a = join(scene, 3, kp_empty(), NULL, "range=s");
+    struct call *b = join(scene, 5, kp_empty(), "ib", "range=s");
+    pass(scene, 3000);
+    pass(scene, 3000);
+    sync(scene, b, a);
+    sync(scene, a, b);
+    join(scene, 5, kp_empty(), "late", "range=s");
+    expect(scene, "classic", 3);
+    pulse(scene, "c", 0, NULL, NULL, NULL);
+    expect(scene, "consumer", 3); // the last one did not know its id yet
+    a = join(scene, 5, a->out.join.member_id, NULL, "range=s");
+    b = join(scene, 5, kp_empty(), "ib", "range=s");
+    sync(scene, b, a);
+    sync(scene, a, b);
+    join(scene, 5, kp_empty(), "late", "range=s");
+    pulse(scene, "d", 0, "ib", NULL, NULL);
+    expect(scene, "consumer", 4);
+    pulse(scene, "c", epoch_in(scene, "c"), NULL, NULL, &topic->id);
+    describe_consumers(scene);
+    leave_as(scene, kp_empty(), "late");
+    pulse(scene, "c", -1, NULL, NULL, NULL);
+    expect(scene, "consumer", 2);
+    b = join(scene, 5, kp_empty(), "ib", "range=s");
+    expect(scene, "classic", 2);
+    pulse(scene, "e", 0, NULL, NULL, NULL);
+    expect(scene, "consumer", 3);
+    pulse(scene, "e", -1, NULL, NULL, NULL);
+    expect(scene, "classic", 2);
+    a = join(scene, 5, a->out.join.member_id, NULL, "range=s");
+    pass(scene, 10000);
+    sync(scene, a, b);
+    pass(scene, 50000);
+    pass(scene, 50000);
+}
+
+static void live_with_topics(struct scene *scene,
+                             void (*play)(struct scene *scene, struct catalog *catalog,
+                                          struct catalog_topic *topic))
 {
     struct catalog_topic topic = {.name = "topic", .id = {{7}}, .partition_count = 3};
     const struct catalog_topic *order[] = {&topic};
@@ -288,10 +362,20 @@ static void live_with_topics(struct scene *scene)
     CHECK(map_put(&catalog.by_name, span_text("topic"), &topic) == 0);
     CHECK(map_put(&catalog.by_id, span_of(topic.id.bytes, sizeof(topic.id.bytes)), &topic) == 0);
     scene->step.catalog = &catalog;
-    live_as_consumers(scene, &catalog, &topic);
+    play(scene, &catalog, &topic);
     scene->step.catalog = NULL;
     map_free(&catalog.by_name);
     map_free(&catalog.by_id);
+}
+
+static void consumers(struct scene *scene)
+{
+    live_with_topics(scene, live_as_consumers);
+}
+
+static void mixed(struct scene *scene)
+{
+    live_with_topics(scene, live_mixed);
 }
 
 static void scene_close(struct scene *scene)
@@ -344,6 +428,7 @@ static void run_all(const char *name, void (*play)(struct scene *scene))
 int main(void)
 {
     run_all("classic", live);
-    run_all("consumer", live_with_topics);
+    run_all("consumer", consumers);
+    run_all("mixed", mixed);
     return 0;
 }

@@ -94,7 +94,8 @@ class Pipe(unittest.TestCase):
         self.chance = random.Random(self.seed)
         self.broker = Broker(shards=2, settings=(
             "group.initial.rebalance.delay.ms=0", "group.consumer.session.timeout.ms=2000",
-            "group.consumer.heartbeat.interval.ms=500")).start()
+            "group.consumer.heartbeat.interval.ms=500", "group.consumer.min.session.timeout.ms=1",
+            "group.consumer.min.heartbeat.interval.ms=1")).start()
         self.addCleanup(self.broker.__exit__, None, None, None)
         self.weir("topic", "create", "raw", "middle", "late", "final", "rejected", "--partitions", "4")
         self.stages = [

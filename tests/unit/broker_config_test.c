@@ -201,6 +201,31 @@ Test(broker, config_refuses_what_it_cannot_do)
     expect_refused("--version=3", NULL, "unknown argument");
 }
 
+Test(broker, config_group_timeouts_are_within_their_bounds)
+{
+    static const char *const wrong[][3] = {
+        {"group.consumer.session.timeout.ms", "44999", "group.consumer.min.session.timeout.ms"},
+        {"group.consumer.session.timeout.ms", "60001", "group.consumer.max.session.timeout.ms"},
+        {"group.consumer.heartbeat.interval.ms", "4999", "min.heartbeat.interval.ms"},
+        {"group.consumer.heartbeat.interval.ms", "15001", "max.heartbeat.interval.ms"},
+        {"group.min.session.timeout.ms", "1800001", "group.max.session.timeout.ms"},
+    };
+    char why[CONFIG_WHY_SIZE];
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        struct config *config = config_create();
+        cr_assert_eq(config_set(config, wrong[i][0], wrong[i][1], why), 0);
+        cr_assert_eq(config_finish(config, why), -EINVAL);
+        cr_assert(strstr(why, wrong[i][0]) && strstr(why, wrong[i][2]), "%s", why);
+        config_free(config);
+    }
+    struct config *config = config_create();
+    config_set(config, "group.consumer.heartbeat.interval.ms", "6000", why);
+    config_set(config, "group.consumer.session.timeout.ms", "5000", why);
+    config_set(config, "group.consumer.min.session.timeout.ms", "1", why);
+    cr_assert_eq(config_finish(config, why), -EINVAL); // longer than the session
+    config_free(config);
+}
+
 Test(broker, config_other_spellings_and_actions)
 {
     struct config *config = load_ok("--set=broker.id=42", "--data-dir=/d", "--shards", "2");

@@ -204,6 +204,8 @@ static inline uint32_t group_check_consumer(const struct group *group,
     const struct consumer_member *consumer = member->consumer;
     CHECK(consumer->epoch <= group->generation && consumer->subscription);
     CHECK(consumer->revoke_due_ms >= group->members_due_ms);
+    CHECK(consumer->classic_due_ms >= group->members_due_ms);
+    CHECK(consumer->classic_due_ms == INT64_MAX || member->offers);
     CHECK((consumer->revoke_due_ms < INT64_MAX) == (consumer->state == CONSUMER_UNREVOKED));
     CHECK(consumer->state == CONSUMER_UNREVOKED || consumer->revoking.count == 0);
     if (consumer->state == CONSUMER_STABLE && consumer->epoch == group->generation)
@@ -236,6 +238,22 @@ static inline void group_check_topics(const struct group *group, uint32_t held, 
     CHECK(list_empty(&group->consumer.matching) || group->consumer.work_due_ms < INT64_MAX);
 }
 
+// What is left of the classic protocol: the offers of its members.
+static inline void group_check_mixed(const struct group *group)
+{
+    struct group_protocol *protocol;
+    uint32_t offering = 0;
+    bool agree = false;
+    list_each(node, &group->members)
+        offering += list_entry(node, struct group_member, node)->offers != NULL;
+    for (size_t at = 0; (protocol = map_next(&group->protocols, &at));)
+        agree |= protocol->members == offering;
+    CHECK(offering == group->offering && (agree || !offering));
+    CHECK(group->phase == CLASSIC_EMPTY && !group->protocol && !group->leader && !group->joining);
+    CHECK(group->syncs_due == 0 && group->phase_due_ms == INT64_MAX && !group->initial);
+    CHECK(group->pending_by_id.count <= GROUP_PENDING_MAX);
+}
+
 static inline void group_check_consumers(const struct group *group)
 {
     uint32_t members = 0;
@@ -253,14 +271,16 @@ static inline void group_check_consumers(const struct group *group)
         parts += member->consumer->target.count + member->consumer->assigned.count +
                  member->consumer->revoking.count;
         members++;
-        bytes += member->bytes;
+        bytes += member->bytes + (member->offers ? member->offers->bytes : 0);
         instances += member->instance_id.data != NULL;
+        CHECK(!member->assignment.data && !member->is_new && !member->sync_due && !member->changed);
     }
     for (size_t at = 0; (subscription = map_next(&group->consumer.subscriptions, &at));)
         wants += subscription->members;
     CHECK(members == group->member_count && members == group->by_id.count && wants == members);
     CHECK(instances == group->by_instance.count && bytes == group->bytes && !group->changed);
     CHECK(bytes <= GROUP_BYTES_MAX);
+    group_check_mixed(group);
     group_check_topics(group, held, parts);
 }
 
@@ -280,7 +300,7 @@ static inline void group_check(const struct group *group)
     list_each(node, &group->members) {
         struct group_member *member = list_entry(node, struct group_member, node);
         CHECK(map_get(&group->by_id, member->id) == member);
-        CHECK(member->offers && member->offers->count);
+        CHECK(member->offers && member->offers->count && !member->consumer);
         CHECK(!member->ask || member->ask->member == member);
         CHECK(member->deadline_ms >= group->members_due_ms);
         CHECK(member->deadline_ms < INT64_MAX || (member->ask && !member->is_new));
@@ -302,6 +322,7 @@ static inline void group_check(const struct group *group)
     }
     CHECK(members == group->member_count && members == group->by_id.count);
     CHECK(instances == group->by_instance.count);
+    CHECK(group->offering == members && group->consumer.parts == 0);
     CHECK(joining == group->joining && syncs_due == group->syncs_due && bytes == group->bytes);
     CHECK((members == 0) == (group->phase == CLASSIC_EMPTY));
     CHECK(!group->leader || leader);
