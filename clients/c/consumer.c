@@ -455,7 +455,11 @@ static int batch_open(struct weir_consumer *consumer, struct part *part)
         return 0;
     part->at += size;
     consumer->batch_end = batch_last_offset(&header) + 1;
-    bool skip = (header.attributes & BATCH_CONTROL) || header.record_count == 0 ||
+    int aborted =
+        part->aborted ? aborted_covers(part->aborted, &header, span_of(bytes.data, size)) : 0;
+    if (aborted < 0)
+        return aborted;
+    bool skip = aborted || (header.attributes & BATCH_CONTROL) || header.record_count == 0 ||
                 consumer->batch_end <= part->assignment->position;
     if (skip) {
         position_raise(part->assignment, consumer->batch_end);

@@ -3,6 +3,7 @@
 // fetcher.c and starts.c share.
 #pragma once
 
+#include "clients/c/aborted.h"
 #include "clients/c/commit.h"
 #include "clients/c/connection.h"
 #include "clients/c/member.h"
@@ -64,6 +65,7 @@ struct part {
     uint64_t generation;
     const uint8_t *at;
     const uint8_t *end;
+    struct aborted *aborted; // transactions to be left out; NULL for none
 };
 
 // One answer with records.

@@ -220,6 +220,13 @@ static void partition_apply(struct fetcher *fetcher, const struct asked_partitio
         partition_stuck(fetcher, asked, 0, BATCH_BAD_OFFSET);
         return;
     }
+    if (committed && answer->aborted_transactions_count > 0) {
+        part.aborted = aborted_new(answer);
+        if (!part.aborted) {
+            assignment_postpone(fetcher->consumer, assignment); // asked for again
+            return;
+        }
+    }
     assignment->fetch_offset = next;
     assignment->unread++;
     fetched->parts[fetched->part_count++] = part;
@@ -249,9 +256,11 @@ static const struct asked_partition *asked_find(const struct fetcher *fetcher, i
 void fetched_free(struct weir_consumer *consumer, struct fetched *fetched)
 {
     consumer->fetched_bytes -= fetched->size;
-    for (size_t i = fetched->part_at; i < fetched->part_count; i++) {
-        if (fetched->parts[i].generation == fetched->parts[i].assignment->generation)
-            fetched->parts[i].assignment->unread--;
+    for (size_t i = 0; i < fetched->part_count; i++) {
+        const struct part *part = &fetched->parts[i];
+        if (i >= fetched->part_at && part->generation == part->assignment->generation)
+            part->assignment->unread--;
+        aborted_free(part->aborted);
     }
     if (fetched->buffer)
         buffer_unref(fetched->buffer);

@@ -170,9 +170,9 @@ WEIR_API bool weir_error_retriable(int error);
 //   fetch.max.bytes                32m       per answer
 //   max.partition.fetch.bytes      2m        per partition and answer; about what a CPU caches
 //   check.crcs                     true      verify every batch's CRC-32C
-//   isolation.level                read_uncommitted  or read_committed: reads up to the first open
-//                                            transaction only (those that were aborted are handed
-//                                            out all the same)
+//   isolation.level                read_uncommitted  or read_committed: without the records of
+//                                            aborted transactions, and up to the first one that is
+//                                            open
 //   enable.auto.commit             false     commit what was handed out before the last
 //                                            weir_consumer_poll: in intervals, before partitions
 //                                            are given up, and in weir_consumer_close

@@ -84,6 +84,56 @@ Test(client, live_every_codec)
     live_free(live);
 }
 
+// The topic is filled by somebody else: the committed values are "c0", "c1", ..., all others begin
+// with "a" (tests/compat/suites/libweir/Transactions.java).
+static int transactions_read(struct live *live, const char *topic, const char *isolation)
+{
+    struct weir_config *config = weir_config_new();
+    struct weir_offset_query end = {.topic = topic, .at = WEIR_END};
+    int committed = 0, others = 0;
+    weir_config_set(config, "isolation.level", isolation);
+    weir_config_set(config, "max.partition.fetch.bytes", "1k");
+    weir_config_set(config, "fetch.max.bytes", "1k");
+    struct weir_consumer *consumer = weir_consumer_new(live->client, config);
+    OK(live, weir_consumer_assign(consumer, topic, 0, WEIR_BEGINNING));
+    int64_t position = -1, low, high = -1, lag = -1;
+    struct patience reading = patience("the end of what may be read");
+    while (lag != 0) {
+        struct weir_record record;
+        patience_check(&reading);
+        OK(live, weir_consumer_poll(consumer, 100));
+        while (weir_consumer_next(consumer, &record)) {
+            char value[16];
+            snprintf(value, sizeof(value), "c%d", committed);
+            bool good = record.value.size == strlen(value) &&
+                        memcmp(record.value.data, value, strlen(value)) == 0;
+            committed += good;
+            others += !good;
+        }
+        OK(live, weir_consumer_lag(consumer, topic, 0, &lag));
+    }
+    OK(live, weir_consumer_position(consumer, topic, 0, &position));
+    OK(live, weir_consumer_watermarks(consumer, topic, 0, &low, &high));
+    OK(live, weir_list_offsets(live->client, &end, 1, WAIT_MS));
+    cr_assert_eq(high, end.offset);
+    cr_assert_eq(position < high, strcmp(isolation, "read_committed") == 0);
+    cr_assert_gt(committed, 0);
+    weir_consumer_free(consumer);
+    weir_config_free(config);
+    return others;
+}
+
+Test(client, live_aborted_transactions_are_left_out)
+{
+    const char *topic = getenv("WEIR_TEST_TRANSACTIONS");
+    if (!topic)
+        cr_skip_test("needs a broker with transactions");
+    struct live *live = live_new();
+    cr_assert_eq(transactions_read(live, topic, "read_committed"), 0);
+    cr_assert_gt(transactions_read(live, topic, "read_uncommitted"), 0);
+    live_free(live);
+}
+
 static const char *setting_value(struct live *live, const char *name)
 {
     static char value[64];
@@ -119,13 +169,17 @@ Test(client, live_topics_and_settings)
     OK(live, weir_create_partitions(client, live->topic, 5, WAIT_MS));
     cr_assert_eq(weir_create_partitions(client, live->topic, 3, WAIT_MS),
                  WEIR_ERR_INVALID_PARTITIONS);
-    cr_assert_str_eq(setting_value(live, "retention.ms"), "123456");
+    struct patience telling = patience("the setting to be told"); // some brokers take their time
+    for (; strcmp(setting_value(live, "retention.ms"), "123456") != 0; patience_check(&telling))
+        weir_poll(client, 20);
     setting.value = "777777";
     OK(live, weir_alter_settings(client, WEIR_RESOURCE_TOPIC, live->topic, &setting, 1, WAIT_MS));
-    cr_assert_str_eq(setting_value(live, "retention.ms"), "777777");
+    for (; strcmp(setting_value(live, "retention.ms"), "777777") != 0; patience_check(&telling))
+        weir_poll(client, 20);
     setting.value = NULL;
     OK(live, weir_alter_settings(client, WEIR_RESOURCE_TOPIC, live->topic, &setting, 1, WAIT_MS));
-    cr_assert_str_neq(setting_value(live, "retention.ms"), "777777");
+    for (; strcmp(setting_value(live, "retention.ms"), "777777") == 0; patience_check(&telling))
+        weir_poll(client, 20);
     struct weir_setting nonsense = {"no.such.setting", "1"};
     cr_assert_eq(
         weir_alter_settings(client, WEIR_RESOURCE_TOPIC, live->topic, &nonsense, 1, WAIT_MS),

@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "clients/c/aborted.h"
 #include "clients/c/address.h"
 #include "clients/c/batch_queue.h"
 #include "clients/c/config.h"
 #include "clients/c/partitioner.h"
 #include "clients/c/receive.h"
+#include "gen/kp_fetch.h"
 
 // Values of org.apache.kafka.common.utils.Utils.murmur2, as its own test lists them, and of
 // kafka-python's murmur2 for the longer ones.
@@ -256,4 +258,57 @@ Test(client, impossible_frame_lengths_are_refused)
     free(receive);
     cr_assert_eq(pool_stats(pool).used_bytes, 0);
     pool_destroy(pool);
+}
+
+// What the marker of a transaction's end is told by: its first record's key.
+static struct span marker(struct batch_builder *builder, uint8_t type)
+{
+    const uint8_t key[] = {0, 0, 0, type};
+    struct batch_scratch scratch = {0};
+    struct span bytes;
+    batch_builder_reset(builder);
+    cr_assert_eq(batch_builder_add(builder, 1, span_of(key, sizeof(key)), span_text("v"), NULL, 0),
+                 BATCH_OK);
+    cr_assert_eq(batch_builder_finish(builder, CODEC_NONE, 0,
+                                      (struct batch_producer){1, 0, 0}, &scratch, &bytes),
+                 BATCH_OK);
+    return bytes;
+}
+
+Test(client, aborted_transactions_end_with_their_marker)
+{
+    enum { ABORT, COMMIT, NORMAL = BATCH_TRANSACTIONAL, END = BATCH_TRANSACTIONAL | BATCH_CONTROL };
+    // Producer 7 aborts what begins at 10, commits what begins at 30, aborts what begins at 50;
+    // producer 8 aborts what begins before the answer does. Listed in no order.
+    struct kp_fetch_response_aborted_transaction listed[] = {
+        {.producer_id = 7, .first_offset = 50},
+        {.producer_id = 8, .first_offset = 2},
+        {.producer_id = 7, .first_offset = 10},
+    };
+    const struct step {
+        int64_t offset, producer_id;
+        int16_t attributes;
+        uint8_t type;
+        int covered;
+    } steps[] = {
+        {5, 7, NORMAL, 0, 0},  {6, 8, NORMAL, 0, 1},    {10, 7, NORMAL, 0, 1},
+        {12, -1, 0, 0, 0},     {14, 7, 0, 0, 0},        {16, 8, END, ABORT, 1},
+        {17, 8, NORMAL, 0, 0}, {18, 7, NORMAL, 0, 1},   {20, 7, END, ABORT, 1},
+        {30, 7, NORMAL, 0, 0}, {40, 7, END, COMMIT, 0}, {50, 7, NORMAL, 0, 1},
+        {52, 9, NORMAL, 0, 0}, {54, 7, END, COMMIT, 1}, {55, 7, NORMAL, 0, 1},
+    };
+    struct kp_fetch_response_partition answer = {.aborted_transactions = listed,
+                                                 .aborted_transactions_count = 3};
+    struct batch_builder builder;
+    batch_builder_init(&builder, 1 << 16);
+    struct aborted *aborted = aborted_new(&answer);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct batch_header header = {.base_offset = steps[i].offset,
+                                      .producer_id = steps[i].producer_id,
+                                      .attributes = steps[i].attributes};
+        cr_assert_eq(aborted_covers(aborted, &header, marker(&builder, steps[i].type)),
+                     steps[i].covered, "offset %lld", (long long)steps[i].offset);
+    }
+    aborted_free(aborted);
+    batch_builder_free(&builder);
 }
