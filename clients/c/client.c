@@ -285,7 +285,8 @@ static int wait_ms(const struct weir_client *client, uint64_t now_ns, uint64_t d
     uint64_t due_ns = timers_next(&client->timers);
     if (due_ns > deadline_ns)
         due_ns = deadline_ns;
-    if (workers_due(client, false) || !list_empty(&client->sending) || due_ns <= now_ns)
+    if (workers_due(client, false) || workers_due(client, true) || !list_empty(&client->sending) ||
+        due_ns <= now_ns)
         return 0;
     if (due_ns == UINT64_MAX)
         return -1;
@@ -365,7 +366,7 @@ void client_wait(struct weir_client *client, bool (*done)(void *context), void *
 {
     while (!done(context)) {
         bool last = client->now_ns >= deadline_ns;
-        client_turn(client, workers_due(client, true) ? 0 : deadline_ns);
+        client_turn(client, deadline_ns);
         client_report(client);
         if (last)
             return;
@@ -378,7 +379,7 @@ int weir_poll(struct weir_client *client, int timeout_ms)
     if (error)
         return error;
     uint64_t deadline_ns = client_deadline(client, timeout_ms);
-    client_turn(client, workers_due(client, true) || client->woken ? 0 : deadline_ns);
+    client_turn(client, client->woken ? 0 : deadline_ns);
     client_report(client);
     if (client_woken(client))
         return client_fail(client, WEIR_ERR_INTERRUPTED, "%s",
@@ -393,8 +394,6 @@ int weir_fd(const struct weir_client *client)
 
 int weir_timeout_ms(const struct weir_client *client)
 {
-    if (workers_due(client, true))
-        return 0;
     return wait_ms(client, clock_monotonic_ns(), UINT64_MAX);
 }
 

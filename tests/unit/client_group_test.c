@@ -347,6 +347,21 @@ Test(client, live_a_hold_keeps_partitions)
     crowd_free(crowd);
 }
 
+// Neither for an answer to what it has asked for reading, nor for the next heartbeat to be due.
+Test(client, live_a_member_that_closes_waits_for_nobody)
+{
+    struct crowd *crowd = crowd_new("classic", "range");
+    weir_config_set(crowd->config, "session.timeout.ms", "600000");
+    weir_config_set(crowd->config, "heartbeat.interval.ms", "300000");
+    weir_config_set(crowd->config, "fetch.max.wait.ms", "300000");
+    struct person *person = person_join(crowd, 0);
+    crowd_settle(crowd);
+    for (int i = 0; i < 20; i++)
+        crowd_turn(crowd);
+    person_leave(person);
+    crowd_free(crowd);
+}
+
 // A topic that appears later, and only the right ones.
 static void pattern_round(const char *protocol)
 {
