@@ -6,11 +6,16 @@
 #include "tools/commands.h"
 #include "tools/pipe_stage.h"
 
+static bool missing(const char *text)
+{
+    return text == NULL || *text == '\0';
+}
+
 static int check_options(const struct app *app, const struct pipe_options *options, bool command)
 {
     const char *dead_letter = options->dead_letter;
 
-    if (options->from == NULL || options->to == NULL || options->group == NULL)
+    if (missing(options->from) || missing(options->to) || missing(options->group))
         return app_fail(app, EXIT_USAGE,
                         "something is missing, the usage is: weir pipe --from TOPIC --to TOPIC "
                         "--group GROUP [OPTION]... [-- COMMAND...]");

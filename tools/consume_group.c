@@ -11,11 +11,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "tools/group_ends.h"
 #include "tools/interrupt.h"
 
-enum { WAIT_MS = 250, NS_PER_MS = 1000 * 1000 };
+enum { WAIT_MS = 250 };
 
 struct group_reader {
     struct printing *printing;
@@ -24,7 +23,6 @@ struct group_reader {
     struct weir_client *client;
     struct weir_consumer *consumer;
     struct group_ends ends; // with --until-end
-    uint64_t asked_ns;      // when the others' progress was looked at
     bool joined;            // partitions have been given, or none are for this member
     bool committing;        // one is under way
     bool uncommitted;       // records were handed out since the last commit began
@@ -88,8 +86,6 @@ static bool is_mine(void *context, const char *topic, int32_t partition)
 // others the rest.
 static bool at_end(struct group_reader *reader)
 {
-    uint64_t now_ns = clock_monotonic_ns();
-
     if (!reader->joined)
         return false;
     for (size_t i = 0; i < reader->ends.count; i++) {
@@ -100,9 +96,6 @@ static bool at_end(struct group_reader *reader)
             position < end->offset)
             return false;
     }
-    if (now_ns - reader->asked_ns < (uint64_t)WAIT_MS * NS_PER_MS)
-        return false;
-    reader->asked_ns = now_ns;
     return group_ends_reached(&reader->ends, reader->client, reader->consumer, is_mine, reader,
                               app_timeout_ms(reader->app));
 }

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/pattern.h"
+
+static const uint64_t pause_ns = UINT64_C(250) * 1000 * 1000;
 
 static int describe(struct group_ends *ends, const struct app *app, struct weir_client *client,
                     const struct group_topics *topics)
@@ -98,40 +101,57 @@ int64_t group_ends_of(const struct group_ends *ends, const char *topic, int32_t 
 }
 
 // Retention or a person may have taken away what nobody can commit any more.
-static bool emptied(struct weir_client *client, const struct weir_offset_query *end, int timeout_ms)
+static bool emptied(const struct group_ends *ends, struct weir_client *client,
+                    const struct weir_offset *at, int timeout_ms)
 {
-    struct weir_offset_query first = *end;
+    struct weir_offset_query first = {
+        .topic = at->topic,
+        .partition = at->partition,
+        .at = WEIR_BEGINNING,
+    };
 
-    first.at = WEIR_BEGINNING;
     return weir_list_offsets(client, &first, 1, timeout_ms) == WEIR_OK &&
-           first.offset >= end->offset;
+           first.offset >= group_ends_of(ends, at->topic, at->partition);
 }
 
-bool group_ends_reached(const struct group_ends *ends, struct weir_client *client,
+static bool all_committed(const struct group_ends *ends, struct weir_client *client,
+                          struct weir_consumer *consumer, struct weir_offset *offsets, size_t count,
+                          int timeout_ms)
+{
+    if (weir_committed(consumer, offsets, count, timeout_ms) != WEIR_OK)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        const struct weir_offset *at = &offsets[i];
+        if (at->offset < group_ends_of(ends, at->topic, at->partition) &&
+            !(ends->from_end && at->offset < 0) && !emptied(ends, client, at, timeout_ms))
+            return false;
+    }
+    return true;
+}
+
+bool group_ends_reached(struct group_ends *ends, struct weir_client *client,
                         struct weir_consumer *consumer,
                         bool (*mine)(void *context, const char *topic, int32_t partition),
                         void *context, int timeout_ms)
 {
     struct weir_offset *offsets = calloc(ends->count + 1, sizeof(*offsets));
-    const struct weir_offset_query **asked =
-        calloc(ends->count + 1, sizeof(struct weir_offset_query *));
-    bool reached = offsets != NULL && asked != NULL;
+    bool reached = offsets != NULL;
     size_t count = 0;
 
     for (size_t i = 0; reached && i < ends->count; i++) {
         const struct weir_offset_query *end = &ends->ends[i];
-        if (end->offset == 0 || mine(context, end->topic, end->partition))
-            continue;
-        asked[count] = end;
-        offsets[count++] = (struct weir_offset){.topic = end->topic, .partition = end->partition};
+        if (end->offset > 0 && !mine(context, end->topic, end->partition))
+            offsets[count++] =
+                (struct weir_offset){.topic = end->topic, .partition = end->partition};
     }
-    if (reached && count > 0)
-        reached = weir_committed(consumer, offsets, count, timeout_ms) == WEIR_OK;
-    for (size_t i = 0; reached && i < count; i++)
-        reached = offsets[i].offset >= asked[i]->offset ||
-                  (ends->from_end && offsets[i].offset < 0) ||
-                  emptied(client, asked[i], timeout_ms);
+    if (reached && count > 0) {
+        uint64_t now_ns = clock_monotonic_ns();
+        reached = now_ns - ends->asked_ns >= pause_ns;
+        if (reached) {
+            ends->asked_ns = now_ns;
+            reached = all_committed(ends, client, consumer, offsets, count, timeout_ms);
+        }
+    }
     free(offsets);
-    free(asked);
     return reached;
 }

@@ -9,7 +9,8 @@ struct group_ends {
     struct weir_topic_list *topics;
     struct weir_offset_query *ends; // one per partition; `offset` is its end
     size_t count;
-    bool from_end; // a partition of which nothing is committed begins at its end
+    uint64_t asked_ns; // when the broker was asked how far the group has come
+    bool from_end;     // a partition of which nothing is committed begins at its end
 };
 
 // What a member reads: topics by name, or all whose names match the pattern.
@@ -30,8 +31,9 @@ int64_t group_ends_of(const struct group_ends *ends, const char *topic, int32_t 
 
 // Whether everything before the ends is done with: the partitions for which `mine` is true, those
 // that the group has committed to their ends, and those with no records left before them. Waits
-// for the broker if it has to be asked; false when it does not answer.
-bool group_ends_reached(const struct group_ends *ends, struct weir_client *client,
+// for the broker if it has to be asked, which it is a few times a second, however often this is
+// called; false when it was not asked, or does not answer.
+bool group_ends_reached(struct group_ends *ends, struct weir_client *client,
                         struct weir_consumer *consumer,
                         bool (*mine)(void *context, const char *topic, int32_t partition),
                         void *context, int timeout_ms);

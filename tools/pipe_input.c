@@ -16,7 +16,6 @@
 
 enum {
     COMMIT_MS = 500,
-    OTHERS_MS = 250,
     STUCK_MS = 250,
     TAKE_MAX = 4096, // in one turn
     LANE_BYTES_MIN = 256 * 1024,
@@ -98,12 +97,26 @@ static void rebalanced(void *context, const struct weir_rebalance *rebalance)
         stage->held = weir_rebalance_hold(stage->consumer) == WEIR_OK;
 }
 
+// A topic to write to that is not there is more likely mistyped than about to be created.
+static int check_outputs(struct pipe_stage *stage)
+{
+    const char *const names[] = {stage->options->to, stage->options->dead_letter};
+    const struct group_topics topics = {.names = names, .count = names[1] != NULL ? 2 : 1};
+    struct group_ends outputs;
+    int code = group_ends_open(&outputs, stage->app, stage->client, &topics, false);
+
+    group_ends_free(&outputs);
+    return code;
+}
+
 bool pipe_inputs_open(struct pipe_stage *stage)
 {
     const struct group_topics topics = {.names = &stage->options->from, .count = 1};
 
     stage->code = group_ends_open(&stage->ends, stage->app, stage->client, &topics,
                                   stage->options->until_end);
+    if (stage->code == 0)
+        stage->code = check_outputs(stage);
     if (stage->code != 0)
         return false;
     weir_consumer_on_rebalance(stage->consumer, rebalanced, stage);
@@ -304,6 +317,7 @@ static void look_for_end(struct pipe_stage *stage, struct pipe_input *input)
     if (input->lane.done < input->stop)
         input->lane.done = input->stop;
     input->at_stop = true;
+    stage->commit_ms = stage->now_ms;
 }
 
 // The lane is to be emptied: nothing new begins, and what runs has until its deadline.
@@ -376,9 +390,6 @@ bool pipe_inputs_finished(struct pipe_stage *stage)
         if (!finished(input_of(node)))
             return false;
     }
-    if (stage->now_ms < stage->others_ms)
-        return false;
-    stage->others_ms = stage->now_ms + OTHERS_MS;
     return group_ends_reached(&stage->ends, stage->client, stage->consumer, is_finished, stage,
                               app_timeout_ms(stage->app));
 }

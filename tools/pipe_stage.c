@@ -23,6 +23,8 @@ enum {
     LANE_RECORDS = 4096,
     BATCH_BYTES = 1 << 20,
     BATCH_BYTES_MIN = 256,
+    MESSAGE_SLACK = 64 * 1024,
+    MESSAGE_MAX = 1 << 30,
 };
 
 static const char *const codecs[] = {"none", "gzip", "snappy", "lz4", "zstd"};
@@ -57,6 +59,16 @@ void pipe_stage_fail_client(struct pipe_stage *stage, int error)
 
 // ----------------------------------------------------------------------------------------- opening
 
+// Outputs are held to --max-bytes before they get this far. A record that goes on as it is, or to
+// the dead letters, may be as large as what is read.
+static int64_t largest_message(const struct pipe_options *options)
+{
+    int64_t most =
+        options->max_bytes > options->memory_bytes ? options->max_bytes : options->memory_bytes;
+
+    return most + MESSAGE_SLACK < MESSAGE_MAX ? most + MESSAGE_SLACK : MESSAGE_MAX;
+}
+
 // The broker may be away for as long as it takes: the stage waits for it.
 static int configure(struct pipe_stage *stage, struct weir_config *config)
 {
@@ -73,7 +85,7 @@ static int configure(struct pipe_stage *stage, struct weir_config *config)
     if (code == 0)
         code = app_set(app, config, "delivery.timeout.ms", 24 * 3600 * 1000);
     if (code == 0)
-        code = app_set(app, config, "message.max.bytes", options->max_bytes + 64 * 1024);
+        code = app_set(app, config, "message.max.bytes", largest_message(options));
     if (code == 0)
         code =
             app_set(app, config, "buffer.memory", 4 * options->max_bytes + options->memory_bytes);
@@ -185,9 +197,11 @@ static void turn(struct pipe_stage *stage)
         pipe_inputs_take(stage);
         pipe_seats_begin(stage);
         pipe_inputs_balance(stage);
+        stage->finished = stage->code == 0 && pipe_inputs_finished(stage);
     }
     pipe_summary_update(stage);
-    pipe_seats_turn(stage);
+    if (!stage->finished)
+        pipe_seats_turn(stage);
 }
 
 static bool drained(const struct pipe_stage *stage)
@@ -203,10 +217,8 @@ static bool drained(const struct pipe_stage *stage)
 
 static void work(struct pipe_stage *stage)
 {
-    while (stage->code == 0 && !interrupt_requested() && !stage->finished) {
+    while (stage->code == 0 && !interrupt_requested() && !stage->finished)
         turn(stage);
-        stage->finished = pipe_inputs_finished(stage);
-    }
     stop(stage);
     int64_t end_ms = stage->stop_by_ms + app_timeout_ms(stage->app);
     while (!drained(stage) && stage->now_ms < end_ms) {

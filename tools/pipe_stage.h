@@ -107,7 +107,6 @@ struct pipe_stage {
     uint64_t start_ns;
     int64_t now_ms; // of this turn
     int64_t commit_ms;
-    int64_t others_ms;                // when the others' progress is looked at next
     int64_t unlucky;                  // rejections since the command last succeeded
     int64_t stop_by_ms;               // once stopping
     char run_reason[PIPE_REASON_MAX]; // the last failure of a run

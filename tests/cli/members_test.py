@@ -13,7 +13,8 @@ PARTITIONS = 4
 
 class Members(CommandTest):
     settings = (f"num.partitions={PARTITIONS}", "group.initial.rebalance.delay.ms=0",
-                "group.consumer.session.timeout.ms=3000", "group.consumer.heartbeat.interval.ms=500")
+                "group.consumer.min.session.timeout.ms=3000", "group.consumer.session.timeout.ms=3000",
+                "group.consumer.min.heartbeat.interval.ms=500", "group.consumer.heartbeat.interval.ms=500")
     count = 0
 
     def setUp(self):

@@ -82,6 +82,7 @@ class Pipe(CommandTest):
         for more in ((), ("--batch", "30")):
             self.weir("group", "reset", "g", "-t", source, "--to", "beginning", "--execute") if more else None
             name = target + str(len(more))
+            self.weir("topic", "create", name, "dead" + name)
             summary, said = self.pipe(source, name, "-d", "dead" + name, "--retries", "2",
                                       "--retry-pause", "1ms", *more,
                                       command=["sed", "-u", "/poison/{w /dev/stderr\nQ7\n}"])
@@ -150,7 +151,10 @@ class Pipe(CommandTest):
                            ("needs a COMMAND", ("--batch", "5"))):
             self.refused(2, *self.arguments(source, target, *more), says=says)
         self.refused(2, "pipe", "--from", "a", says="something is missing")
-        self.refused(3, *self.arguments("nosuch", target), says="nosuch")
+        self.refused(2, *self.arguments(source, ""), says="something is missing")
+        self.refused(3, *self.arguments("nosuch", target), says="nosuch: there is no such topic")
+        self.refused(3, *self.arguments(source, "nosuch"), says="nosuch: there is no such topic")
+        self.refused(3, *self.arguments(source, target, "-d", "nosuch"), says="nosuch: there is no such topic")
         self.refused(4, "-b", "127.0.0.1:1", *self.arguments(source, target))
 
     def test_outputs_too_large_for_the_topic_are_set_aside(self):
@@ -159,6 +163,32 @@ class Pipe(CommandTest):
         summary, _ = self.pipe(source, target, "-d", "dead" + target, command=["cat"])
         self.assertEqual((self.values(target), summary["rejected"]), (["small"], 1))
         self.assertIn("weir.reason=an output was refused", self.values("dead" + target, "%h\\n")[0])
+
+    def test_commands_that_do_not_read_or_do_not_stop_writing(self):
+        source, target = self.topics(*("x" * 100000 for _ in range(20)))
+        endless = "while :; do echo " + "y" * 100 + "; done"
+        for says, more, command in (
+                ("gave no answer for 300 ms", ("--timeout", "300ms"), "sleep 100"),
+                ("gave no answer for 300 ms", ("--timeout", "300ms"), "exec <&-; sleep 100"),
+                ("gave no answer for 300 ms", ("--timeout", "300ms"), "exec >&-; sleep 100"),
+                ("gave no answer for 300 ms", ("--timeout", "300ms", "--batch", "5"), endless),
+                ("an answer beyond --max-bytes", (), "head -c 3000000 /dev/zero; sleep 100"),
+                ("an answer that is no map", ("--format", "msgpack", "--envelope"), "echo")):
+            if "msgpack" in more:
+                self.weir("produce", source, "--format", "msgpack", data=b"\x81\xa5value\xc4\x01\x07")
+                self.weir("group", "reset", "g", "-t", source, "--to", "20", "--execute")
+            _, said = self.pipe(source, target, "--retries", "0", *more, code=1,
+                                command=["sh", "-c", command])
+            self.assertIn(says, said)
+            self.assertEqual(said.count("\n"), 1, said)
+        self.assertEqual(self.values(target), [])
+
+    def test_records_beyond_max_bytes_still_reach_the_dead_letters(self):
+        source, target = self.topics("k~" + "x" * 200000)
+        summary, _ = self.pipe(source, target, "-d", "dead" + target, "--max-bytes", "1000", "--retries", "0",
+                               command=["cat"])
+        self.assertEqual((summary["written"], summary["rejected"]), (0, 1))
+        self.assertEqual(self.values("dead" + target, "%k %S\n"), ["k 200000"])
 
     def test_dead_letters_go_back_as_ordinary_records(self):
         source, target = self.topics("k~bad")
