@@ -16,6 +16,7 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 """
 DEPENDENCY = ("<dependency><groupId>%s</groupId><artifactId>%s</artifactId><version>%s</version>"
               "</dependency>")
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 GO_PROGRAMS = {"franz-go": "franz", "sarama": "sarama", "kafka-go": "segmentio"}
 PYTHON_PROGRAMS = {"confluent": "confluent.py", "kafka-python": "kafka_python.py",
                    "aiokafka": "aio.py"}
@@ -67,6 +68,33 @@ def install_pip(where, wanted):
     call("venv/bin/pip", "install", "-q", *packages, cwd=where)
 
 
+def install_sdist(where, wanted):
+    """The sources, below src/."""
+    for _, _, package, number in wanted:
+        call(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", package,
+             f"{package}=={number}", "-d", "sdist", cwd=where)
+    for archive in glob.glob(os.path.join(where, "sdist", "*.tar.gz")):
+        call("tar", "xzf", archive, "--one-top-level=src", "--strip-components=1", cwd=where)
+
+
+def install_debian(where, wanted):
+    """Debian's source packages, below src/: with lists of its own apt-get needs neither root nor
+    deb-src lines, and checks signatures."""
+    apt = os.path.join(where, "apt")
+    os.makedirs(os.path.join(apt, "lists", "partial"))
+    os.makedirs(os.path.join(apt, "cache", "archives", "partial"))
+    with open(os.path.join(apt, "sources.list"), "w") as file:
+        file.write(f"deb-src [signed-by={KEYRING}] http://deb.debian.org/debian bookworm main\n")
+    options = [word for setting in (
+        f"Dir::Etc::sourcelist={apt}/sources.list", "Dir::Etc::sourceparts=-", f"Dir::State::lists={apt}/lists",
+        f"Dir::Cache={apt}/cache", "APT::Sandbox::User=") for word in ("-o", setting)]
+    call("apt-get", *options, "-q", "update", cwd=where)
+    for _, _, package, number in wanted:
+        call("apt-get", *options, "-q", "source", "--download-only", "--tar-only", f"{package}={number}", cwd=where)
+    for archive in glob.glob(os.path.join(where, "*.orig.tar.*")):
+        call("tar", "xf", archive, "--one-top-level=src", "--strip-components=1", cwd=where)
+
+
 def install_npm(where, wanted):
     with open(os.path.join(where, "package.json"), "w") as file:
         file.write('{"private": true}\n')
@@ -77,6 +105,10 @@ def install_go(where, wanted):
     with open(os.path.join(where, "go.mod"), "w") as file:
         file.write("module compat\n")
     call("go", "get", *[f"{package}@{number}" for _, _, package, number in wanted], cwd=where)
+
+
+MANAGERS = {"maven": install_maven, "pip": install_pip, "sdist": install_sdist,
+            "debian": install_debian, "npm": install_npm, "go": install_go}
 
 
 def compile_go(client):
@@ -97,8 +129,8 @@ def install(client):
         print(f"installing {client} {version(client)}", flush=True)
         shutil.rmtree(where, ignore_errors=True)
         os.makedirs(where)
-        {"maven": install_maven, "pip": install_pip, "npm": install_npm,
-         "go": install_go}[wanted[0][1]](where, wanted)
+        for manager in dict.fromkeys(pin[1] for pin in wanted):
+            MANAGERS[manager](where, [pin for pin in wanted if pin[1] == manager])
         with open(mark, "w") as file:
             file.write(text)
     if client in GO_PROGRAMS:
