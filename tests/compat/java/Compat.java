@@ -20,6 +20,7 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
@@ -34,6 +35,8 @@ import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
+import org.apache.kafka.common.GroupType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
@@ -236,6 +239,7 @@ public class Compat {
         cases.put("idempotent", Compat::idempotent);
         cases.put("transaction", Compat::transaction);
         cases.put("group", Compat::group);
+        cases.put("group-next", Compat::groupNext);
     }
 
     static void metadata() throws Exception {
@@ -641,6 +645,40 @@ public class Compat {
             consumer.subscribe(List.of(topic));
             poll(consumer, 20);
             consumer.commitSync();
+        }
+    }
+
+    /** Polls all, for what they are told happens there, until the partitions are split so. */
+    static void untilSplit(List<KafkaConsumer<byte[], byte[]>> members, int each) {
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
+        while (members.stream().anyMatch(member -> member.assignment().size() != each)) {
+            check(System.nanoTime() < end, "not split: " + members.stream().map(KafkaConsumer::assignment).toList());
+            members.forEach(member -> member.poll(Duration.ofMillis(50)));
+        }
+    }
+
+    static void groupNext() throws Exception {
+        String topic = numbered("group-next", 2, 10, 0);
+        String name = "java-group-next";
+        Object[] settings = {"group.id", name, "auto.offset.reset", "earliest", "group.protocol", "consumer"};
+        try (KafkaConsumer<byte[], byte[]> first = consumer(settings)) {
+            first.subscribe(List.of(topic));
+            poll(first, 20);
+            first.commitSync();
+            try (KafkaConsumer<byte[], byte[]> second = consumer(settings)) {
+                second.subscribe(new SubscriptionPattern("java-gr.*-next"));
+                untilSplit(List.of(first, second), 1);
+                ConsumerGroupDescription group = admin.describeConsumerGroups(List.of(name)).all().get().get(name);
+                equal(group.type(), GroupType.CONSUMER, "the group's type");
+                equal(group.partitionAssignor(), "uniform", "the assignor");
+                equal(group.members().size(), 2, "members");
+            }
+            untilSplit(List.of(first), 2);
+        }
+        Map<TopicPartition, OffsetAndMetadata> committed = admin.listConsumerGroupOffsets(name)
+                .partitionsToOffsetAndMetadata().get();
+        for (int i = 0; i < 2; i++) {
+            equal(committed.get(new TopicPartition(topic, i)).offset(), 10L, "committed");
         }
     }
 }

@@ -9,7 +9,7 @@ import time
 import cases
 from cases import COUNT, RESTART_COUNT, equal, refused, value
 from confluent_kafka import (OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions,
-                             IsolationLevel, KafkaError, KafkaException, Producer,
+                             ConsumerGroupType, IsolationLevel, KafkaError, KafkaException, Producer,
                              TopicCollection, TopicPartition)
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource,
                                    NewPartitions, NewTopic, OffsetSpec)
@@ -376,6 +376,32 @@ class Confluent:
         self.poll(consumer, 20)
         consumer.commit(asynchronous=False)
         consumer.close()
+
+    def until_split(self, members, each):
+        """Polls all, for what they are told happens there, until the partitions are split so."""
+        deadline = time.monotonic() + 20
+        while any(len(member.assignment()) != each for member in members):
+            equal(time.monotonic() < deadline, True, "split in time")
+            for member in members:
+                member.poll(0.05)
+
+    def case_group_next(self):
+        topic, name = self.numbered("group-next", 2, 10), "confluent-group-next"
+        config = {"group_id": name, "auto_offset_reset": "earliest", "group_protocol": "consumer"}
+        first, second = self.consumer(**config), self.consumer(**config)
+        first.subscribe([topic])
+        self.poll(first, 20)
+        first.commit(asynchronous=False)
+        second.subscribe(["^" + topic[:-3] + ".*"])
+        self.until_split([first, second], 1)
+        group = self.admin.describe_consumer_groups([name])[name].result(20)
+        equal((group.type, group.partition_assignor, len(group.members)),
+              (ConsumerGroupType.CONSUMER, "uniform", 2), "the group")
+        second.close()
+        self.until_split([first], 2)
+        first.close()
+        listed = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])
+        equal([p.offset for p in listed[name].result(20).topic_partitions], [10, 10], "committed")
 
 
 for codec in ("none", "gzip", "snappy", "lz4", "zstd"):

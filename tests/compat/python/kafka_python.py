@@ -20,7 +20,8 @@ BOOTSTRAP = sys.argv[1]
 
 class KafkaPython:
     def __init__(self):
-        self.admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+        # Calls fail at once while the client waits before it connects anew to a broker that was killed.
+        self.admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP, reconnect_backoff_max_ms=50)
 
     def create(self, name, partitions=1, factor=1, validate_only=False, **config):
         topic = "kp-" + name

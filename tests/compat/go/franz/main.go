@@ -534,6 +534,51 @@ func group() error {
 	return member.CommitUncommittedOffsets(soon())
 }
 
+// Asks who has what until so many members have so many partitions each.
+func untilSplit(name string, members, each int) {
+	limit := soon()
+	for {
+		group := cases.Get(admin.DescribeConsumerGroups(limit, name))[name]
+		cases.Must(group.Err)
+		even := len(group.Members) == members
+		for _, member := range group.Members {
+			count := 0
+			for _, partitions := range member.Assignment {
+				count += len(partitions)
+			}
+			even = even && count == each
+		}
+		if even {
+			cases.Equal(group.AssignorName, "uniform", "the assignor")
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func groupNext() error {
+	topic, name := numbered("group-next", 2, 10), "franz-group-next"
+	member := func(options ...kgo.Opt) *kgo.Client {
+		return cases.Get(kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.ConsumerGroup(name),
+			kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()), kgo.DisableAutoCommit(),
+			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, options...)...))
+	}
+	first := member(kgo.ConsumeTopics(topic))
+	defer first.CloseAllowingRebalance()
+	poll(first, 20)
+	cases.Must(first.CommitUncommittedOffsets(soon()))
+	second := member(kgo.ConsumeRegex(), kgo.ConsumeTopics("^franz-gr.*-next$"))
+	untilSplit(name, 2, 1)
+	second.CloseAllowingRebalance()
+	untilSplit(name, 1, 2)
+	committed := cases.Get(admin.FetchOffsets(soon(), name))
+	for partition := range int32(2) {
+		found, _ := committed.Lookup(topic, partition)
+		cases.Equal(found.At, int64(10), "committed")
+	}
+	return nil
+}
+
 func main() {
 	admin = kadm.NewClient(client())
 	cases.Main([]cases.Case{{Name: "metadata", Run: metadata}, {Name: "topic-create", Run: topicCreate},
@@ -548,5 +593,6 @@ func main() {
 		{Name: "offsets-by-time", Run: offsetsByTime}, {Name: "delete-records", Run: deleteRecords},
 		{Name: "commit", Run: commit}, {Name: "unknown-topic", Run: unknownTopic}, {Name: "auto-create", Run: autoCreate},
 		{Name: "bad-topic", Run: badTopic}, {Name: "out-of-range", Run: outOfRange}, {Name: "restart", Run: restart}, {Name: "once", Run: once},
-		{Name: "idempotent", Run: idempotent}, {Name: "transaction", Run: transaction}, {Name: "group", Run: group}})
+		{Name: "idempotent", Run: idempotent}, {Name: "transaction", Run: transaction}, {Name: "group", Run: group},
+		{Name: "group-next", Run: groupNext}})
 }

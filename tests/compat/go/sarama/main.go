@@ -567,5 +567,6 @@ func main() {
 		{Name: "commit", Run: commit}, {Name: "unknown-topic", Run: unknownTopic}, {Name: "auto-create", Run: autoCreate},
 		{Name: "bad-topic", Run: badTopic}, {Name: "out-of-range", Run: outOfRange}, {Name: "restart", Run: restart},
 		{Name: "once", Run: once},
-		{Name: "idempotent", Run: idempotent}, {Name: "transaction", Run: transaction}, {Name: "group", Run: group}})
+		{Name: "idempotent", Run: idempotent}, {Name: "transaction", Run: transaction}, {Name: "group", Run: group},
+		{Name: "group-next", Run: func() error { return cases.ErrAbsent }}})
 }

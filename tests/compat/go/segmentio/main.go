@@ -476,5 +476,6 @@ func main() {
 		{Name: "offsets-by-time", Run: offsetsByTime}, {Name: "delete-records", Run: absent},
 		{Name: "commit", Run: commit}, {Name: "unknown-topic", Run: unknownTopic}, {Name: "auto-create", Run: autoCreate},
 		{Name: "bad-topic", Run: badTopic}, {Name: "out-of-range", Run: outOfRange}, {Name: "restart", Run: restart}, {Name: "once", Run: absent},
-		{Name: "idempotent", Run: absent}, {Name: "transaction", Run: absent}, {Name: "group", Run: group}})
+		{Name: "idempotent", Run: absent}, {Name: "transaction", Run: absent}, {Name: "group", Run: group},
+		{Name: "group-next", Run: absent}})
 }
