@@ -5,6 +5,7 @@ import time
 import unittest
 
 from command import CommandTest
+from harness import script
 
 
 class Settings(CommandTest):
@@ -111,4 +112,4 @@ class Places(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    script.main()

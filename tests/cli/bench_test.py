@@ -5,6 +5,7 @@ import subprocess
 import unittest
 
 from command import CommandTest
+from harness import script
 
 
 class Bench(CommandTest):
@@ -81,4 +82,4 @@ class Bench(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    script.main()

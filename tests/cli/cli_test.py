@@ -11,6 +11,8 @@ import time
 import unittest
 
 from command import CommandTest
+from harness import script
+from harness.broker import PATIENCE_S
 
 
 class Topics(CommandTest):
@@ -249,7 +251,7 @@ class Records(CommandTest):
     def test_acks(self):
         for acks in ("all", "1", "0"):
             self.weir("produce", f"acks-{acks}", "--acks", acks, data=b"x\ny\n")
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE_S
             while self.weir("consume", f"acks-{acks}", "-e") != b"x\ny\n":
                 self.assertLess(time.monotonic(), deadline)
 
@@ -321,4 +323,4 @@ class Refusals(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    script.main()

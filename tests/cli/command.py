@@ -4,7 +4,7 @@ import os
 import subprocess
 import unittest
 
-from harness.broker import Broker, binary
+from harness.broker import PATIENCE_S, Broker, binary
 
 
 class CommandTest(unittest.TestCase):
@@ -26,7 +26,7 @@ class CommandTest(unittest.TestCase):
     def environment(self):
         return {**os.environ, "WEIR_BROKERS": self.broker.address}
 
-    def weir(self, *arguments, data=b"", code=0, timeout=60):
+    def weir(self, *arguments, data=b"", code=0, timeout=PATIENCE_S):
         """Runs weir to its end, checks the exit code and returns standard output."""
         done = subprocess.run(self.command(*arguments), input=data, capture_output=True,
                               timeout=timeout, env=self.environment())
@@ -38,7 +38,7 @@ class CommandTest(unittest.TestCase):
     def refused(self, code, *arguments, data=b"", says=""):
         """Runs weir, which must fail with one line on standard error; returns the line."""
         done = subprocess.run(self.command(*arguments), input=data, capture_output=True,
-                              timeout=60, env=self.environment())
+                              timeout=PATIENCE_S, env=self.environment())
         text = done.stderr.decode(errors="replace")
         self.assertEqual(done.returncode, code, (arguments, text))
         self.assertEqual(text.count("\n"), 1, text)

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 
 from command import CommandTest
+from harness import script
 
 RECORDS = [
     {"key": "plain", "value": "text", "headers": [], "timestamp": 1769947200250},
@@ -114,4 +115,4 @@ class Formats(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    script.main()

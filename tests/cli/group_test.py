@@ -7,6 +7,7 @@ import time
 import unittest
 
 from command import CommandTest
+from harness import script
 
 
 class Groups(CommandTest):
@@ -186,4 +187,4 @@ class Groups(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    script.main()

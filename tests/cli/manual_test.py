@@ -7,11 +7,12 @@ import tempfile
 import unittest
 
 from command import CommandTest
-from harness.broker import binary
+from harness import script
+from harness.broker import PATIENCE_S, binary
 
 
 def weir(*arguments):
-    done = subprocess.run([binary("weir"), *arguments], capture_output=True, timeout=60)
+    done = subprocess.run([binary("weir"), *arguments], capture_output=True, timeout=PATIENCE_S)
     assert done.returncode == 0 and not done.stderr, (arguments, done.stderr)
     return done.stdout.decode()
 
@@ -89,4 +90,4 @@ class Completion(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    script.main()

@@ -10,6 +10,8 @@ import time
 import unittest
 
 from command import CommandTest
+from harness import script
+from harness.broker import PATIENCE_S
 
 
 class Pipe(CommandTest):
@@ -39,7 +41,7 @@ class Pipe(CommandTest):
         """Runs to the end; the summary as a dictionary, and what was said on standard error."""
         done = subprocess.run(self.command("-o", "json", *self.arguments(source, target, "--until-end", *more),
                                            *(["--", *command] if command else [])),
-                              capture_output=True, timeout=60, env=self.environment(), text=True)
+                              capture_output=True, timeout=PATIENCE_S, env=self.environment(), text=True)
         self.assertEqual(done.returncode, code, done.stderr)
         return json.loads(done.stdout) if done.stdout else None, done.stderr
 
@@ -207,7 +209,7 @@ class Pipe(CommandTest):
         while len(self.values(target)) < 100:
             self.assertIsNone(process.poll())
         process.send_signal(signal.SIGINT)
-        out, said = process.communicate(timeout=30)
+        out, said = process.communicate(timeout=PATIENCE_S)
         self.assertEqual((process.returncode, said), (0, b""))
         self.assertIn(b"rejected 0; the command failed 0 times", out)
         before = len(self.values(target))
@@ -228,9 +230,9 @@ class Pipe(CommandTest):
         while self.values(target) != ["a", "b"]:
             self.assertIsNone(process.poll(), process.stderr)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE_S)
         self.assertEqual((process.returncode, said), (0, b""))
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

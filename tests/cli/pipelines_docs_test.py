@@ -8,6 +8,7 @@ import tempfile
 import unittest
 
 from command import CommandTest
+from harness import script
 from harness.broker import binary
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -45,4 +46,4 @@ class Page(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

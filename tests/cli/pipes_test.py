@@ -10,8 +10,8 @@ import time
 import unittest
 
 from command import CommandTest
-
-PATIENCE = 30
+from harness import script
+from harness.broker import PATIENCE_S
 
 
 class Pipes(CommandTest):
@@ -21,7 +21,7 @@ class Pipes(CommandTest):
 
     def read_line(self, process):
         """The next line, for which the process may take its time."""
-        self.assertTrue(select.select([process.stdout], [], [], PATIENCE)[0], "no output came")
+        self.assertTrue(select.select([process.stdout], [], [], PATIENCE_S)[0], "no output came")
         return process.stdout.readline()
 
     def test_records_arrive_while_the_writer_goes_on(self):
@@ -32,9 +32,9 @@ class Pipes(CommandTest):
             writer.stdin.write(b"line %d\n" % i)
             self.assertEqual(self.read_line(reader), b"line %d\n" % i)
         writer.stdin.close()
-        self.assertEqual(writer.wait(PATIENCE), 0)
+        self.assertEqual(writer.wait(PATIENCE_S), 0)
         reader.send_signal(signal.SIGINT)
-        self.assertEqual(reader.wait(PATIENCE), 0, "Ctrl-C is how following is left")
+        self.assertEqual(reader.wait(PATIENCE_S), 0, "Ctrl-C is how following is left")
         reader.stdout.close()
 
     def test_tail_follows(self):
@@ -45,7 +45,7 @@ class Pipes(CommandTest):
         self.weir("produce", "followed", data=b"new\n")
         self.assertEqual(self.read_line(tail), b"new\n")
         tail.send_signal(signal.SIGTERM)
-        self.assertEqual(tail.wait(PATIENCE), 0)
+        self.assertEqual(tail.wait(PATIENCE_S), 0)
         tail.stdout.close()
 
     def test_a_closed_pipe_ends_quietly(self):
@@ -53,7 +53,7 @@ class Pipes(CommandTest):
         reader = self.start("consume", "many", "-e", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         reader.stdout.read(100)
         reader.stdout.close()
-        self.assertEqual(reader.wait(PATIENCE), -signal.SIGPIPE)
+        self.assertEqual(reader.wait(PATIENCE_S), -signal.SIGPIPE)
         self.assertEqual(reader.stderr.read(), b"")
         reader.stderr.close()
 
@@ -64,7 +64,7 @@ class Pipes(CommandTest):
             self.addCleanup(reader.kill)
             self.assertEqual(self.read_line(reader), b"only one\n")
             reader.stdout.close()
-            self.assertEqual(reader.wait(PATIENCE), -signal.SIGPIPE)
+            self.assertEqual(reader.wait(PATIENCE_S), -signal.SIGPIPE)
             self.assertEqual(reader.stderr.read(), b"")
             reader.stderr.close()
 
@@ -72,7 +72,7 @@ class Pipes(CommandTest):
         self.weir("produce", "full", data=b"x\n")
         with open("/dev/full", "wb") as full:
             reader = self.start("consume", "full", "-e", stdout=full, stderr=subprocess.PIPE)
-            self.assertEqual(reader.wait(PATIENCE), 1)
+            self.assertEqual(reader.wait(PATIENCE_S), 1)
         (line,) = reader.stderr.read().splitlines()
         self.assertIn(b"No space left", line)
         reader.stderr.close()
@@ -82,15 +82,15 @@ class Pipes(CommandTest):
         writer = self.start("produce", "cut", stdin=subprocess.PIPE, stderr=subprocess.PIPE,
                             bufsize=0)
         writer.stdin.write(b"one\ntwo\n")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE_S
         while b"two" not in self.weir("consume", "cut", "-e"):
             self.assertLess(time.monotonic(), deadline)
         writer.stdin.write(b"three\n")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE_S
         while b"three" not in self.weir("consume", "cut", "-e"):
             self.assertLess(time.monotonic(), deadline)
         writer.send_signal(signal.SIGINT)
-        self.assertEqual(writer.wait(PATIENCE), 130)
+        self.assertEqual(writer.wait(PATIENCE_S), 130)
         self.assertEqual(writer.stderr.read(), b"")
         self.assertEqual(self.weir("consume", "cut", "-e"), b"one\ntwo\nthree\n")
         writer.stdin.close()
@@ -101,7 +101,7 @@ class Pipes(CommandTest):
         reader = self.start("consume", "endless", "-n", "5", stdout=subprocess.PIPE)
         self.assertEqual(self.read_line(reader), b"one\n")
         reader.send_signal(signal.SIGINT)
-        self.assertEqual(reader.wait(PATIENCE), 130)
+        self.assertEqual(reader.wait(PATIENCE_S), 130)
         reader.stdout.close()
 
     def test_nobody_waits_for_a_broker_after_control_c(self):
@@ -115,7 +115,7 @@ class Pipes(CommandTest):
                                          stderr=subprocess.PIPE)
                     connection, _ = silent.accept()
                     waiting.send_signal(signal.SIGINT)
-                    self.assertEqual(waiting.wait(PATIENCE), -signal.SIGINT)
+                    self.assertEqual(waiting.wait(PATIENCE_S), -signal.SIGINT)
                     self.assertEqual(waiting.stderr.read(), b"")
                     waiting.stderr.close()
                     connection.close()
@@ -128,7 +128,7 @@ class Pipes(CommandTest):
         writer = self.start("produce", "stage-2", stdin=filter_.stdout)
         reader.stdout.close()
         filter_.stdout.close()
-        self.assertEqual([writer.wait(PATIENCE), filter_.wait(PATIENCE), reader.wait(PATIENCE)],
+        self.assertEqual([writer.wait(PATIENCE_S), filter_.wait(PATIENCE_S), reader.wait(PATIENCE_S)],
                          [0, 0, 0])
         self.assertEqual(self.weir("consume", "stage-2", "-e"),
                          b"".join(b"%d\n" % i for i in range(7, 100000, 10)))
@@ -143,7 +143,7 @@ class Pipes(CommandTest):
         writer.stdin.flush()
         self.broker.start()
         writer.stdin.close()
-        self.assertEqual(writer.wait(PATIENCE), 0)
+        self.assertEqual(writer.wait(PATIENCE_S), 0)
         # A batch whose answer was lost is sent again: lines may repeat, and none is missing.
         seen = self.weir("consume", "bumpy", "-e").splitlines()
         self.assertEqual(set(seen), set(first.splitlines()) | {b"after"})
@@ -158,7 +158,7 @@ class Pipes(CommandTest):
         reader.stdout.read(100)
         self.broker.kill()
         try:
-            _, said = reader.communicate(timeout=PATIENCE)
+            _, said = reader.communicate(timeout=PATIENCE_S)
         finally:
             self.broker.start()
         self.assertEqual(reader.returncode, 4, said)
@@ -173,13 +173,13 @@ class Pipes(CommandTest):
         reader = self.start("consume", "watched", "-e", stdout=subprocess.PIPE, stderr=slave)
         os.close(slave)
         shown = b""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE_S
         while reader.poll() is None and time.monotonic() < deadline:
             if select.select([master], [], [], 0)[0]:
                 shown += os.read(master, 65536)
             os.read(reader.stdout.fileno(), 20000)
             time.sleep(0.005)
-        self.assertEqual(reader.wait(PATIENCE), 0)
+        self.assertEqual(reader.wait(PATIENCE_S), 0)
         reader.stdout.close()
         while select.select([master], [], [], 0)[0]:
             try:
@@ -192,4 +192,4 @@ class Pipes(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    script.main()

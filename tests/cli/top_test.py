@@ -10,6 +10,7 @@ import termios
 import unittest
 
 from command import CommandTest
+from harness import script
 
 
 class Top(CommandTest):
@@ -66,4 +67,4 @@ class Top(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    script.main()

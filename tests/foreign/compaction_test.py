@@ -10,7 +10,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 
-from harness.broker import Broker
+from harness import script
+from harness.broker import PATIENCE_S, Broker
 from harness.wire import NONE, batch, produce, wait_until
 
 INVALID_RECORD = 87
@@ -72,7 +73,7 @@ class Compaction(unittest.TestCase):
     def write_kcat(self, topic, round_number):
         lines = b"".join(key + b"|" + (value or b"") + b"\n" for key, value in self.records(round_number))
         subprocess.run(["kcat", "-P", "-b", self.broker.address, "-t", topic, "-p", "0", "-K", "|", "-Z"],
-                       input=lines, check=True, timeout=60)
+                       input=lines, check=True, timeout=PATIENCE_S)
         for key, value in self.records(round_number):
             self.note(len(self.written), key, value)
 
@@ -88,7 +89,7 @@ class Compaction(unittest.TestCase):
         consumer.assign([TopicPartition(topic, 0, 0)])
         found, order = {}, []
         while True:
-            message = consumer.poll(30)
+            message = consumer.poll(PATIENCE_S)
             self.assertIsNotNone(message, "neither a record nor the end of the partition")
             if message.error():
                 break
@@ -133,7 +134,7 @@ class Compaction(unittest.TestCase):
         self.restart(self.broker.stop)
         self.assertTrue(self.is_compacted("t"))
         out = subprocess.run(["kcat", "-C", "-b", self.broker.address, "-t", "t", "-o", "beginning", "-e", "-q",
-                              "-f", "%o %k\\n"], capture_output=True, text=True, check=True, timeout=60).stdout
+                              "-f", "%o %k\\n"], capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
         self.assertEqual({int(line.split()[0]) for line in out.splitlines()}, set(self.read("t")))
 
     def test_tombstones_go_in_the_end(self):
@@ -149,7 +150,7 @@ class Compaction(unittest.TestCase):
             self.write("t", range(18, 22))
             return not tombstones & set(self.read("t"))
 
-        wait_until(write_and_look, "the tombstones have gone", timeout=60)
+        wait_until(write_and_look, "the tombstones have gone", timeout=PATIENCE_S)
         self.assertFalse([key for key, _ in self.read("t").values() if int(key.split()[1]) % 5 == 0])
 
     def test_the_policy_takes_effect_when_it_is_altered(self):
@@ -174,4 +175,4 @@ class Compaction(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -7,7 +7,8 @@ from confluent_kafka import (OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcept
                              TopicPartition)
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
-from harness.broker import Broker
+from harness import script
+from harness.broker import PATIENCE_S, Broker
 
 
 class Confluent(unittest.TestCase):
@@ -25,10 +26,10 @@ class Confluent(unittest.TestCase):
     def create(self, name, partitions=1, **config):
         config = {key.replace("_", "."): value for key, value in config.items()}
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
-        self.admin.create_topics([topic], operation_timeout=10)[name].result(10)
+        self.admin.create_topics([topic], operation_timeout=PATIENCE_S)[name].result(PATIENCE_S)
 
     def producer(self, **config):
-        settings = {"bootstrap.servers": self.broker.address, "message.timeout.ms": 20000}
+        settings = {"bootstrap.servers": self.broker.address, "message.timeout.ms": 1000 * PATIENCE_S}
         settings.update({key.replace("_", "."): value for key, value in config.items()})
         return Producer(settings)
 
@@ -46,7 +47,7 @@ class Confluent(unittest.TestCase):
         consumer.assign([TopicPartition(topic, partition, offset)])
         messages = []
         while True:
-            message = consumer.poll(20)
+            message = consumer.poll(PATIENCE_S)
             self.assertIsNotNone(message, "the end of the partition did not come")
             if message.error():
                 self.assertEqual(message.error().code(), KafkaError._PARTITION_EOF)
@@ -65,11 +66,11 @@ class Confluent(unittest.TestCase):
                         producer.produce(name, value=f"{i} of many, rather compressible", key=str(i),
                                          on_delivery=lambda error, m: reports.append((error, m.offset())))
                         producer.poll(0)
-                    self.assertEqual(producer.flush(20), 0)
+                    self.assertEqual(producer.flush(PATIENCE_S), 0)
                     self.assertEqual([error for error, _ in reports if error], [])
                     if acks != "0":
                         self.assertEqual(sorted(offset for _, offset in reports), list(range(2000)))
-                    deadline = time.monotonic() + 20
+                    deadline = time.monotonic() + PATIENCE_S
                     while len(messages := self.read_all(name)) < 2000 and time.monotonic() < deadline:
                         pass
                     self.assertEqual([m.key() for m in messages], [str(i).encode() for i in range(2000)])
@@ -80,7 +81,7 @@ class Confluent(unittest.TestCase):
         producer = self.producer()
         headers = [("a", b"1"), ("a", b"2"), ("null", None), ("empty", b"")]
         producer.produce("rich", value=b"v", key=b"k", headers=headers, timestamp=1234567890123)
-        self.assertEqual(producer.flush(20), 0)
+        self.assertEqual(producer.flush(PATIENCE_S), 0)
         (message,) = self.read_all("rich")
         self.assertEqual(message.headers(), headers)
         self.assertEqual(message.timestamp(), (1, 1234567890123))
@@ -90,7 +91,7 @@ class Confluent(unittest.TestCase):
         before = int(time.time() * 1000)
         producer = self.producer(compression_type="gzip")
         producer.produce("appended", value=b"v", timestamp=1)
-        self.assertEqual(producer.flush(20), 0)
+        self.assertEqual(producer.flush(PATIENCE_S), 0)
         (message,) = self.read_all("appended")
         kind, stamp = message.timestamp()
         self.assertEqual(kind, 2)
@@ -101,13 +102,13 @@ class Confluent(unittest.TestCase):
         producer = self.producer(linger_ms=200, compression_type="lz4")
         for i in range(100):
             producer.produce("times", value=str(i), timestamp=1600000000000 + i * 1000)
-        self.assertEqual(producer.flush(20), 0)
+        self.assertEqual(producer.flush(PATIENCE_S), 0)
         consumer = self.consumer()
         for wanted, offset in ((1600000000000, 0), (1600000041001, 42), (1600000099000, 99),
                                (1599999999999, 0)):
-            (found,) = consumer.offsets_for_times([TopicPartition("times", 0, wanted)], 10)
+            (found,) = consumer.offsets_for_times([TopicPartition("times", 0, wanted)], PATIENCE_S)
             self.assertEqual(found.offset, offset)
-        (none,) = consumer.offsets_for_times([TopicPartition("times", 0, 1700000000000)], 10)
+        (none,) = consumer.offsets_for_times([TopicPartition("times", 0, 1700000000000)], PATIENCE_S)
         self.assertEqual(none.offset, -1)
 
     def test_watermarks_and_large_message(self):
@@ -115,9 +116,9 @@ class Confluent(unittest.TestCase):
         producer = self.producer(message_max_bytes=8000000)
         payload = bytes(range(256)) * 20000
         producer.produce("large", value=payload)
-        self.assertEqual(producer.flush(20), 0)
+        self.assertEqual(producer.flush(PATIENCE_S), 0)
         consumer = self.consumer(fetch_message_max_bytes=1000)
-        self.assertEqual(consumer.get_watermark_offsets(TopicPartition("large", 0), 10), (0, 1))
+        self.assertEqual(consumer.get_watermark_offsets(TopicPartition("large", 0), PATIENCE_S), (0, 1))
         (message,) = self.read_all("large")
         self.assertEqual(message.value(), payload)
 
@@ -126,37 +127,37 @@ class Confluent(unittest.TestCase):
         errors = []
         producer = self.producer()
         producer.produce("tight", value=b"x" * 5000, on_delivery=lambda error, _: errors.append(error))
-        self.assertEqual(producer.flush(20), 0)
+        self.assertEqual(producer.flush(PATIENCE_S), 0)
         self.assertEqual(errors[0].code(), KafkaError.MSG_SIZE_TOO_LARGE)
 
     def test_topics(self):
         self.create("made", partitions=4, retention_ms="1000000")
-        self.assertEqual(len(self.admin.list_topics(timeout=10).topics["made"].partitions), 4)
+        self.assertEqual(len(self.admin.list_topics(timeout=PATIENCE_S).topics["made"].partitions), 4)
         with self.assertRaises(KafkaException) as raised:
             self.create("made")
         self.assertEqual(raised.exception.args[0].code(), KafkaError.TOPIC_ALREADY_EXISTS)
-        self.admin.create_partitions([NewPartitions("made", 6)])["made"].result(10)
-        self.assertEqual(len(self.admin.list_topics(timeout=10).topics["made"].partitions), 6)
-        self.admin.delete_topics(["made"], operation_timeout=10)["made"].result(10)
-        self.assertNotIn("made", self.admin.list_topics(timeout=10).topics)
+        self.admin.create_partitions([NewPartitions("made", 6)])["made"].result(PATIENCE_S)
+        self.assertEqual(len(self.admin.list_topics(timeout=PATIENCE_S).topics["made"].partitions), 6)
+        self.admin.delete_topics(["made"], operation_timeout=PATIENCE_S)["made"].result(PATIENCE_S)
+        self.assertNotIn("made", self.admin.list_topics(timeout=PATIENCE_S).topics)
         self.create("made")
         self.assertEqual(self.read_all("made"), [])
 
     def test_configs(self):
         self.create("tuned", retention_ms="5000000")
         resource = ConfigResource("topic", "tuned")
-        configs = self.admin.describe_configs([resource])[resource].result(10)
+        configs = self.admin.describe_configs([resource])[resource].result(PATIENCE_S)
         self.assertEqual(configs["retention.ms"].value, "5000000")
         self.assertFalse(configs["retention.ms"].is_default)
         self.assertTrue(configs["segment.bytes"].is_default)
         changed = ConfigResource("topic", "tuned", set_config={"retention.bytes": "123456"})
-        self.admin.alter_configs([changed])[changed].result(10)
-        configs = self.admin.describe_configs([resource])[resource].result(10)
+        self.admin.alter_configs([changed])[changed].result(PATIENCE_S)
+        configs = self.admin.describe_configs([resource])[resource].result(PATIENCE_S)
         self.assertEqual(configs["retention.bytes"].value, "123456")
         self.assertTrue(configs["retention.ms"].is_default)
         broken = ConfigResource("topic", "tuned", set_config={"retention.bytes": "plenty"})
         with self.assertRaises(KafkaException) as raised:
-            self.admin.alter_configs([broken])[broken].result(10)
+            self.admin.alter_configs([broken])[broken].result(PATIENCE_S)
         self.assertEqual(raised.exception.args[0].code(), KafkaError.INVALID_CONFIG)
 
     def test_names_and_factors_are_checked(self):
@@ -166,14 +167,14 @@ class Confluent(unittest.TestCase):
             self.assertEqual(raised.exception.args[0].code(), KafkaError.TOPIC_EXCEPTION)
         topic = NewTopic("copies", num_partitions=1, replication_factor=3)
         with self.assertRaises(KafkaException) as raised:
-            self.admin.create_topics([topic])["copies"].result(10)
+            self.admin.create_topics([topic])["copies"].result(PATIENCE_S)
         self.assertEqual(raised.exception.args[0].code(), KafkaError.INVALID_REPLICATION_FACTOR)
 
     def test_offset_out_of_range(self):
         self.create("short")
         consumer = self.consumer()
         consumer.assign([TopicPartition("short", 0, 500)])
-        message = consumer.poll(20)
+        message = consumer.poll(PATIENCE_S)
         self.assertIsNotNone(message)
         self.assertIn(message.error().code(), (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET))
 
@@ -183,4 +184,4 @@ class ConfluentTwoShards(Confluent):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -11,16 +11,16 @@ import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
-from harness.broker import Broker
+from harness import script
+from harness.broker import PATIENCE_S, Broker
 
-PATIENCE = 60
 SETTINGS = ["group.initial.rebalance.delay.ms=100", "group.min.session.timeout.ms=500"]
 
 QUIET = {"log_level": 0}  # of the connections that break when the broker is killed
 
 
 def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"it does not happen: {what}")
@@ -44,7 +44,7 @@ class Member:
     def stop(self):
         """Stops polling and leaves the group."""
         self.stopping = True
-        self.thread.join(PATIENCE)
+        self.thread.join(PATIENCE_S)
         self.commit()
         self.close()
 
@@ -97,9 +97,10 @@ class PythonMember(Member):
     def __init__(self, broker, group, topic, **config):
         super().__init__()
         self.consumer = KafkaConsumer(
-            topic, bootstrap_servers=broker.address, group_id=group, session_timeout_ms=3000,
-            heartbeat_interval_ms=200, auto_offset_reset="earliest", enable_auto_commit=False,
-            reconnect_backoff_max_ms=200, retry_backoff_ms=50, **config)
+            topic, bootstrap_servers=broker.address, group_id=group,
+            session_timeout_ms=config.pop("session_timeout_ms", 3000), heartbeat_interval_ms=200,
+            auto_offset_reset="earliest", enable_auto_commit=False, reconnect_backoff_max_ms=200,
+            retry_backoff_ms=50, **config)
         self.thread.start()
 
     @property
@@ -122,7 +123,7 @@ class Groups(unittest.TestCase):
         self.broker = Broker(shards=2, settings=SETTINGS).start()
         self.addCleanup(lambda: self.broker.__exit__(None, None, None))
         self.admin = AdminClient({"bootstrap.servers": self.broker.address, **QUIET})
-        self.admin.create_topics([NewTopic("t", 4, 1)])["t"].result(PATIENCE)
+        self.admin.create_topics([NewTopic("t", 4, 1)])["t"].result(PATIENCE_S)
         self.sent = 0
 
     def produce(self, count):
@@ -131,7 +132,7 @@ class Groups(unittest.TestCase):
         for _ in range(count):
             producer.produce("t", b"%d" % self.sent, partition=self.sent % 4)
             self.sent += 1
-        self.assertEqual(producer.flush(PATIENCE), 0)
+        self.assertEqual(producer.flush(PATIENCE_S), 0)
 
     def all_sent(self):
         return {b"%d" % i for i in range(self.sent)}
@@ -216,7 +217,7 @@ class Groups(unittest.TestCase):
         for _ in range(2):
             done = subprocess.run(["kcat", "-b", self.broker.address, "-G", "g", "-q", "-e",
                                    "-X", "auto.offset.reset=earliest", "t"],
-                                  capture_output=True, timeout=PATIENCE)
+                                  capture_output=True, timeout=PATIENCE_S)
             self.assertEqual(done.returncode, 0, done.stderr)
             rows += done.stdout.split()
             if len(rows) == 100:
@@ -256,7 +257,7 @@ class Groups(unittest.TestCase):
         self.killed_between(ConfluentMember, members)
         for member in members:
             member.stopping = True
-            member.thread.join(PATIENCE)
+            member.thread.join(PATIENCE_S)
             wait_for(member.commit, "the last commit")
         before = self.committed()
         self.assertEqual(sum(before), self.sent)
@@ -267,7 +268,7 @@ class Groups(unittest.TestCase):
             member.close()
 
     def test_kafka_python_members_outlive_the_broker(self):
-        members = [self.member(PythonMember) for _ in range(2)]
+        members = [self.member(PythonMember, session_timeout_ms=30000) for _ in range(2)]
         self.expect_split(members)
         generation = members[0].generation
         self.killed_between(PythonMember, members)
@@ -289,4 +290,4 @@ class Groups(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

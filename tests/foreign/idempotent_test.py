@@ -6,7 +6,8 @@ import unittest
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
-from harness.broker import Broker
+from harness import script
+from harness.broker import PATIENCE_S, Broker
 
 TOPIC = "numbers"
 PARTITIONS = 3
@@ -59,7 +60,7 @@ class Idempotent(unittest.TestCase):
         consumer.assign([TopicPartition(TOPIC, partition, OFFSET_BEGINNING)])
         numbers = []
         while True:
-            message = consumer.poll(20)
+            message = consumer.poll(PATIENCE_S)
             self.assertIsNotNone(message, "the end of the partition did not come")
             if message.error():
                 self.assertEqual(message.error().code(), KafkaError._PARTITION_EOF)
@@ -97,4 +98,4 @@ class IdempotentTwoShards(Idempotent):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -8,7 +8,8 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Ne
 from kafka.errors import InvalidReplicationFactorError, InvalidTopicError, TopicAlreadyExistsError
 from kafka.structs import OffsetAndMetadata
 
-from harness.broker import Broker
+from harness import script
+from harness.broker import PATIENCE_S, Broker
 
 
 class KafkaPython(unittest.TestCase):
@@ -36,7 +37,7 @@ class KafkaPython(unittest.TestCase):
         consumer.assign([where])
         consumer.seek(where, offset)
         records = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while len(records) < count and time.monotonic() < deadline:
             for batch in consumer.poll(timeout_ms=1000).values():
                 records += batch
@@ -129,4 +130,4 @@ class KafkaPythonTwoShards(KafkaPython):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

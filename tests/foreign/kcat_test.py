@@ -7,7 +7,8 @@ import tempfile
 import time
 import unittest
 
-from harness.broker import Broker
+from harness import script
+from harness.broker import PATIENCE_S, Broker
 
 
 class Kcat(unittest.TestCase):
@@ -23,7 +24,7 @@ class Kcat(unittest.TestCase):
 
     def kcat(self, *arguments, data=b""):
         done = subprocess.run(["kcat", "-b", self.broker.address, *arguments], input=data,
-                              capture_output=True, timeout=60)
+                              capture_output=True, timeout=PATIENCE_S)
         self.assertEqual(done.returncode, 0, done.stderr.decode(errors="replace"))
         return done
 
@@ -105,7 +106,7 @@ class Kcat(unittest.TestCase):
     def test_unknown_partition_is_named(self):
         self.kcat("-P", "-t", "three", data=b"x\n")
         done = subprocess.run(["kcat", "-b", self.broker.address, "-P", "-t", "three", "-p", "77"],
-                              input=b"x\n", capture_output=True, timeout=60)
+                              input=b"x\n", capture_output=True, timeout=PATIENCE_S)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn(b"artition", done.stderr)
 
@@ -115,4 +116,4 @@ class KcatTwoShards(Kcat):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import unittest
 
+from harness import script
 from harness.broker import Broker
 
 
@@ -22,4 +23,4 @@ class Librdkafka(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 
+PATIENCE_S = 100  # for what happens at once, but on a machine that is busy with other things
 READY = re.compile(r"weir-broker ready on (\S+):(\d+),")
 
 
@@ -21,6 +22,8 @@ def binary(name):
 
 class Broker:
     """One broker on a directory of its own; as a context manager it cleans up after itself."""
+
+    started = []  # those not yet cleaned up
 
     def __init__(self, shards=1, settings=(), directory=None, wrap=()):
         self.directory = directory or tempfile.mkdtemp(prefix="weir-test-")
@@ -41,17 +44,21 @@ class Broker:
         return self
 
     def __exit__(self, kind, value, trace):
+        if kind is not None:
+            print(self.last_words())
+        if self in Broker.started:
+            Broker.started.remove(self)
         if self.process and self.process.poll() is None:
             self.kill()
-        if kind is not None:
-            print(f"--- broker log ({self.log_path}):\n{self.log()[-4000:]}")
-        elif os.path.exists(self.log_path):
+        if os.path.exists(self.log_path):
             os.unlink(self.log_path)
         if self.own_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def start(self, timeout=30):
+    def start(self, timeout=PATIENCE_S):
         """Returns once the broker says that it is ready; restarts keep the port."""
+        if self not in Broker.started:
+            Broker.started.append(self)
         command = [*self.wrap, binary("weir-broker"), "--data-dir", self.directory,
                    "--listen", f"127.0.0.1:{self.port}", "--shards", str(self.shards)]
         for setting in self.settings:
@@ -71,17 +78,28 @@ class Broker:
         raise RuntimeError(f"the broker is not ready after {timeout} s:\n{self.log()[start:]}")
 
     def log(self):
+        if not os.path.exists(self.log_path):
+            return ""
         with open(self.log_path, errors="replace") as log:
             return log.read()
+
+    def last_words(self):
+        """For somebody who looks for the cause of a failure."""
+        state = "not started" if not self.process else "running" if self.alive() else \
+            f"ended with {self.process.returncode}"
+        return f"--- the broker on port {self.port} ({state}) said at last:\n{self.log()[-6000:]}---"
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, timeout=30):
+    def stop(self, timeout=PATIENCE_S):
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the broker has not ended {timeout} s after SIGTERM") from None
 
     def alive(self):
         return self.process.poll() is None
@@ -91,7 +109,7 @@ class Broker:
         with open(f"/proc/{self.process.pid}/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def connect(self, timeout=10):
+    def connect(self, timeout=PATIENCE_S):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
 
@@ -117,7 +135,7 @@ def read_reply(connection):
     return read_exactly(connection, size)
 
 
-def is_closed(connection, timeout=10):
+def is_closed(connection, timeout=PATIENCE_S):
     """Waits for the peer to close; replies before that are swallowed."""
     connection.settimeout(None)
     deadline = time.monotonic() + timeout

@@ -15,7 +15,7 @@ from kafka.protocol.offset import OffsetRequest
 from kafka.protocol.produce import ProduceRequest
 from kafka.record import MemoryRecordsBuilder
 
-from harness.broker import frame, read_reply
+from harness.broker import PATIENCE_S, frame, read_reply
 
 NONE, OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION = 0, 1, 2, 3
 INVALID_TOPIC, INVALID_REQUEST, KAFKA_STORAGE_ERROR = 17, 42, 56
@@ -118,7 +118,7 @@ def topics(connection, version, names, allow_creation=None):
     return [row[:2] for row in call(connection, MetadataRequest[version](*arguments)).topics]
 
 
-def wait_until(condition, what, timeout=20):
+def wait_until(condition, what, timeout=PATIENCE_S):
     """Polls, and returns the condition's first true result."""
     deadline = time.monotonic() + timeout
     while True:

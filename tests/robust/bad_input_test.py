@@ -11,7 +11,8 @@ import zlib
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.record import MemoryRecordsBuilder
 
-from harness.broker import Broker, frame, is_closed, read_reply
+from harness import script
+from harness.broker import PATIENCE_S, Broker, frame, is_closed, read_reply
 
 PRODUCE, FETCH, METADATA, API_VERSIONS, CREATE_TOPICS = 0, 1, 3, 18, 19
 CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION, MESSAGE_TOO_LARGE, INVALID_RECORD = 2, 3, 10, 87
@@ -104,7 +105,7 @@ class BadInput(unittest.TestCase):
         consumer.assign([where])
         consumer.seek(where, 0)
         values = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while len(values) < 100 and time.monotonic() < deadline:
             values += [r.value for r in consumer.poll(timeout_ms=1000).get(where, [])]
         consumer.close()
@@ -319,7 +320,7 @@ class BadInput(unittest.TestCase):
             requests = [frame(API_VERSIONS if i % 3 else METADATA, 0 if i % 3 else 1,
                               b"" if i % 3 else struct.pack(">i", 0), correlation=i) for i in range(count)]
             data = b"".join(requests)
-            connection.settimeout(30)
+            connection.settimeout(PATIENCE_S)
             sent = 0
             received = []
             while len(received) < count:
@@ -330,4 +331,4 @@ class BadInput(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

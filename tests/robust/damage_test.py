@@ -6,7 +6,8 @@ import os
 import subprocess
 import unittest
 
-from harness.broker import Broker, binary
+from harness import script
+from harness.broker import PATIENCE_S, Broker, binary
 from harness.damage import without_journal
 from harness.wire import (EARLIEST, KAFKA_STORAGE_ERROR, LATEST, NONE, batch, create, fetch, offset_at,
                           produce)
@@ -102,7 +103,7 @@ class Damage(unittest.TestCase):
         self.change(self.files()[0], 3 * BLOCK + 500)
         self.restart()
         done = subprocess.run([binary("weir"), "-b", self.broker.address, "consume", "t", "--until-end",
-                               "--timeout", "200ms"], capture_output=True, timeout=30)
+                               "--timeout", "200ms"], capture_output=True, timeout=PATIENCE_S)
         self.assertNotEqual(done.returncode, 0)
         self.assertEqual(done.stdout, value_of(0) + b"\n" + value_of(1) + b"\n")
         (line,) = done.stderr.decode().splitlines()
@@ -278,4 +279,4 @@ class InsideAFrame(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

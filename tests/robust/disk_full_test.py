@@ -13,6 +13,7 @@ import unittest
 
 from kafka.protocol.commit import OffsetCommitRequest
 
+from harness import script
 from harness.broker import Broker
 from harness.mounts import enter_own_mounts
 from harness.wire import (KAFKA_STORAGE_ERROR, NONE, batch, call, commit, committed, create, delete, fetch,
@@ -168,4 +169,4 @@ if __name__ == "__main__":
     if not enter_own_mounts():
         print("needs root and a mount namespace of its own: nothing was tested")
         sys.exit(77)
-    unittest.main(verbosity=2)
+    script.main()

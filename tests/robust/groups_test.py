@@ -11,7 +11,8 @@ from kafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
 from kafka.protocol.commit import GroupCoordinatorRequest, OffsetCommitRequest, OffsetFetchRequest
 from kafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
-from harness.broker import Broker, frame, is_closed, read_reply
+from harness import script
+from harness.broker import PATIENCE_S, Broker, frame, is_closed, read_reply
 from harness.wire import call, create, encode
 
 NONE, ILLEGAL_GENERATION, INCONSISTENT_PROTOCOL, INVALID_GROUP_ID, UNKNOWN_MEMBER_ID = 0, 22, 23, 24, 25
@@ -42,7 +43,7 @@ def commit(connection, group, generation=-1, member="", topic="t", partition=0, 
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError("it does not happen")
@@ -181,7 +182,7 @@ class Groups(unittest.TestCase):
         leader = join(self.connection, "g", session_ms=1000, rebalance_ms=1000)
         self.assertEqual(leader.error_code, NONE)
         follower = self.connect()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while (joined := join(follower, "g", session_ms=10000, rebalance_ms=1000)).leader_id != joined.member_id:
             self.assertLess(time.monotonic(), deadline)
             if joined.error_code == NONE:
@@ -291,4 +292,4 @@ class Groups(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import unittest
 
+from harness import script
 from harness.broker import Broker
 from harness.damage import DataDirectory, flip
 from harness.wire import KAFKA_STORAGE_ERROR, LATEST, NONE, batch, create, fetch, offset_at, produce
@@ -128,4 +129,4 @@ class Journal(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

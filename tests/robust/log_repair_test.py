@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 import unittest
 
-from harness.broker import Broker, binary
+from harness import script
+from harness.broker import PATIENCE_S, Broker, binary
 from harness.damage import RECORDS, SpoiltDirectories, flip, overwrite, swap, value_of
 from harness.wire import EARLIEST, LATEST, NONE, batch, fetch, offset_at, produce
 
@@ -74,7 +75,7 @@ class Repair(SpoiltDirectories):
 
     def consumed(self, broker):
         done = subprocess.run([binary("weir"), "-b", broker.address, "consume", "t", "--until-end",
-                               "--format", "%o\n"], capture_output=True, timeout=30)
+                               "--format", "%o\n"], capture_output=True, timeout=PATIENCE_S)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         return [int(line) for line in done.stdout.split()]
 
@@ -249,4 +250,4 @@ class Repair(SpoiltDirectories):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

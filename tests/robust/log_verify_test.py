@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import unittest
 
+from harness import script
 from harness.broker import Broker
 from harness.damage import (RECORDS, SEGMENT, DataDirectory, SpoiltDirectories, flip, overwrite, read, swap,
                             value_of)
@@ -273,4 +274,4 @@ class Verify(SpoiltDirectories):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

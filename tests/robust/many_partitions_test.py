@@ -6,6 +6,7 @@ import unittest
 
 from kafka.protocol.produce import ProduceRequest
 
+from harness import script
 from harness.broker import Broker
 from harness.wire import LATEST, NONE, batch, call, create, delete, fetch, offset_at, topics
 
@@ -66,4 +67,4 @@ class ManyPartitions(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 import unittest
 
-from harness.broker import binary
+from harness import script
+from harness.broker import PATIENCE_S, binary
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW = 0x00050000, 0x7FFF0000
@@ -47,7 +48,7 @@ class NoIoUring(unittest.TestCase):
 
     def start(self, error):
         done = subprocess.run([binary("weir-broker"), "--data-dir", self.directory, "--listen", "127.0.0.1:0"],
-                              capture_output=True, timeout=30, preexec_fn=refuse_io_uring(error))
+                              capture_output=True, timeout=PATIENCE_S, preexec_fn=refuse_io_uring(error))
         if done.returncode == 99:
             self.skipTest("no seccomp filters here")
         self.assertEqual(done.returncode, 1, done)
@@ -66,4 +67,4 @@ class NoIoUring(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

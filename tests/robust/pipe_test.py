@@ -13,6 +13,7 @@ import threading
 import time
 import unittest
 
+from harness import script
 from harness.broker import Broker, binary
 
 KEYS = 50
@@ -215,4 +216,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int)
     options = parser.parse_args()
     Pipe.records, Pipe.seconds, Pipe.seed = options.records, options.seconds, options.seed
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    script.main(sys.argv[:1])

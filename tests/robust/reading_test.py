@@ -7,6 +7,7 @@ import re
 import threading
 import unittest
 
+from harness import script
 from harness.broker import Broker
 from harness.wire import (EARLIEST, KAFKA_STORAGE_ERROR, NONE, batch, create, fetch, offset_at, produce, wait_until)
 
@@ -107,4 +108,4 @@ class Reading(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

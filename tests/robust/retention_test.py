@@ -7,6 +7,7 @@ import unittest
 
 from kafka.protocol.admin import AlterConfigsRequest
 
+from harness import script
 from harness.broker import Broker
 from harness.damage import without_journal
 from harness.wire import (EARLIEST, LATEST, NONE, OFFSET_OUT_OF_RANGE, batch, call, create, delete,
@@ -160,4 +161,4 @@ class Retention(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

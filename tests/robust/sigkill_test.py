@@ -10,7 +10,8 @@ import unittest
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from harness.broker import Broker
+from harness import script
+from harness.broker import PATIENCE_S, Broker
 
 PARTITIONS = 3
 ROUNDS = 6
@@ -48,7 +49,7 @@ class Load(threading.Thread):
                 self.producer.poll(0.01)
             self.producer.poll(0)
         self.producer.purge()
-        self.producer.flush(20)
+        self.producer.flush(PATIENCE_S)
 
 
 class SigKill(unittest.TestCase):
@@ -60,7 +61,7 @@ class SigKill(unittest.TestCase):
         for partition in range(PARTITIONS):
             consumer.assign([TopicPartition(topic, partition, 0)])
             while True:
-                message = consumer.poll(20)
+                message = consumer.poll(PATIENCE_S)
                 self.assertIsNotNone(message, "the end of the partition did not come")
                 if message.error():
                     self.assertEqual(message.error().code(), KafkaError._PARTITION_EOF)
@@ -86,7 +87,7 @@ class SigKill(unittest.TestCase):
             for number in range(ROUNDS):
                 load = Load(broker.address, "torture", number)
                 load.start()
-                self.assertTrue(load.enough.wait(60), "too few acknowledgements to kill under load")
+                self.assertTrue(load.enough.wait(PATIENCE_S), "too few acknowledgements to kill under load")
                 threading.Event().wait(chance.random() * 0.2)
                 broker.kill()
                 load.halt.set()
@@ -104,4 +105,4 @@ class SigKill(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -8,7 +8,8 @@ import unittest
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from harness.broker import Broker, binary
+from harness import script
+from harness.broker import PATIENCE_S, Broker, binary
 
 
 class Startup(unittest.TestCase):
@@ -18,7 +19,8 @@ class Startup(unittest.TestCase):
 
     def run_broker(self, *arguments, wrap=()):
         """A start that must fail: one clear line, no crash."""
-        done = subprocess.run([*wrap, binary("weir-broker"), *arguments], capture_output=True, timeout=30)
+        done = subprocess.run([*wrap, binary("weir-broker"), *arguments], capture_output=True,
+                              timeout=PATIENCE_S)
         self.assertGreater(done.returncode, 0, done)
         self.assertLess(done.returncode, 128, done.stderr.decode(errors="replace"))
         lines = done.stderr.decode(errors="replace").strip().splitlines()
@@ -68,7 +70,7 @@ class Startup(unittest.TestCase):
             consumer.close()
         finally:
             process.terminate()
-            self.assertEqual(process.wait(20), 0)
+            self.assertEqual(process.wait(PATIENCE_S), 0)
             process.stderr.close()
 
     def test_mistake_in_the_configuration_file_names_the_line(self):
@@ -203,4 +205,4 @@ class Startup(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

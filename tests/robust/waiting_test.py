@@ -4,7 +4,8 @@ something happens to a partition, or when the client's patience ends."""
 import time
 import unittest
 
-from harness.broker import Broker, read_reply
+from harness import script
+from harness.broker import PATIENCE_S, Broker, read_reply
 from harness.wire import (NONE, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION, batch, call, create,
                           delete, encode, fetch, fetch_request, produce)
 
@@ -29,7 +30,7 @@ class Waiting(unittest.TestCase):
         self.assertEqual(create(self.connection, self.topic, partitions=4)[0], NONE)
 
     def open(self):
-        connection = self.broker.connect(timeout=20)
+        connection = self.broker.connect()
         self.addCleanup(connection.close)
         return connection
 
@@ -50,7 +51,7 @@ class Waiting(unittest.TestCase):
         except TimeoutError:
             return False
         finally:
-            self.connection.settimeout(20)
+            self.connection.settimeout(PATIENCE_S)
 
     # --- at once
 
@@ -147,4 +148,4 @@ class WaitingOnOneShard(Waiting):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

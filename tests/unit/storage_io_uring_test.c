@@ -332,7 +332,7 @@ static void check_wakes(bool with_io, bool message)
     io_destroy(io);
 }
 
-Test(storage, io_uring_wakes_by_message, .timeout = 60)
+Test(storage, io_uring_wakes_by_message)
 {
     struct io *io = create();
     bool can_message = inside(io)->can_message;
@@ -342,7 +342,7 @@ Test(storage, io_uring_wakes_by_message, .timeout = 60)
     check_wakes(true, true);
 }
 
-Test(storage, io_uring_wakes_by_event, .timeout = 60)
+Test(storage, io_uring_wakes_by_event)
 {
     check_wakes(true, false);
     check_wakes(false, false);
