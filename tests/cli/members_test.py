@@ -7,6 +7,7 @@ import time
 import unittest
 
 from command import CommandTest
+from harness import script
 
 PARTITIONS = 4
 
@@ -131,4 +132,4 @@ class Members(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

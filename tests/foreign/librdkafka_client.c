@@ -60,6 +60,7 @@ static rd_kafka_t *consumer_new(const char *brokers)
     set(conf, "enable.auto.commit", "false");
     set(conf, "auto.offset.reset", "error");
     set(conf, "check.crcs", "true");
+    set(conf, "fetch.wait.max.ms", "20");
     rd_kafka_t *client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
     EXPECT(client);
     return client;

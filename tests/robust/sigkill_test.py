@@ -57,7 +57,8 @@ class SigKill(unittest.TestCase):
         stored = {}
         consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "checker",
                              "enable.auto.commit": False, "enable.partition.eof": True,
-                             "auto.offset.reset": "error", "check.crcs": True, "log_level": 0})
+                             "auto.offset.reset": "error", "check.crcs": True, "log_level": 0,
+                             "fetch.wait.max.ms": 20})
         for partition in range(PARTITIONS):
             consumer.assign([TopicPartition(topic, partition, 0)])
             while True:
