@@ -15,7 +15,7 @@
 #include "base/check.h"
 #include "broker/handlers/data_path.h"
 #include "broker/handlers/handlers.h"
-#include "broker/handlers/produce_times.h"
+#include "broker/handlers/produce_records.h"
 #include "broker/shard.h"
 #include "gen/kp_produce.h"
 #include "protocol/error.h"
@@ -146,17 +146,22 @@ static bool check_header(struct produce_part *part, int16_t version)
     return false;
 }
 
+static bool accept_verdict(struct produce_part *part, const struct produce_verdict *verdict)
+{
+    if (!verdict->error)
+        return true;
+    refuse(part, verdict->error, verdict->why);
+    part->out->record_errors = verdict->records;
+    part->out->record_errors_count = verdict->record_count;
+    return false;
+}
+
 static bool check_timestamps(struct produce_part *part, const struct topic_settings *settings,
                              struct span batch, int64_t now_ms)
 {
-    struct produce_times times =
-        produce_times_check(batch, &part->header, settings, now_ms, &part->produce->request->arena);
-    if (!times.error)
-        return true;
-    refuse(part, times.error, times.why);
-    part->out->record_errors = times.records;
-    part->out->record_errors_count = times.record_count;
-    return false;
+    struct produce_verdict verdict =
+        produce_check_times(batch, &part->header, settings, now_ms, &part->produce->request->arena);
+    return accept_verdict(part, &verdict);
 }
 
 static bool check_keys(struct produce_part *part, struct span batch)
@@ -166,6 +171,10 @@ static bool check_keys(struct produce_part *part, struct span batch)
     struct batch_facts facts;
     enum batch_error error = batch_validate_records(batch, &arena, INFLATE_LIMIT, true, &facts);
     arena_free(&arena);
+    if (error == BATCH_NO_KEY) {
+        struct produce_verdict verdict = produce_blame_keys(batch, &part->produce->request->arena);
+        return accept_verdict(part, &verdict);
+    }
     if (error) {
         refuse(part, batch_error_code(error), batch_error_text(error));
         return false;

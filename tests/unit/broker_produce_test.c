@@ -177,6 +177,42 @@ Test(broker, produce_to_a_compacted_topic_needs_keys)
     topics_close(t);
 }
 
+// Records of which every third has no key.
+static void send_mixed_keys(struct topics *t, int count, enum batch_codec codec)
+{
+    struct batch_builder builder;
+    batch_builder_init(&builder, 1 << 20);
+    for (int i = 0; i < count; i++)
+        batch_builder_add(&builder, 1, i % 3 ? span_text("k") : (struct span){0}, span_text("v"),
+                          NULL, 0);
+    struct batch_scratch scratch = {0};
+    struct span batch;
+    struct batch_producer nobody = {.id = -1, .epoch = -1, .base_sequence = -1};
+    cr_assert_eq(batch_builder_finish(&builder, codec, 0, nobody, &scratch, &batch), BATCH_OK);
+    topics_send_batch(t, 1, batch, -1);
+    free(scratch.data);
+    batch_builder_free(&builder);
+}
+
+Test(broker, produce_names_the_records_that_have_no_key)
+{
+    struct topics *t = topics_open();
+    t->topic.effective.compacted = true;
+    for (enum batch_codec codec = CODEC_NONE; codec <= CODEC_ZSTD; codec++) {
+        send_mixed_keys(t, 7, codec);
+        struct kp_produce_response_partition out = topics_produced(t);
+        cr_assert_eq(out.error_code, KP_ERROR_INVALID_RECORD);
+        cr_assert_eq(out.record_errors_count, 3);
+        for (int i = 0; i < 3; i++) {
+            cr_expect_eq(out.record_errors[i].batch_index, i * 3);
+            cr_expect_gt(out.record_errors[i].batch_index_error_message.size, 20);
+        }
+    }
+    send_mixed_keys(t, 2000, CODEC_LZ4);
+    cr_assert_eq(topics_produced(t).record_errors_count, 500, "an answer has a bound");
+    topics_close(t);
+}
+
 Test(broker, produce_to_internal_topics_is_refused)
 {
     struct topics *t = topics_open();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the timestamps of a batch lie within what its topic allows.
+// Whether the records of a batch are what their topic allows: their timestamps, and their keys.
 #pragma once
 
 #include "broker/topic_settings.h"
 #include "gen/kp_produce.h"
 #include "protocol/record_batch.h"
 
-struct produce_times {
+struct produce_verdict {
     int16_t error;                                    // 0, or the code for the whole batch
     const char *why;                                  // a sentence, when there is an error
     struct kp_produce_response_record_error *records; // those to blame, from the arena
@@ -15,6 +15,9 @@ struct produce_times {
 
 // For topics with CreateTime; the batch has been checked. Looks at the header only, unless that
 // calls for a look at each record.
-struct produce_times produce_times_check(struct span batch, const struct batch_header *header,
-                                         const struct topic_settings *settings, int64_t now_ms,
-                                         struct arena *arena);
+struct produce_verdict produce_check_times(struct span batch, const struct batch_header *header,
+                                           const struct topic_settings *settings, int64_t now_ms,
+                                           struct arena *arena);
+
+// For a batch of a compacted topic in which some record has no key: which ones.
+struct produce_verdict produce_blame_keys(struct span batch, struct arena *arena);
