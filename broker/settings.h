@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/span.h"
+#include "protocol/record_batch.h"
 #include "storage/log.h"
 
 // The numbers are those of the protocol's config_type.
@@ -69,4 +70,6 @@ struct topic_settings {
     int64_t timestamp_after_max_ms;
     bool log_append_time; // message.timestamp.type
     bool compacted;       // cleanup.policy contains "compact": records need keys
+    bool recoded;         // compression.type is another one than "producer":
+    enum batch_codec codec;
 };

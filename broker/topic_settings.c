@@ -43,6 +43,17 @@ bool topic_settings_list_has(const char *list, const char *word)
     return false;
 }
 
+static void resolve_codec(const char *name, struct topic_settings *out)
+{
+    static const char *const names[] = {"uncompressed", "gzip", "snappy", "lz4", "zstd"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            out->recoded = true;
+            out->codec = (enum batch_codec)i;
+        }
+    }
+}
+
 void topic_settings_resolve(const struct config *config, const struct catalog_setting *settings,
                             uint32_t count, struct topic_settings *out)
 {
@@ -72,6 +83,7 @@ void topic_settings_resolve(const struct config *config, const struct catalog_se
             strcmp(value_of(&from, SETTING_T_MESSAGE_TIMESTAMP_TYPE).text, "LogAppendTime") == 0,
         .compacted = compacted,
     };
+    resolve_codec(value_of(&from, SETTING_T_COMPRESSION_TYPE).text, out);
 }
 
 const char *topic_settings_own(const struct catalog_topic *topic, enum setting_id id)

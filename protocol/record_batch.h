@@ -160,6 +160,12 @@ enum batch_error batch_validate_records(struct span batch, struct arena *arena,
                                         size_t inflate_limit, bool keys_required,
                                         struct batch_facts *out);
 
+// A batch that batch_check has passed, compressed with `codec` instead of its own. At most `limit`
+// bytes are inflated, into `inflated`, which may be freed afterwards; *out is in `arena`. Errors:
+// those of the batch, BATCH_TOO_LARGE, BATCH_NO_MEMORY.
+enum batch_error batch_recode(struct span batch, enum batch_codec codec, size_t limit,
+                              struct arena *inflated, struct arena *arena, struct span *out);
+
 // Builds one batch. Grows its buffer with malloc up to `limit` bytes of uncompressed records; the
 // limit itself is at most what a batch can hold, some 2 GiB.
 struct batch_builder {

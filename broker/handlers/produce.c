@@ -3,7 +3,9 @@
 //
 // Batches are stored as they came; the broker only sets offset and leader epoch and, for topics
 // with LogAppendTime, the timestamp (all outside of the records themselves). The log copies the
-// bytes when it takes them; until the operation is done they stay where they were received.
+// bytes when it takes them; until the operation is done they stay where they were received. For a
+// topic with a compression of its own, a batch in another one is compressed anew, into the
+// request's memory; that takes the shard's time, as long as the batch is large.
 //
 // acks=1 is answered like acks=-1, after the batch is durable. With acks=0 nothing is answered, and
 // an error closes the connection, which is the only way to tell.
@@ -186,11 +188,35 @@ static bool check_keys(struct produce_part *part, struct span batch)
     return true;
 }
 
+static bool recode(struct produce_part *part, const struct topic_settings *settings,
+                   struct span *batch)
+{
+    if (!settings->recoded || (part->header.attributes & BATCH_CODEC_MASK) == settings->codec)
+        return true;
+    struct arena inflated;
+    arena_init(&inflated, INFLATE_LIMIT * 2);
+    enum batch_error error = batch_recode(*batch, settings->codec, INFLATE_LIMIT, &inflated,
+                                          &part->produce->request->arena, batch);
+    arena_free(&inflated);
+    if (!error && batch->size > (size_t)settings->max_message_bytes)
+        error = BATCH_TOO_LARGE;
+    if (error) {
+        refuse(part, batch_error_code(error),
+               error == BATCH_TOO_LARGE ? "the batch is larger than max.message.bytes in the "
+                                          "topic's compression"
+                                        : batch_error_text(error));
+        return false;
+    }
+    batch_header_read(*batch, &part->header);
+    return true;
+}
+
 // Checks the batch and makes it what is to be stored.
 static bool prepare(struct produce_part *part, const struct topic_settings *settings,
-                    struct span batch)
+                    struct span *stored)
 {
     struct request *request = part->produce->request;
+    struct span batch = *stored;
     if (batch.size > (size_t)settings->max_message_bytes) {
         refuse(part, KP_ERROR_MESSAGE_TOO_LARGE, "the batch is larger than max.message.bytes");
         return false;
@@ -219,7 +245,7 @@ static bool prepare(struct produce_part *part, const struct topic_settings *sett
         batch_header_read(batch, &part->header);
         part->out->log_append_time_ms = now_ms;
     }
-    return true;
+    return recode(part, settings, stored);
 }
 
 static void start_part(struct produce_part *part, const struct catalog_topic *topic,
@@ -239,7 +265,7 @@ static void start_part(struct produce_part *part, const struct catalog_topic *to
         return;
     }
     struct span batch = span_of(in->records.slices[0].iov_base, (size_t)in->records.size);
-    if (!prepare(part, &topic->effective, batch))
+    if (!prepare(part, &topic->effective, &batch))
         return;
     part->op.kind = PARTITION_APPEND;
     part->op.done = append_done;

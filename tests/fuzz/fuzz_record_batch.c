@@ -119,6 +119,24 @@ static void check_inside(struct span batch, size_t limit, enum batch_codec codec
     arena_free(&arena);
 }
 
+// A batch in another compression has the same records, or there is an error in both.
+static void check_recoded(struct span batch, size_t limit, enum batch_codec codec)
+{
+    struct arena arena, inflated;
+    struct batch_facts facts;
+    struct span recoded;
+    arena_init(&arena, 4 * LIMIT_LARGE);
+    arena_init(&inflated, 4 * LIMIT_LARGE);
+    enum batch_error error = batch_recode(batch, codec, limit, &inflated, &arena, &recoded);
+    arena_reset(&inflated);
+    if (!error && batch_validate_records(batch, &inflated, limit, false, &facts) == BATCH_OK) {
+        arena_reset(&inflated);
+        expect_same(batch, recoded, &inflated, LIMIT_LARGE);
+    }
+    arena_free(&arena);
+    arena_free(&inflated);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct batch_header header;
@@ -137,6 +155,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_inside(span, choice & 2 ? LIMIT_SMALL : LIMIT_LARGE,
                  (enum batch_codec)((choice >> 2) % 5));
     if (sound) {
+        check_recoded(span_of(at, batch_total_size(&header)), LIMIT_SMALL,
+                      (enum batch_codec)((choice >> 2) % 5));
         batch_set_append_time(at, batch_total_size(&header), 1);
         batch_assign(at, 7, 7);
         CHECK(batch_check(span, &header) == BATCH_OK);

@@ -168,6 +168,68 @@ Test(broker, produce_with_append_time)
     topics_close(t);
 }
 
+// What is stored in partition 1 at `offset`; the caller releases it.
+static struct span read_stored(struct topics *t, int64_t offset, struct log_read *read)
+{
+    struct shard *owner = shard_of_partition(&t->shards->shard[0], t->topic.id, 1);
+    *read = (struct log_read){.done = nothing_more, .offset = offset, .max_bytes = 1 << 20};
+    log_read(partition_find(owner, t->topic.id, 1)->log, read);
+    shards_settle(t->shards);
+    cr_assert_eq(read->slice_count, 1);
+    return span_of(read->slices[0].iov_base, read->slices[0].iov_len);
+}
+
+Test(broker, produce_stores_in_the_topics_compression)
+{
+    struct topics *t = topics_open();
+    int64_t now = t->shards->shard[0].io->wall_ms;
+    int64_t times[200];
+    for (int i = 0; i < 200; i++)
+        times[i] = now + i;
+    t->topic.effective.recoded = true;
+    int64_t offset = 0;
+    for (enum batch_codec wanted = CODEC_NONE; wanted <= CODEC_ZSTD; wanted++) {
+        t->topic.effective.codec = wanted;
+        t->topic.effective.log_append_time = wanted == CODEC_GZIP;
+        for (enum batch_codec sent = CODEC_NONE; sent <= CODEC_ZSTD; sent++, offset += 200) {
+            send_times(t, times, 200, sent);
+            struct kp_produce_response_partition out = topics_produced(t);
+            cr_assert_eq(out.error_code, 0);
+            cr_assert_eq(out.base_offset, offset);
+            struct log_read read;
+            struct batch_header header;
+            struct batch_facts facts;
+            struct span stored = read_stored(t, offset, &read);
+            cr_assert_eq(batch_check(stored, &header), BATCH_OK);
+            cr_expect_eq(header.attributes & BATCH_CODEC_MASK, wanted);
+            cr_expect_eq(header.base_offset, offset);
+            cr_expect_eq(!(header.attributes & BATCH_LOG_APPEND_TIME), wanted != CODEC_GZIP);
+            cr_assert_eq(batch_validate_records(stored, &t->arena, 1 << 20, false, &facts),
+                         BATCH_OK);
+            cr_expect_eq(facts.record_count, 200);
+            log_read_release(&read);
+        }
+    }
+    topics_close(t);
+}
+
+Test(broker, produce_refuses_what_the_topics_compression_makes_too_large)
+{
+    struct topics *t = topics_open();
+    int64_t times[2000];
+    for (int i = 0; i < 2000; i++)
+        times[i] = t->shards->shard[0].io->wall_ms;
+    t->topic.effective.recoded = true;
+    t->topic.effective.codec = CODEC_NONE;
+    t->topic.effective.max_message_bytes = 2000;
+    send_times(t, times, 2000, CODEC_ZSTD);
+    cr_assert_eq(topics_produced(t).error_code, KP_ERROR_MESSAGE_TOO_LARGE);
+    struct changed batch = make_batch();
+    store_be16(batch.bytes + 21, CODEC_LZ4);
+    cr_assert_eq(produce(t, &batch), KP_ERROR_CORRUPT_MESSAGE, "it does not inflate");
+    topics_close(t);
+}
+
 Test(broker, produce_to_a_compacted_topic_needs_keys)
 {
     struct topics *t = topics_open();
