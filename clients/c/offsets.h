@@ -22,8 +22,12 @@ struct offset_lookup {
     char detail[512];               // a sentence about the first failure
     struct metadata_topic **topics; // of each query
     bool *open;                     // not answered yet
-    struct list groups;             // requests under way
-    bool starting;                  // the round's requests are being made
+    size_t *order;                  // indexes of `queries`, by topic and partition
+    uint32_t *asked;                // the round that asked a query last
+    uint32_t round;
+    struct list groups;            // requests under way
+    bool starting;                 // the round's requests are being made
+    struct metadata_waiter waiter; // while queries wait for the metadata of their topics
 };
 
 // Starts. False when memory is short; nothing has happened then.

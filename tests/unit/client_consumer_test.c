@@ -10,6 +10,7 @@
 #include "gen/kp_fetch.h"
 #include "gen/kp_find_coordinator.h"
 #include "gen/kp_list_offsets.h"
+#include "gen/kp_metadata.h"
 #include "gen/kp_offset_commit.h"
 #include "gen/kp_offset_fetch.h"
 #include "gen/kp_produce.h"
@@ -444,6 +445,40 @@ Test(client, one_partition_may_be_asked_about_twice)
     cr_assert_eq(queries[0].offset, 0);
     cr_assert_eq(queries[1].offset, 7);
     cr_assert_eq(queries[2].offset, 0);
+    bench_free(bench);
+}
+
+// The topic is not known before: one request finds that out, one asks for all other partitions, and
+// the second question about each partition makes a third.
+Test(client, many_partitions_are_asked_for_together)
+{
+    struct bench *bench = bench_new(1, "");
+    struct weir_offset_query queries[2 * MOCK_PARTITIONS];
+    for (int32_t i = 0; i < MOCK_PARTITIONS; i++) {
+        bench->mock->logs[i].next = i + 1;
+        queries[i] = (struct weir_offset_query){.topic = "t", .partition = i, .at = WEIR_END};
+        queries[2 * MOCK_PARTITIONS - 1 - i] = queries[i];
+    }
+    cr_assert_eq(weir_list_offsets(bench->client, queries, 2 * MOCK_PARTITIONS, WAIT_MS), WEIR_OK);
+    for (int32_t i = 0; i < MOCK_PARTITIONS; i++) {
+        cr_assert_eq(queries[i].offset, i + 1);
+        cr_assert_eq(queries[2 * MOCK_PARTITIONS - 1 - i].offset, i + 1);
+    }
+    cr_assert_leq(mock_requests(bench->mock, KP_LIST_OFFSETS_KEY), 3);
+    bench_free(bench);
+}
+
+// One question for the topic waits, the others give up with it.
+Test(client, questions_about_a_topic_that_stays_unknown_end)
+{
+    struct bench *bench = bench_new(1, "");
+    struct weir_offset_query queries[100];
+    mock_fault(bench->mock, (struct mock_fault){KP_METADATA_KEY, 0, 1 << 20, MOCK_SILENT, 0});
+    for (int32_t i = 0; i < 100; i++)
+        queries[i] = (struct weir_offset_query){.topic = "u", .partition = i, .at = WEIR_END};
+    cr_assert_eq(weir_list_offsets(bench->client, queries, 100, 50), WEIR_ERR_TIMED_OUT);
+    for (int32_t i = 0; i < 100; i++)
+        cr_assert_eq(queries[i].error, WEIR_ERR_TIMED_OUT);
     bench_free(bench);
 }
 
