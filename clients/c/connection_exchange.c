@@ -372,6 +372,9 @@ static void reply_handle(struct connection *connection, struct frame *frame)
     }
     connection->flight_start++;
     connection->flight_count--;
+    // What had no room among the flights has it now.
+    if (!list_empty(&connection->queue))
+        exchange_schedule(connection);
     client->stats.responses++;
     struct request *request = flight.request;
     if (!request)

@@ -468,6 +468,27 @@ Test(client, many_partitions_are_asked_for_together)
     bench_free(bench);
 }
 
+// More requests at once than a connection has under way: the rest follows as answers come.
+Test(client, many_topics_are_asked_for_at_once)
+{
+    enum { TOPICS = 3000 };
+    struct bench *bench = bench_new(1, "");
+    struct weir_offset_query *queries = calloc(TOPICS, sizeof(*queries));
+    char(*names)[16] = calloc(TOPICS, sizeof(*names));
+    bench->mock->any_topic = true;
+    bench->mock->logs[0].next = 7;
+    for (int i = 0; i < TOPICS; i++) {
+        snprintf(names[i], sizeof(names[i]), "topic-%d", i);
+        queries[i] = (struct weir_offset_query){.topic = names[i], .at = WEIR_END};
+    }
+    cr_assert_eq(weir_list_offsets(bench->client, queries, TOPICS, WAIT_MS), WEIR_OK);
+    for (int i = 0; i < TOPICS; i++)
+        cr_assert_eq(queries[i].offset, 7);
+    free(queries);
+    free(names);
+    bench_free(bench);
+}
+
 // One question for the topic waits, the others give up with it.
 Test(client, questions_about_a_topic_that_stays_unknown_end)
 {

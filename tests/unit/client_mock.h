@@ -68,6 +68,7 @@ struct mock {
     bool cut;                       // cuts batches at partition_max_bytes
     int16_t init_epoch;             // that InitProducerId gives
     bool strict;                    // an unknown producer has to begin with 0
+    bool any_topic;                 // every topic exists; their logs are one
     bool topic_missing;             // "t" does not exist until somebody may create it
     int16_t version_max[MOCK_APIS]; // caps below the schema's; -1 for not offered
     struct mock_fault faults[MOCK_FAULTS_MAX];
