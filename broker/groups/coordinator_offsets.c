@@ -12,14 +12,14 @@
 
 // --- committing -------------------------------------------------------------------------------
 
-// A group that has only ever had offsets committed knows no generation, and no member.
+// A group that has only ever had offsets committed knows no generation, and no member. Clients that
+// name themselves (KIP-848) do so outside of a group, too: the generation alone tells.
 static int16_t check_member(struct coordinator *coordinator, const struct coordinator_op *op)
 {
     struct coordinated *group = coordinated_find(coordinator, op->group);
     struct group_step step;
     struct list answers;
     int16_t error;
-    bool member = op->generation >= 0 || op->member_id.size > 0 || op->instance_id.size > 0;
     if (!coordinated_is_known(group)) {
         // Nobody's step: there is nothing to write or to answer.
         step = (struct group_step){.now_ms = 0};
@@ -29,7 +29,7 @@ static int16_t check_member(struct coordinator *coordinator, const struct coordi
     if (!coordinated_is_well(group))
         return KP_ERROR_COORDINATOR_NOT_AVAILABLE;
     if (!group->live)
-        return member ? KP_ERROR_UNKNOWN_MEMBER_ID : 0;
+        return op->generation < 0 ? 0 : KP_ERROR_UNKNOWN_MEMBER_ID;
     coordinated_step_begin(group, &step, &answers);
     error = group_may_commit(group->live, &step, op->member_id, op->instance_id, op->generation,
                              op->version);
