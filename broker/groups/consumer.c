@@ -461,13 +461,23 @@ static void join(struct group *group, struct group_step *step, struct group_ask 
 
 // --- staying and leaving -------------------------------------------------------------------------
 
-// Who was in the group before it became a classic one is to join it, and turn it, again.
+// Who was in the group before it became a classic one is to join it, and turn it, again; but not if
+// somebody else has come under its instance id.
+static int16_t find_in_classic(const struct group *group, const struct group_step *step,
+                               const struct kp_consumer_group_heartbeat_request *in)
+{
+    const struct group_member *holder = group_member_find_instance(group, in->instance_id);
+    if (holder && !span_equal(holder->id, in->member_id))
+        return KP_ERROR_FENCED_INSTANCE_ID;
+    return group->member_count && !migrate_is_open(group, step) ? KP_ERROR_GROUP_ID_NOT_FOUND
+                                                                : KP_ERROR_UNKNOWN_MEMBER_ID;
+}
+
 static int16_t find(const struct group *group, const struct group_step *step,
                     const struct kp_consumer_group_heartbeat_request *in, struct group_member **out)
 {
     if (group->type != GROUP_CONSUMER)
-        return group->member_count && !migrate_is_open(group, step) ? KP_ERROR_GROUP_ID_NOT_FOUND
-                                                                    : KP_ERROR_UNKNOWN_MEMBER_ID;
+        return find_in_classic(group, step, in);
     int16_t error = group_member_check(group, in->member_id, in->instance_id, out);
     return !error && (*out)->offers ? KP_ERROR_UNKNOWN_MEMBER_ID : error;
 }

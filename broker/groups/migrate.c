@@ -5,17 +5,15 @@
 //
 // 1. Turning is one step, and its records are written together: members keep their ids, and the
 //    generation, which is the epoch, goes on from where it was. What was told before stays true.
-// 2. Upwards, a member has what it was last told in the classic group: what its assignment says,
-// or,
-//    while the group has none, what it says that it has. What it says beyond its assignment it has
+// 2. Upwards, a member has what it was last told in the classic group: what its assignment says, or
+//    what it says that it has while the group has none. What it says beyond its assignment it has
 //    yet to give up. So nobody else gets it before.
 // 3. A partition that two members claim belongs to the first. The other is put out of the
 //    generation: it may not commit until it has joined again.
 // 4. Downwards, the group rebalances as a classic one, and what each has goes with it as its
 //    assignment, so that it is known if the group is turned again before that ends.
-// 5. Asks that wait in the classic group are answered with REBALANCE_IN_PROGRESS. One that joins
-// and
-//    has not been told its id is removed.
+// 5. Asks that wait in the classic group are answered with REBALANCE_IN_PROGRESS. Who joins and
+//    could not be known again, without an id of any kind, is removed.
 #include <stdlib.h>
 
 #include "base/endian.h"
@@ -212,11 +210,11 @@ static bool take(struct group *group, const struct group_step *step,
 
 // --- upwards: members ----------------------------------------------------------------------------
 
-// Whether it has been told its id, or says it.
-static bool knows_id(const struct group_member *member, const struct group_ask *ask)
+// Whether it can be known again: it has been told its id, or says one.
+static bool comes_back(const struct group_member *member, const struct group_ask *ask)
 {
     const struct kp_join_group_request *in = ask->in;
-    return !member->is_new || in->member_id.size;
+    return !member->is_new || in->member_id.size || member->instance_id.data;
 }
 
 static void send_off(struct group *group, struct group_step *step)
@@ -226,7 +224,7 @@ static void send_off(struct group *group, struct group_step *step)
         struct group_ask *ask = group_member_unpark(group, member);
         if (!ask)
             continue;
-        bool stays = knows_id(member, ask);
+        bool stays = comes_back(member, ask);
         group_answer_error(step, ask, KP_ERROR_REBALANCE_IN_PROGRESS);
         if (!stays)
             group_member_remove(group, step, member);

@@ -3,23 +3,20 @@
 // part of ConsumerGroupHeartbeat for them (KIP-848).
 //
 //   what the broker wants      how a classic member hears of it
-//   a new epoch                Heartbeat and SyncGroup: REBALANCE_IN_PROGRESS, so that it joins
-//   again what it shall give up      it is not in what SyncGroup gives; a cooperative member joins
-//   again
-//                              without it, one that is not has given up all it had before it joins
+//   a new epoch                Heartbeat, SyncGroup: REBALANCE_IN_PROGRESS, so that it joins again
+//   what it shall give up      it is not in what SyncGroup gives; a cooperative member joins again
+//                              without it, any other one has given up all before it joined
 //   what has become free       Heartbeat: REBALANCE_IN_PROGRESS
 //
 // 1. Nobody leads: assignments come from the broker. The generation that a member is told is its
-// own
-//    epoch, and a JoinGroup is answered in its step; nobody waits for others.
+//    own epoch, and a JoinGroup is answered in its step; nobody waits for others.
 // 2. What a member has stands in the metadata of the first protocol that it offers, and takes the
 //    place of the list that a ConsumerGroupHeartbeat brings. Who does not say has nothing.
 // 3. A member that was told to join, or has joined and was told a generation, has its rebalance
 //    timeout to join or to sync; then it is removed.
 // 4. Offsets are committed in the generation that the member was last told, and in no other.
 // 5. A static member may come over from the other protocol, whether its former self has left or
-// not:
-//    that one is fenced.
+//    has not: that one is fenced.
 #include <errno.h>
 
 #include "broker/groups/consumer_protocol.h"

@@ -326,7 +326,7 @@ static void live_mixed(struct scene *scene, struct catalog *catalog, struct cata
     join(scene, 5, kp_empty(), "late", "range=s");
     expect(scene, "classic", 3);
     pulse(scene, "c", 0, NULL, NULL, NULL);
-    expect(scene, "consumer", 3); // the last one did not know its id yet
+    expect(scene, "consumer", 4);
     a = join(scene, 5, a->out.join.member_id, NULL, "range=s");
     b = join(scene, 5, kp_empty(), "ib", "range=s");
     sync(scene, b, a);

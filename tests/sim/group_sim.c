@@ -158,10 +158,27 @@ static void run_until(struct sim *sim, int64_t end_ms, bool settled)
         struct sim_event event = next_event(sim);
         sim->now_ms = event.at_ms;
         happen(sim, &event);
+        sim_checker_owners(sim);
         if (settled && sim_checker_settled(sim))
             return;
     }
     sim->now_ms = end_ms;
+}
+
+static void say_members(struct sim *sim)
+{
+    for (int i = 0; i < SIM_MEMBERS; i++) {
+        const struct sim_member *member = &sim->members[i];
+        if (member->state != SIM_OFF)
+            sim_say(sim, "member %d: %s %s, state %d, generation %" PRId32 ", has %x, wants %u", i,
+                    member->id, member->instance, member->state, member->generation, member->owned,
+                    member->metadata);
+    }
+    list_each(node, &sim->broker.group->members) {
+        const struct group_member *member = list_entry(node, struct group_member, node);
+        sim_say(sim, "in the group: %.*s%s", (int)member->id.size, (const char *)member->id.data,
+                member->offers ? ", classic" : "");
+    }
 }
 
 static void calm_down(struct sim *sim)
@@ -169,6 +186,8 @@ static void calm_down(struct sim *sim)
     sim->calm = true;
     sim->broker.limits.max_members = 100;
     sim->broker.limits.consumer_max_members = 100;
+    sim->broker.limits.may_upgrade = true;
+    sim->broker.limits.may_downgrade = true;
     sim_say(sim, "calm from now on");
     bool more = sim_random(sim, 4) == 0;
     bool any = false;
@@ -178,6 +197,8 @@ static void calm_down(struct sim *sim)
         if (sim->members[i].state == SIM_OFF && (!any || sim_random(sim, 2)))
             sim_member_start(sim, i, "");
     run_until(sim, sim->now_ms + 900000, true);
+    if (!sim_checker_settled(sim) && sim->broker.group)
+        say_members(sim);
     if (!sim_checker_settled(sim))
         sim_fail(sim, "the group does not become stable: %s, generation %" PRId32,
                  group_state_name(sim->broker.group), sim->broker.group->generation);
@@ -203,7 +224,9 @@ static void history(struct sim *sim, uint64_t seed, FILE *out)
     static const char *const instances[] = {"", "", "", "i0", "i1", "i2"};
     *sim = (struct sim){.seed = seed, .random = {seed * 7919 + 1}, .now_ms = 1000, .out = out};
     sim->checker = sim_checker_new();
-    if (seed % 2 == 0)
+    sim->mixed = seed % 3 == 0;
+    sim->cooperative = seed % 2 == 0;
+    if (seed % 3 != 1)
         sim_consumers_open(sim);
     sim_broker_open(sim);
     int64_t wild_ms = 20000 + (int64_t)sim_random(sim, 400000);

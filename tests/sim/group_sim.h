@@ -8,6 +8,11 @@
 //   group_sim_member.c   members as clients are, and what befalls them
 //   group_sim_checker.c  what members were told, and what must hold of it
 //   group_sim_consumer.c both, for members of the consumer protocol
+//   group_sim_mixed.c    classic members whose metadata is that of real consumers, for groups with
+//                        members of both protocols
+//
+// A history is one of three kinds: classic members only, which offer and assign texts; members of
+// the consumer protocol only; or both in one group, which goes from one protocol to the other.
 #pragma once
 
 #include <inttypes.h>
@@ -37,7 +42,9 @@ struct sim_request {
     char id[SIM_ID_SIZE];
     char instance[SIM_INSTANCE_SIZE];
     int32_t generation; // or epoch
-    int64_t owned;      // CONSUMER: what it lists, a bit each; -1: it does not
+    bool full;          // CONSUMER: it says everything, and that it wants `metadata`
+    uint32_t metadata;
+    int64_t owned; // CONSUMER: what it lists, a bit each; -1: it does not. COMMIT: what it has
 };
 
 enum sim_event_kind {
@@ -79,6 +86,8 @@ struct sim_member {
     uint32_t owned;       // partitions, a bit each
     char listed[SIM_LISTED][SIM_ID_SIZE];
     uint32_t listed_count;
+    bool classic;               // in a mixed group; `metadata` is what it wants
+    uint32_t gives[SIM_LISTED]; // as the leader of real consumers
     // Of the consumer protocol, where `generation` is the epoch, and `metadata` what it wants.
     uint32_t target;    // what it was told that it has
     uint32_t reported;  // of what it owns, by the last request that was answered
@@ -124,6 +133,8 @@ struct sim {
     struct sim_member members[SIM_MEMBERS];
     struct sim_checker *checker;
     struct sim_consumers *consumers; // NULL: a history of the classic protocol
+    bool mixed;
+    bool cooperative; // the classic members of a mixed group
     FILE *out;
     char said[SIM_SAID][SIM_SAID_SIZE];
     uint64_t said_count;
@@ -180,6 +191,10 @@ void sim_checker_gives(struct sim *sim, const struct sim_request *request, uint3
 void sim_checker_told(struct sim *sim, const struct sim_request *request);
 // The group was made from the image.
 void sim_checker_loaded(struct sim *sim);
+// A member has committed what it had when it sent the request.
+void sim_checker_committed(struct sim *sim, const struct sim_request *request);
+// No partition has two owners that both may commit.
+void sim_checker_owners(struct sim *sim);
 // Whether every member that is on is in the same generation, and every partition has an owner.
 bool sim_checker_settled(const struct sim *sim);
 
@@ -195,3 +210,17 @@ void sim_consumer_arrives(struct sim *sim, const struct sim_request *request);
 void sim_consumer_told(struct sim *sim, const struct sim_request *request);
 void sim_consumer_loaded(struct sim *sim);
 bool sim_consumer_settled(const struct sim *sim);
+// Behind what the member has sent before, however late that is.
+void sim_consumer_post(struct sim *sim, int member, struct sim_request *request);
+uint32_t sim_consumer_partitions(const struct sim *sim, uint32_t topic);
+// The generation that somebody under this id is told; it never goes back.
+void sim_consumer_told_generation(struct sim *sim, const char *id, int32_t generation);
+
+// --- group_sim_mixed.c
+
+void sim_mixed_subscribe(struct sim *sim, struct sim_request *request);
+void sim_mixed_plan(struct sim *sim, struct sim_member *member,
+                    const struct kp_join_group_response *out);
+void sim_mixed_assign(struct sim_request *request, const struct sim_member *member);
+uint32_t sim_mixed_assigned(struct sim *sim, const struct kp_sync_group_response *out);
+void sim_mixed_told(struct sim *sim, const struct sim_request *request);

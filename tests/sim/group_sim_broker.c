@@ -138,7 +138,10 @@ static void ask_commit(struct sim *sim, struct sim_request *request)
 {
     struct sim_broker *broker = &sim->broker;
     int16_t error = group_may_commit(broker->group, &broker->step, span_text(request->id),
-                                     span_text(request->instance), request->generation, 8);
+                                     span_text(request->instance), request->generation,
+                                     request->call.ask.version);
+    if (!error)
+        sim_checker_committed(sim, request);
     group_ask_fail(&request->call.ask, error);
     list_append(broker->step.answers, &request->call.ask.node);
 }
@@ -274,6 +277,8 @@ void sim_broker_open(struct sim *sim)
         .consumer_heartbeat_interval_ms = 3000,
         .consumer_max_members = sim_random(sim, 4) ? 100 : 3,
         .assignors = {GROUP_UNIFORM, GROUP_RANGE},
+        .may_upgrade = sim_random(sim, 8) != 0,
+        .may_downgrade = sim_random(sim, 8) != 0,
     };
     broker->step.limits = &broker->limits;
     broker->step.random = &sim->random;

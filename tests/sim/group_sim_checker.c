@@ -10,6 +10,8 @@
 // 3. What the members of a generation own comes from one SyncGroup of its leader: each has what
 // that
 //    gave to it, or nothing if it was left out. So a partition has one owner in a generation.
+// 4. Of two members that believe they have a partition, one may commit at most; and nothing is
+//    committed by one that is not the only one. This holds for all kinds of histories.
 #include "tests/sim/group_sim.h"
 
 enum { GENERATIONS = 2000, TOLD = 256, GIVEN = 64 };
@@ -226,6 +228,10 @@ static void told_assignment(struct sim *sim, const struct sim_request *request)
 void sim_checker_told(struct sim *sim, const struct sim_request *request)
 {
     const struct call *call = &request->call;
+    if (sim->consumers && request->what != SIM_CONSUMER) {
+        sim_mixed_told(sim, request);
+        return;
+    }
     switch (request->what) {
     case SIM_JOIN:
         if (call->out.join.error_code == 0)
@@ -259,6 +265,45 @@ void sim_checker_loaded(struct sim *sim)
     if (now && sim->broker.group->generation < now->number)
         sim_fail(sim, "generation %" PRId32 " was told, and %" PRId32 " was stored", now->number,
                  sim->broker.group->generation);
+}
+
+// --- owners
+
+static bool may_commit(const struct sim *sim, const struct sim_member *member)
+{
+    const struct group *group = sim->broker.group;
+    const struct group_member *known =
+        group ? group_member_find(group, span_text(member->id)) : NULL;
+    if (!known || member->generation <= 0 || member->state == SIM_OFF)
+        return false;
+    if (group->type == GROUP_CONSUMER)
+        return known->consumer->epoch == member->generation;
+    return group->generation == member->generation && group->phase != CLASSIC_COMPLETING;
+}
+
+void sim_checker_owners(struct sim *sim)
+{
+    uint32_t owned = 0;
+    for (int i = 0; i < SIM_MEMBERS; i++) {
+        const struct sim_member *member = &sim->members[i];
+        if (!member->owned || !may_commit(sim, member))
+            continue;
+        if (member->owned & owned)
+            sim_fail(sim, "member %d may commit %x, and so may another one", i,
+                     member->owned & owned);
+        owned |= member->owned;
+    }
+}
+
+void sim_checker_committed(struct sim *sim, const struct sim_request *request)
+{
+    for (int i = 0; i < SIM_MEMBERS; i++) {
+        const struct sim_member *member = &sim->members[i];
+        if (i != request->member && (member->owned & (uint32_t)request->owned) &&
+            may_commit(sim, member))
+            sim_fail(sim, "member %d has committed %x, which member %d has", request->member,
+                     (uint32_t)request->owned, i);
+    }
 }
 
 bool sim_checker_settled(const struct sim *sim)

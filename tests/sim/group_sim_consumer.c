@@ -62,7 +62,7 @@ void sim_consumers_close(struct sim *sim)
     free(sim->consumers);
 }
 
-static uint32_t partitions_of(const struct sim *sim, uint32_t topic)
+uint32_t sim_consumer_partitions(const struct sim *sim, uint32_t topic)
 {
     return ((1u << sim->consumers->topics[topic].partition_count) - 1) << (PARTITIONS * topic);
 }
@@ -76,8 +76,9 @@ static uint32_t bit_of(const struct sim *sim, struct kp_uuid id, int32_t partiti
 static void grow_topic(struct sim *sim)
 {
     struct catalog_topic *topic = &sim->consumers->topics[sim_random(sim, TOPICS)];
-    if (topic->partition_count == PARTITIONS)
-        return;
+    const struct group *group = sim->broker.group;
+    if (topic->partition_count == PARTITIONS || !group || group->type != GROUP_CONSUMER)
+        return; // the leaders here do not look
     topic->partition_count++;
     sim->consumers->catalog.version++;
     sim_say(sim, "%s has %" PRId32 " partitions", topic->name, topic->partition_count);
@@ -143,7 +144,7 @@ static struct sim_request *prepare(struct sim *sim, int index, int32_t epoch)
     return request;
 }
 
-static void post(struct sim *sim, int index, struct sim_request *request)
+void sim_consumer_post(struct sim *sim, int index, struct sim_request *request)
 {
     struct sim_member *member = &sim->members[index];
     int64_t delay_ms = (int64_t)sim_random(sim, sim_chance(sim, 10) ? 20000 : 20);
@@ -156,12 +157,24 @@ static void post(struct sim *sim, int index, struct sim_request *request)
     sim_at(sim, member->arrival_ms, SIM_ARRIVES)->request = request;
 }
 
+static void commit(struct sim *sim, int index)
+{
+    struct sim_member *member = &sim->members[index];
+    struct sim_request *request =
+        sim_request_new(sim, SIM_COMMIT, 9, member->id, member->instance, member->generation);
+    request->member = index;
+    request->owned = member->owned;
+    sim_consumer_post(sim, index, request);
+}
+
 static void beat(struct sim *sim, int index)
 {
     struct sim_member *member = &sim->members[index];
     struct sim_request *request = prepare(sim, index, member->generation);
     struct kp_consumer_group_heartbeat_request *in = &request->call.in.consumer;
     bool full = member->full || member->generation == 0;
+    request->full = full;
+    request->metadata = member->metadata;
     if (full) {
         in->rebalance_timeout_ms = member->rebalance_ms;
         say_wants(in, &request->call, member->metadata);
@@ -172,7 +185,9 @@ static void beat(struct sim *sim, int index)
         request->owned = member->owned;
     }
     member->waits = true;
-    post(sim, index, request);
+    sim_consumer_post(sim, index, request);
+    if (member->generation > 0 && sim_random(sim, 3) == 0)
+        commit(sim, index);
     set_timer(sim, index, sim_chance(sim, 8) ? 2000 : 10000);
 }
 
@@ -181,10 +196,17 @@ static void leave(struct sim *sim, int index, int32_t epoch)
     struct sim_member *member = &sim->members[index];
     sim_say(sim, "member %d leaves with %" PRId32, index, epoch);
     member->owned = 0;
-    post(sim, index, prepare(sim, index, epoch));
+    sim_consumer_post(sim, index, prepare(sim, index, epoch));
 }
 
 // --- a member's life
+
+// 0: a pattern. See group_sim_member.c.
+static uint32_t new_metadata(struct sim *sim, const char *instance)
+{
+    return sim->mixed && instance[0] ? 1 + (uint32_t)(instance[1] - '0')
+                                     : (uint32_t)sim_random(sim, 4);
+}
 
 void sim_consumer_start(struct sim *sim, int index, const char *instance)
 {
@@ -194,7 +216,7 @@ void sim_consumer_start(struct sim *sim, int index, const char *instance)
     *member = (struct sim_member){
         .state = SIM_STABLE,
         .rebalance_ms = 5000 + (int32_t)sim_random(sim, 30000),
-        .metadata = (uint32_t)sim_random(sim, 4),
+        .metadata = new_metadata(sim, instance),
         .timer = timer,
         .arrival_ms = arrival_ms,
     };
@@ -255,6 +277,11 @@ static void refused(struct sim *sim, int index, int16_t error)
     case KP_ERROR_COORDINATOR_NOT_AVAILABLE:
     case KP_ERROR_GROUP_MAX_SIZE_REACHED:
         break;
+    case KP_ERROR_GROUP_ID_NOT_FOUND: // it is a classic one, and may not be turned
+        if (!sim->mixed)
+            sim_fail(sim, "member %d finds no group", index);
+        begin_again(sim, index);
+        break;
     default:
         sim_fail(sim, "member %d is told %d", index, error);
     }
@@ -283,7 +310,8 @@ void sim_consumer_answer(struct sim *sim, const struct sim_request *request)
         return;
     }
     member->generation = out->member_epoch;
-    member->full = false;
+    if (request->full && request->metadata == member->metadata)
+        member->full = false;
     if (request->owned >= 0)
         member->reported = (uint32_t)request->owned;
     if (out->assignment)
@@ -312,6 +340,17 @@ static struct life *life_of(struct sim *sim, const char *id)
     struct life *life = &all->lives[all->life_count++];
     snprintf(life->id, sizeof(life->id), "%s", id);
     return life;
+}
+
+void sim_consumer_told_generation(struct sim *sim, const char *id, int32_t generation)
+{
+    struct life *life = life_of(sim, id);
+    if (generation < life->epoch || generation <= 0)
+        sim_fail(sim, "%s is told generation %" PRId32 " after %" PRId32, id, generation,
+                 life->epoch);
+    life->epoch = generation;
+    if (generation > sim->consumers->epoch)
+        sim->consumers->epoch = generation;
 }
 
 void sim_consumer_arrives(struct sim *sim, const struct sim_request *request)
@@ -396,13 +435,13 @@ bool sim_consumer_settled(const struct sim *sim)
         const struct sim_member *member = &sim->members[i];
         if (member->state == SIM_OFF)
             continue;
-        if (member->generation != group->generation || member->owned != member->target ||
-            member->state != SIM_STABLE || (member->owned & owned))
+        if (member->generation != group->generation || member->state != SIM_STABLE ||
+            (!member->classic && member->owned != member->target) || (member->owned & owned))
             return false;
         owned |= member->owned;
         for (uint32_t t = 0; t < TOPICS; t++)
             if (member->metadata == 0 || member->metadata & (1u << t))
-                wanted |= partitions_of(sim, t);
+                wanted |= sim_consumer_partitions(sim, t);
         on++;
     }
     return on == group->member_count && owned == wanted;
@@ -445,20 +484,20 @@ void sim_consumer_befall(struct sim *sim, int index)
         member->paused_until = sim->now_ms + (int64_t)sim_random(sim, 80000);
         break;
     case 3:
-        if (instance[0])
+        if (instance[0] && !(sim->mixed && sim_random(sim, 2)))
             leave(sim, index, CONSUMER_LEFT);
-        sim_consumer_start(sim, index, instance);
+        sim_member_start(sim, index, instance);
         break;
     case 4: // the old process goes on
         for (int i = 0; i < SIM_MEMBERS && instance[0]; i++) {
             if (sim->members[i].state == SIM_OFF) {
-                sim_consumer_start(sim, i, instance);
+                sim_member_start(sim, i, instance);
                 break;
             }
         }
         break;
     case 5:
-        member->metadata = (uint32_t)sim_random(sim, 4);
+        member->metadata = new_metadata(sim, instance);
         member->full = true;
         sim_say(sim, "member %d wants %u", index, member->metadata);
         break;

@@ -38,6 +38,22 @@ static struct span instance_of(const struct sim_request *request)
     return request->instance[0] ? span_text(request->instance) : (struct span){0};
 }
 
+// Requests of members of mixed groups arrive in order, as over one connection after the other: what
+// they say they have is right when it arrives.
+static void post(struct sim *sim, int index, struct sim_request *request)
+{
+    if (sim->consumers)
+        sim_consumer_post(sim, index, request);
+    else
+        sim_send(sim, request, SIM_ARRIVES);
+}
+
+// Whether it keeps its partitions while it joins again.
+static bool keeps(const struct sim *sim)
+{
+    return sim->consumers && sim->cooperative;
+}
+
 // --- joining
 
 static struct sim_request *join_request(struct sim *sim, int index)
@@ -54,7 +70,10 @@ static struct sim_request *join_request(struct sim *sim, int index)
     in->protocol_type = span_text("consumer");
     in->session_timeout_ms = member->session_ms;
     in->rebalance_timeout_ms = member->rebalance_ms;
-    call_protocols(&request->call, text);
+    if (member->classic)
+        sim_mixed_subscribe(sim, request);
+    else
+        call_protocols(&request->call, text);
     return request;
 }
 
@@ -63,12 +82,14 @@ static void join(struct sim *sim, int index)
     struct sim_member *member = &sim->members[index];
     member->state = SIM_JOINING;
     member->leads = false;
-    member->owned = 0;
+    if (!keeps(sim))
+        member->owned = 0;
     member->token = ++sim->token;
-    sim_say(sim, "member %d joins: %s %s", index, member->id, member->instance);
-    sim_send(sim, join_request(sim, index), SIM_ARRIVES);
+    sim_say(sim, "member %d joins: %s %s, has %x", index, member->id, member->instance,
+            member->owned);
+    post(sim, index, join_request(sim, index));
     if (sim_chance(sim, 30))
-        sim_send(sim, join_request(sim, index), SIM_ARRIVES);
+        post(sim, index, join_request(sim, index));
     // Longer than any join takes; now and then less.
     set_timer(sim, index, sim_chance(sim, 8) ? 5000 : member->rebalance_ms + 70000);
 }
@@ -99,6 +120,10 @@ static void assign(struct sim *sim, struct sim_request *request, const struct si
     uint32_t count = member->listed_count;
     uint32_t first = (uint32_t)sim_random(sim, count);
     uint32_t used = count > 1 && sim_chance(sim, 10) ? count - 1 : count;
+    if (member->classic) {
+        sim_mixed_assign(request, member);
+        return;
+    }
     in->assignments = arena_array(&request->call.arena, count + 1, sizeof(*in->assignments));
     if (!in->assignments)
         return;
@@ -136,21 +161,22 @@ static void sync(struct sim *sim, int index)
     member->state = SIM_SYNCING;
     member->token = ++sim->token;
     const char *protocol =
-        sim->broker.group && sim->broker.group->protocol &&
-                span_equal(sim->broker.group->protocol->name, span_text("sticky"))
+        member->classic || (sim->broker.group && sim->broker.group->protocol &&
+                            span_equal(sim->broker.group->protocol->name, span_text("sticky")))
             ? "sticky"
             : "range";
     struct sim_request *request = sync_request(sim, index, protocol);
     if (member->leads) {
         uint32_t number = (uint32_t)++sim->token;
         assign(sim, request, member, number);
-        sim_checker_gives(sim, request, number);
+        if (!member->classic)
+            sim_checker_gives(sim, request, number);
     }
     sim_say(sim, "member %d syncs generation %" PRId32 "%s", index, member->generation,
             member->leads ? " as its leader" : "");
-    sim_send(sim, request, SIM_ARRIVES);
+    post(sim, index, request);
     if (!member->leads && sim_chance(sim, 30))
-        sim_send(sim, sync_request(sim, index, protocol), SIM_ARRIVES);
+        post(sim, index, sync_request(sim, index, protocol));
     set_timer(sim, index, sim_chance(sim, 8) ? 5000 : member->rebalance_ms + 10000);
 }
 
@@ -166,9 +192,12 @@ static void beat(struct sim *sim, int index)
     in->member_id = span_text(request->id);
     in->group_instance_id = instance_of(request);
     in->generation_id = request->generation;
-    sim_send(sim, request, SIM_ARRIVES);
-    if (sim_random(sim, 2) == 0)
-        sim_send(sim, prepare(sim, index, SIM_COMMIT), SIM_ARRIVES);
+    post(sim, index, request);
+    if (sim_random(sim, 2) == 0) {
+        request = prepare(sim, index, SIM_COMMIT);
+        request->owned = member->owned;
+        post(sim, index, request);
+    }
     set_timer(sim, index, member->session_ms / 3);
 }
 
@@ -181,7 +210,7 @@ void sim_member_time(struct sim *sim, int index, uint64_t timer)
         set_timer(sim, index, member->paused_until - sim->now_ms);
         return;
     }
-    if (sim->consumers)
+    if (sim->consumers && !member->classic)
         sim_consumer_time(sim, index);
     else if (member->state == SIM_COMPUTING)
         sync(sim, index);
@@ -191,20 +220,32 @@ void sim_member_time(struct sim *sim, int index, uint64_t timer)
         join(sim, index);
 }
 
+// In a mixed group, what it wants. A static member that comes back wants what it wanted before: a
+// classic group does not notice anything else.
+static uint32_t new_metadata(struct sim *sim, const char *instance)
+{
+    if (!sim->mixed)
+        return (uint32_t)sim_random(sim, 1000);
+    return instance[0] ? 1 + (uint32_t)(instance[1] - '0') : 1 + (uint32_t)sim_random(sim, 3);
+}
+
 void sim_member_start(struct sim *sim, int index, const char *instance)
 {
-    if (sim->consumers) {
+    if (sim->consumers && (!sim->mixed || sim_random(sim, 2))) {
         sim_consumer_start(sim, index, instance);
         return;
     }
     struct sim_member *member = &sim->members[index];
     uint64_t timer = member->timer;
+    int64_t arrival_ms = member->arrival_ms;
     *member = (struct sim_member){
         .version = (int16_t)sim_random(sim, 10),
         .session_ms = 6000 + (int32_t)sim_random(sim, 20000),
         .rebalance_ms = 5000 + (int32_t)sim_random(sim, 30000),
-        .metadata = (uint32_t)sim_random(sim, 1000),
+        .metadata = new_metadata(sim, instance),
         .timer = timer,
+        .arrival_ms = arrival_ms,
+        .classic = sim->mixed,
     };
     snprintf(member->instance, sizeof(member->instance), "%s", instance);
     if (instance[0] && member->version < 5)
@@ -229,6 +270,10 @@ static void joined(struct sim *sim, int index, const struct kp_join_group_respon
 {
     struct sim_member *member = &sim->members[index];
     take_id(member, out->member_id);
+    // In a classic group, who has missed a generation may have lost what it has to others, and the
+    // broker does not know: it is for clients not to commit that.
+    if (out->leader.size && out->generation_id > member->generation + 1)
+        member->owned = 0;
     member->generation = out->generation_id;
     member->heard_ms = sim->now_ms;
     member->leads = span_equal(out->leader, out->member_id) && !out->skip_assignment;
@@ -237,6 +282,8 @@ static void joined(struct sim *sim, int index, const struct kp_join_group_respon
         return;
     }
     note_members(member, out);
+    if (member->classic)
+        sim_mixed_plan(sim, member, out);
     member->state = SIM_COMPUTING;
     member->token = ++sim->token;
     set_timer(sim, index, (int64_t)sim_random(sim, sim_chance(sim, 20) ? 40000 : 500));
@@ -271,14 +318,34 @@ static void refused(struct sim *sim, int index, int16_t error)
     if (error == KP_ERROR_UNKNOWN_MEMBER_ID || error == KP_ERROR_GROUP_MAX_SIZE_REACHED)
         member->id[0] = 0;
     member->state = SIM_JOINING;
-    member->owned = 0;
+    if (!keeps(sim) ||
+        (error != KP_ERROR_REBALANCE_IN_PROGRESS && error != KP_ERROR_COORDINATOR_NOT_AVAILABLE))
+        member->owned = 0;
     member->token = ++sim->token;
     set_timer(sim, index, 100 + (int64_t)sim_random(sim, 1000));
+}
+
+// A cooperative member that has to give something up does, and joins again.
+static void synced_as_consumer(struct sim *sim, int index, const struct kp_sync_group_response *out)
+{
+    struct sim_member *member = &sim->members[index];
+    uint32_t assigned = sim_mixed_assigned(sim, out);
+    bool again = member->owned & ~assigned;
+    member->state = again ? SIM_JOINING : SIM_STABLE;
+    member->heard_ms = sim->now_ms;
+    member->owned = assigned;
+    sim_say(sim, "member %d owns %04x in generation %" PRId32, index, member->owned,
+            member->generation);
+    set_timer(sim, index, again ? (int64_t)sim_random(sim, 3000) : member->session_ms / 3);
 }
 
 static void synced(struct sim *sim, int index, const struct kp_sync_group_response *out)
 {
     struct sim_member *member = &sim->members[index];
+    if (member->classic) {
+        synced_as_consumer(sim, index, out);
+        return;
+    }
     const char *at = (const char *)out->assignment.data;
     const char *end = at + out->assignment.size;
     member->state = SIM_STABLE;
@@ -324,7 +391,7 @@ static void take_answer(struct sim *sim, const struct sim_request *request)
         int16_t error = call->out.heartbeat.error_code;
         if (!error)
             member->heard_ms = sim->now_ms;
-        else if (error == KP_ERROR_REBALANCE_IN_PROGRESS || error == KP_ERROR_ILLEGAL_GENERATION)
+        else if (error == KP_ERROR_REBALANCE_IN_PROGRESS)
             join(sim, index);
         else if (error != KP_ERROR_COORDINATOR_NOT_AVAILABLE)
             refused(sim, index, error);
@@ -358,7 +425,7 @@ static void leave(struct sim *sim, int index, const char *id)
     in->members[0].group_instance_id = instance_of(request);
     in->members_count = 1;
     sim_say(sim, "member %d leaves: %s %s", index, id, member->instance);
-    sim_send(sim, request, SIM_ARRIVES);
+    post(sim, index, request);
 }
 
 // Somebody who is not in the group, or speaks of a generation that is over.
@@ -386,7 +453,7 @@ static void intrude(struct sim *sim, int index)
 static void befall(struct sim *sim, int index)
 {
     struct sim_member *member = &sim->members[index];
-    if (sim->consumers) {
+    if (sim->consumers && !member->classic) {
         sim_consumer_befall(sim, index);
         return;
     }
@@ -419,7 +486,7 @@ static void befall(struct sim *sim, int index)
         }
         break;
     case 5:
-        member->metadata = (uint32_t)sim_random(sim, 1000);
+        member->metadata = new_metadata(sim, instance);
         join(sim, index);
         break;
     case 6:

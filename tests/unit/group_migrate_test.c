@@ -207,12 +207,27 @@ Test(group_migrate, static_members_come_over_one_after_the_other)
     struct call *last = fixture_ask(&f, enter_call((struct enter){.instance = "ib"}));
     check_turned(&f, "classic", 2);
     cr_assert(!last->answered); // until "ia" has heard of it
+    cr_assert_eq(pulse_error(&f, (struct pulse){.id = "new-b", .instance = "ib", .epoch = 2}),
+                 KP_ERROR_FENCED_INSTANCE_ID);
     int32_t generation = generation_of(back);
     cr_assert_eq(beat(&f, id_of(back), "ia", generation), KP_ERROR_REBALANCE_IN_PROGRESS);
     struct call *first =
         fixture_ask(&f, enter_call((struct enter){.id = id_of(back), .instance = "ia"}));
     cr_assert_gt(generation_of(first), generation);
     cr_assert_eq(generation_of(last), generation_of(first));
+    consumer_fixture_close(&f, topics);
+}
+
+Test(group_migrate, a_static_member_may_come_over_while_it_waits_for_its_first_answer)
+{
+    struct fixture f;
+    struct topics *topics = mixed_fixture_open(&f);
+    struct call *waits = fixture_ask(&f, enter_call((struct enter){.instance = "ia"}));
+    cr_assert(!waits->answered);
+    struct call *a = pulse(&f, (struct pulse){.id = "new-a", .instance = "ia"});
+    cr_assert_str_eq(assigned(&f, a), "t:0 t:1 t:2 t:3");
+    cr_assert_eq(waits->out.join.error_code, KP_ERROR_REBALANCE_IN_PROGRESS);
+    check_turned(&f, "consumer", 1);
     consumer_fixture_close(&f, topics);
 }
 
