@@ -58,6 +58,13 @@ struct pipe_counts {
     int64_t read_bytes;
 };
 
+// The rate that is shown.
+struct pipe_pace {
+    uint64_t since_ns; // 0: the stage's start
+    int64_t read;      // records by then
+    double rate;
+};
+
 struct pipe_stage;
 struct pipe_seat;
 
@@ -104,6 +111,7 @@ struct pipe_stage {
     struct group_ends ends; // with --until-end
     struct pipe_counts counts;
     struct progress progress;
+    struct pipe_pace pace;
     uint64_t start_ns;
     int64_t now_ms; // of this turn
     int64_t commit_ms;

@@ -7,6 +7,8 @@
 #include "tools/pipe_stage.h"
 #include "tools/report.h"
 
+enum { PACE_SECONDS = 3 };
+
 static const double ns_per_second = 1e9;
 
 static double seconds_of(const struct pipe_stage *stage)
@@ -19,17 +21,33 @@ static void count_text(char *text, int64_t value)
     progress_count(text, 32, value);
 }
 
+// Records per second of late: over a whole day it would say nothing about now.
+static int64_t recent_rate(struct pipe_stage *stage)
+{
+    struct pipe_pace *pace = &stage->pace;
+    uint64_t now_ns = clock_monotonic_ns();
+    uint64_t since_ns = pace->since_ns != 0 ? pace->since_ns : stage->start_ns;
+    double seconds = (double)(now_ns - since_ns) / ns_per_second;
+
+    if (seconds >= PACE_SECONDS || pace->since_ns == 0)
+        pace->rate = seconds > 0 ? (double)(stage->counts.read - pace->read) / seconds : 0;
+    if (seconds >= PACE_SECONDS) {
+        pace->since_ns = now_ns;
+        pace->read = stage->counts.read;
+    }
+    return (int64_t)pace->rate;
+}
+
 void pipe_summary_update(struct pipe_stage *stage)
 {
     const struct pipe_counts *counts = &stage->counts;
-    double seconds = seconds_of(stage);
     char text[256];
     char numbers[5][32];
 
     if (!progress_due(&stage->progress))
         return;
     count_text(numbers[0], counts->read);
-    count_text(numbers[1], seconds > 0 ? (int64_t)((double)counts->read / seconds) : 0);
+    count_text(numbers[1], recent_rate(stage));
     count_text(numbers[2], counts->written);
     count_text(numbers[3], counts->rejected);
     count_text(numbers[4], pipe_inputs_lag(stage));

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import threading
 import time
 import unittest
 
@@ -75,6 +76,37 @@ class Members(CommandTest):
         for key in range(20):
             first = list(dict.fromkeys(value for value in values if value % 20 == key))
             self.assertEqual(first, list(range(key, count, 20)))
+
+    def test_members_share_the_work_while_they_come_and_go(self):
+        enough = threading.Event()
+        produced = [0]
+
+        def feed():
+            while not enough.is_set():
+                self.produce(range(produced[0], produced[0] + 100))
+                produced[0] += 100
+        producer = threading.Thread(target=feed)
+        self.addCleanup(enough.set)
+        producer.start()
+        first, second = self.start(), self.start()
+        self.share(first, second)
+        third, fourth = self.start(), self.start()
+        self.share(first, second, third, fourth)
+        second.send_signal(signal.SIGTERM)
+        self.finish(second)
+        self.share(first, third, fourth)
+        third.kill()
+        self.share(first, fourth)
+        enough.set()
+        producer.join()
+        self.produce(range(produced[0], produced[0] + 100))
+        self.wait_for("two members to do the rest", lambda: len(set(self.values())) == produced[0] + 100)
+        self.finish(self.start("--until-end"))
+        self.check_all(produced[0] + 100)
+        for process in first, fourth:
+            process.send_signal(signal.SIGTERM)
+            self.assertGreater(self.finish(process)["written"], 0)
+        self.assertEqual(self.owners(), [None] * PARTITIONS)
 
     def test_until_end_waits_for_the_partitions_of_a_killed_member(self):
         self.produce(range(100))
