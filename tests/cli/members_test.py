@@ -5,7 +5,6 @@ import signal
 import subprocess
 import threading
 import time
-import unittest
 
 from command import CommandTest
 from harness import script

@@ -8,9 +8,9 @@ import select
 import signal
 import subprocess
 import time
-import unittest
 
 from command import CommandTest
+from harness import script
 from harness.broker import binary
 
 PATIENCE = 60
@@ -84,4 +84,4 @@ class Load(CommandTest):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    script.main()

@@ -16,6 +16,7 @@ SCRIPT_S = 840  # all tests of a script; ctest waits for 900
 LAST_S = 60  # from the end of patience with a test to that with what cannot be interrupted
 
 begun = time.monotonic()
+times = 1  # as long as that, for a script that is run by hand
 
 
 class TookTooLong(BaseException):
@@ -23,8 +24,8 @@ class TookTooLong(BaseException):
 
 
 def allow_time():
-    signal.alarm(TEST_S)
-    left = SCRIPT_S - (time.monotonic() - begun)
+    signal.alarm(TEST_S * times)
+    left = SCRIPT_S * times - (time.monotonic() - begun)
     faulthandler.dump_traceback_later(max(left, 1), exit=True)
 
 
@@ -69,7 +70,7 @@ def end_the_test(number, frame):
     faulthandler.dump_traceback_later(LAST_S, exit=True)
     library = os.path.dirname(os.__file__)
     here = [line for line in traceback.extract_stack(frame) if not line.filename.startswith(library)][-1]
-    raise TookTooLong(f"not over after {TEST_S} s: line {here.lineno} of {here.filename}: {here.line}")
+    raise TookTooLong(f"not over after {TEST_S * times} s: line {here.lineno} of {here.filename}: {here.line}")
 
 
 def watch():
@@ -97,8 +98,10 @@ def watch():
     os._exit(0)
 
 
-def main(argv=None):
-    """Instead of unittest.main()."""
+def main(argv=None, patience=1):
+    """Instead of unittest.main(). `patience`: how many times as long as usual it may take."""
+    global times
+    times = patience
     watch()
     sys.stdout.reconfigure(line_buffering=True)
     signal.signal(signal.SIGALRM, end_the_test)

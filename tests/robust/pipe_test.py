@@ -220,4 +220,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int)
     options = parser.parse_args()
     Pipe.records, Pipe.seconds, Pipe.seed = options.records, options.seconds, options.seed
-    script.main(sys.argv[:1])
+    script.main(sys.argv[:1], patience=max(1, options.seconds // 30))
