@@ -155,6 +155,23 @@ Test(tools, any_cut_or_changed_head_is_refused_within_bounds)
     cr_assert_eq(package_decode(NULL, 0, &decoded), -1);
 }
 
+Test(tools, heads_of_packages_say_their_size)
+{
+    static const size_t sizes[] = {0, 1, 255, 256, 65535, 65536, 1 << 20};
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        unsigned char head[PACKAGE_HEAD_MAX];
+        size_t size = 7;
+        size_t length = package_head_encode(sizes[i], head);
+        cr_assert_eq(length, package_head_size(head[0]));
+        cr_assert(package_head_decode(head, &size));
+        cr_assert_eq(size, sizes[i]);
+    }
+    size_t size = 7;
+    cr_assert_eq(package_head_size('x'), 1);
+    cr_assert_not(package_head_decode((const unsigned char *)"x", &size));
+}
+
 Test(tools, packages_count_once_per_paragraph)
 {
     struct sections sections = {0};

@@ -14,7 +14,8 @@ struct demo {
 // Stage 1: every paragraph of the package database becomes a record of packages.raw.
 int demo_ingest(const struct demo *demo);
 
-// Stage 2: reads packages.raw; what is sound goes to packages.clean, the rest to packages.rejected.
+// The command of stage 2: reads packages from standard input and answers each on standard output,
+// or ends at one that is damaged.
 int demo_clean(const struct demo *demo);
 
 // Stage 3: reads packages.clean, adds up per section, prints the table, stores it in

@@ -22,6 +22,7 @@ broker=
 ingest=
 clean=
 report=
+rejects=
 
 end_process() {
     [ -n "$1" ] || return 0
@@ -32,7 +33,7 @@ end_process() {
 cleanup() {
     status=$?
     trap - EXIT INT TERM
-    for process in "$ingest" "$clean" "$report" "$broker"; do
+    for process in "$ingest" "$clean" "$report" "$rejects" "$broker"; do
         end_process "$process"
     done
     rm -rf "$directory"
@@ -62,7 +63,12 @@ fail() {
 # Starts the broker on $1 and waits until it says that it is ready.
 start_broker() {
     : >"$directory/ready.log"
-    "$broker_program" --data-dir "$directory/data" --listen "$1" 2>"$directory/ready.log" &
+    # What a killed stage was at is given to others once its session has run out: soon, here.
+    "$broker_program" --data-dir "$directory/data" --listen "$1" \
+        --set group.consumer.min.session.timeout.ms=1500 \
+        --set group.consumer.session.timeout.ms=1500 \
+        --set group.consumer.min.heartbeat.interval.ms=300 \
+        --set group.consumer.heartbeat.interval.ms=300 2>"$directory/ready.log" &
     broker=$!
     tries=0
     until grep -q 'ready on' "$directory/ready.log"; do
@@ -76,6 +82,19 @@ start_broker() {
     export WEIR_BROKERS
 }
 
+# Stage 2: a program that reads packages and writes packages, and weir pipe around it.
+clean_packages() {
+    exec "$weir" pipe --from packages.raw --to packages.clean --group clean --workers 2 \
+        --format msgpack --dead-letter packages.rejected --retries 1 --retry-pause 50ms "$@" \
+        -- "$demo" clean >"$directory/clean.txt" 2>>"$directory/clean.log"
+}
+
+# Shows packages as they arrive among the dead letters, until it is killed.
+show_rejects() {
+    exec "$weir" consume packages.rejected \
+        --format '         clean    sets package %{header.input} aside: %{header["weir.reason"]}\n'
+}
+
 DEMO_START_MS=$(now_ms)
 export DEMO_START_MS
 packages=$(grep -c '^Package:' "$DEMO_INPUT" || true)
@@ -86,7 +105,8 @@ disk what one stage has made until the next one has time for it.
 
   $DEMO_INPUT ($packages packages)
     -> 1 ingest   sends every package as a record to the topic packages.raw
-    -> 2 clean    checks them: good ones to packages.clean, damaged ones to packages.rejected
+    -> 2 clean    'weir pipe' around a program that checks them: good ones go to packages.clean,
+                  those it cannot take to packages.rejected
     -> 3 report   adds up the good ones per section
 
 On the way the broker and stage 2 are killed without warning. Nothing may get lost.
@@ -102,8 +122,10 @@ say "the broker listens on $WEIR_BROKERS and keeps its data in $directory/data"
 
 "$demo" ingest &
 ingest=$!
-"$demo" clean &
+clean_packages &
 clean=$!
+show_rejects &
+rejects=$!
 "$demo" report &
 report=$!
 
@@ -117,21 +139,25 @@ start_broker "$WEIR_BROKERS"
 say "the broker is ready again"
 
 sleep 2
-if kill -0 "$clean" 2>/dev/null; then
-    say "kills stage 2 (clean); stage 1 goes on meanwhile"
-    end_process "$clean"
-    sleep 1
-    say "starts stage 2 again"
-    "$demo" clean &
-    clean=$!
-fi
-
+say "kills stage 2 (clean) with the programs it runs; stage 1 goes on meanwhile"
+end_process "$clean"
+clean=
 wait "$ingest" || fail "stage 1 (ingest) did not finish"
 ingest=
-wait "$clean" || fail "stage 2 (clean) did not finish"
+say "starts stage 2 again, to go on where it had committed and stop at the end (--until-end)"
+clean_packages --until-end &
+clean=$!
+wait "$clean" || fail "stage 2 (clean) did not finish: $(tail -n 1 "$directory/clean.log")"
 clean=
+say "stage 2 says: $(cat "$directory/clean.txt")"
+for partition in 0 1; do
+    echo | "$weir" produce packages.clean --partition $partition --header end=1 --null ||
+        fail "cannot mark the end of packages.clean"
+done
 wait "$report" || fail "stage 3 (report) did not finish"
 report=
+end_process "$rejects"
+rejects=
 
 "$demo" verify || fail "what the topics hold is not what went in"
 

@@ -22,29 +22,36 @@ struct ingest {
     struct stage stage;
     struct input input;
     struct stage_input place; // only partition 0's next is used, as the paragraph's number
-    size_t partition_count;
-    bool *acknowledged; // by paragraph
-    size_t first;       // where this run began
-    size_t sent;        // paragraphs before this one have been sent
+    bool *acknowledged;       // by paragraph
+    size_t first;             // where this run began
+    size_t sent;              // paragraphs before this one have been sent
 };
 
+// The value is a msgpack one, so that any program can take the records apart.
 static int send_paragraph(struct ingest *ingest, size_t number)
 {
     const struct paragraph *paragraph = &ingest->input.paragraphs[number];
     struct package_text name = package_name(paragraph->text, paragraph->size);
     char text[24];
     struct weir_header header = {.name = weir_text("input")};
+    unsigned char *value = malloc(PACKAGE_HEAD_MAX + paragraph->size);
 
+    if (value == NULL)
+        return stage_fail(&ingest->stage, "send a record", WEIR_ERR_NO_MEMORY);
+    size_t head = package_head_encode(paragraph->size, value);
+    memcpy(value + head, paragraph->text, paragraph->size);
     snprintf(text, sizeof(text), "%zu", number);
     header.value = weir_text(text);
     struct weir_message message = {
         .key = weir_bytes_of(name.size > 0 ? name.data : NULL, name.size),
-        .value = weir_bytes_of(paragraph->text, paragraph->size),
+        .value = weir_bytes_of(value, head + paragraph->size),
         .headers = &header,
         .header_count = 1,
         .opaque = &ingest->acknowledged[number],
     };
-    return stage_send(&ingest->stage, stage_raw, WEIR_ANY_PARTITION, &message);
+    int rc = stage_send(&ingest->stage, stage_raw, WEIR_ANY_PARTITION, &message);
+    free(value);
+    return rc;
 }
 
 static int save_place(struct ingest *ingest)
@@ -82,9 +89,7 @@ static int send_all(struct ingest *ingest, int64_t pace_ms)
         if (ingest->sent % SAVE_EVERY == 0 && save_place(ingest) != 0)
             return -1;
     }
-    if (stage_flush(&ingest->stage) != 0 || save_place(ingest) != 0)
-        return -1;
-    return stage_send_end(&ingest->stage, stage_raw, ingest->partition_count);
+    return stage_flush(&ingest->stage) != 0 ? -1 : save_place(ingest);
 }
 
 static int run(struct ingest *ingest, const struct demo *demo)
@@ -93,7 +98,6 @@ static int run(struct ingest *ingest, const struct demo *demo)
 
     if (stage_input_open(stage, &ingest->place, stage_raw) != 0)
         return -1;
-    ingest->partition_count = ingest->place.partition_count;
     ingest->place.partition_count = 1;
     ingest->first = (size_t)ingest->place.next[0];
     if (ingest->first > ingest->input.count)

@@ -265,3 +265,39 @@ int package_decode(const void *bytes, size_t size, struct package *package)
     package->installed_kb = take_number(&decoder);
     return decoder.failed || decoder.at != decoder.end ? -1 : 0;
 }
+
+enum { BINARY_8 = 0xC4, BINARY_16 = 0xC5, BINARY_32 = 0xC6 };
+
+size_t package_head_encode(size_t size, unsigned char head[PACKAGE_HEAD_MAX])
+{
+    size_t width = size <= UINT8_MAX ? 1 : size <= UINT16_MAX ? 2 : 4;
+
+    head[0] = width == 1 ? BINARY_8 : width == 2 ? BINARY_16 : BINARY_32;
+    for (size_t i = 0; i < width; i++)
+        head[1 + i] = (unsigned char)(size >> 8 * (width - 1 - i));
+    return 1 + width;
+}
+
+size_t package_head_size(unsigned char first)
+{
+    switch (first) {
+    case BINARY_8:
+        return 2;
+    case BINARY_16:
+        return 3;
+    case BINARY_32:
+        return 5;
+    default:
+        return 1;
+    }
+}
+
+bool package_head_decode(const unsigned char *head, size_t *size)
+{
+    size_t width = package_head_size(head[0]) - 1;
+
+    *size = 0;
+    for (size_t i = 0; i < width; i++)
+        *size = *size << 8 | head[1 + i];
+    return width > 0;
+}

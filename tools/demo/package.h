@@ -3,10 +3,11 @@
 // on as a msgpack map.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PACKAGE_ENCODED_MAX = 4096 };
+enum { PACKAGE_ENCODED_MAX = 4096, PACKAGE_HEAD_MAX = 5 };
 
 // Points into the bytes it was read from.
 struct package_text {
@@ -36,3 +37,11 @@ size_t package_encode(const struct package *package, char *to);
 
 // Reads what package_encode wrote. Returns 0, or -1 when the bytes are anything else.
 int package_decode(const void *bytes, size_t size, struct package *package);
+
+// The head that makes a msgpack value of the bytes of a paragraph: returns its size.
+size_t package_head_encode(size_t size, unsigned char head[PACKAGE_HEAD_MAX]);
+
+// How long the head is that begins with this byte (1 when it is none), and the size of the
+// paragraph behind a whole head; false when it is something else.
+size_t package_head_size(unsigned char first);
+bool package_head_decode(const unsigned char *head, size_t *size);

@@ -282,18 +282,6 @@ bool stage_input_ended(const struct stage_input *input)
     return true;
 }
 
-int stage_send_end(struct stage *stage, const char *topic, size_t partition_count)
-{
-    struct weir_header header = {.name = weir_text("end"), .value = weir_text("1")};
-    struct weir_message message = {.headers = &header, .header_count = 1};
-
-    for (size_t i = 0; i < partition_count; i++) {
-        if (stage_send(stage, topic, (int32_t)i, &message) != 0)
-            return -1;
-    }
-    return stage_flush(stage);
-}
-
 bool stage_is_end(const struct weir_record *record)
 {
     char text[8];

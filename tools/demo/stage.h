@@ -83,8 +83,7 @@ int stage_input_save(struct stage *stage, struct stage_input *input);
 bool stage_input_ended(const struct stage_input *input);
 
 // The end mark of a topic: a record without key and value in every partition, with the header
-// `end`.
-int stage_send_end(struct stage *stage, const char *topic, size_t partition_count);
+// `end`; demo.sh sends it.
 bool stage_is_end(const struct weir_record *record);
 
 // Header `name` as a text in `to`; false when the record has none or it does not fit.

@@ -53,6 +53,15 @@ static const struct paragraph *origin(struct verify *verify, const struct weir_r
     return &verify->input.paragraphs[number];
 }
 
+static bool same_paragraph(struct weir_bytes value, const struct paragraph *paragraph)
+{
+    unsigned char head[PACKAGE_HEAD_MAX];
+    size_t size = package_head_encode(paragraph->size, head);
+
+    return value.size == size + paragraph->size && memcmp(value.data, head, size) == 0 &&
+           memcmp((const char *)value.data + size, paragraph->text, paragraph->size) == 0;
+}
+
 static void check_raw(struct verify *verify, const struct weir_record *record)
 {
     struct tally *tally;
@@ -62,8 +71,7 @@ static void check_raw(struct verify *verify, const struct weir_record *record)
         return;
     struct package_text name = package_name(paragraph->text, paragraph->size);
     tally->raw++;
-    if (!same(record->value, paragraph->text, paragraph->size) ||
-        !same(record->key, name.data, name.size))
+    if (!same_paragraph(record->value, paragraph) || !same(record->key, name.data, name.size))
         verify->wrong++;
 }
 
@@ -90,8 +98,17 @@ static void check_clean(struct verify *verify, const struct weir_record *record)
         equal(expected.section, stored.section) &&
         equal(expected.architecture, stored.architecture) &&
         expected.installed_kb == stored.installed_kb &&
-        same(record->key, expected.section.data, expected.section.size);
+        same(record->key, expected.name.data, expected.name.size);
     verify->wrong += !right;
+}
+
+// `weir pipe` says how the command ended, and then what it said.
+static bool ends_with(const char *text, const char *end)
+{
+    size_t size = strlen(text);
+    size_t end_size = strlen(end);
+
+    return size >= end_size && strcmp(text + size - end_size, end) == 0;
 }
 
 static void check_rejected(struct verify *verify, const struct weir_record *record)
@@ -100,16 +117,15 @@ static void check_rejected(struct verify *verify, const struct weir_record *reco
     const struct paragraph *paragraph = origin(verify, record, &tally);
     struct package package;
     char expected[256];
-    char stored[256];
+    char stored[512];
 
     if (paragraph == NULL)
         return;
     tally->rejected++;
     bool right = package_parse(paragraph->text, paragraph->size, &package, expected,
                                sizeof(expected)) != 0 &&
-                 stage_header(record, "reason", stored, sizeof(stored)) &&
-                 strcmp(expected, stored) == 0 &&
-                 same(record->value, paragraph->text, paragraph->size);
+                 stage_header(record, "weir.reason", stored, sizeof(stored)) &&
+                 ends_with(stored, expected) && same_paragraph(record->value, paragraph);
     verify->wrong += !right;
 }
 
