@@ -25,6 +25,7 @@ for pair in sys.argv[4:]:
     else:
         settings[name.replace(".", "_")] = int(value) if value.isdigit() else value
 going = True
+fresh = set()  # partitions given to this member, and not yet read from
 
 
 def stop(*_):
@@ -53,10 +54,26 @@ def poll():
         return {}
 
 
+def begin_anew():
+    """Version 3 goes on where it was with a partition that it had before, also when somebody else had it
+    in between, and would take that one's commits back."""
+    try:
+        for where in sorted(fresh & consumer.assignment()):
+            offset = consumer.committed(where)
+            if offset is None:
+                consumer.seek_to_beginning(where)
+            else:
+                consumer.seek(where, offset)
+        fresh.clear()
+    except KafkaError as error:
+        print("committed:", repr(error), file=sys.stderr)
+
+
 # Its callbacks run where nothing may be waited for, so they commit nothing: what is not committed by
 # then is processed again by somebody else.
 class Listener(kafka.ConsumerRebalanceListener):
     def on_partitions_assigned(self, assigned):
+        fresh.update(assigned)
         for where in assigned:
             say(f"A {where.partition}")
 
@@ -74,7 +91,11 @@ consumer = kafka.KafkaConsumer(**settings)
 consumer.subscribe([topic], listener=Listener())
 since, dirty = time.monotonic(), False
 while going:
-    for records in poll().values():
+    polled = poll()
+    if fresh:
+        begin_anew()
+        continue
+    for records in polled.values():
         for record in records:
             say(f"P {record.partition} {record.offset} {record.value.decode()}")
             dirty = True

@@ -7,6 +7,7 @@ partition given to it "A partition", taken "R partition", lost "L partition". It
 times a second and, where its client allows, before it gives partitions up; it ends in good order with
 SIGTERM."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,17 +31,32 @@ def java_command():
             classes + ":" + jars, "Member"]
 
 
+def go_command():
+    where = install.place("franz-go")
+    shutil.copytree(os.path.join(HERE, "franz"), os.path.join(where, "mixed"), dirs_exist_ok=True)
+    install.call("go", "build", "-o", "mixed_member", "./mixed", cwd=where)
+    return [os.path.join(where, "mixed_member")]
+
+
+def node_command():
+    os.environ["NODE_PATH"] = os.path.join(install.place("kafkajs"), "node_modules")
+    return ["node", os.path.join(HERE, "member_kafkajs.js")]
+
+
+OWN_COMMANDS = {"java": java_command, "franz-go": go_command, "kafkajs": node_command}
+
+
 def commands(kinds, debian):
     """{kind: command}, with what is needed installed; Debian's packages are taken as they are."""
     found = {}
-    for kind in kinds:
+    for kind in set(kinds):
         if kind == "weir":
             found[kind] = [os.path.join(os.environ["WEIR_BUILD"], "tests", "compat", "mixed_member")]
             continue
         if not debian:
             install.install(kind)
-        if kind == "java":
-            found[kind] = java_command()
+        if kind in OWN_COMMANDS:
+            found[kind] = OWN_COMMANDS[kind]()
         else:
             program = os.path.join(HERE, f"member_{kind.replace('-', '_')}.py")
             found[kind] = [DEBIAN_PYTHON if debian else python_of(kind), "-B", program]
@@ -57,9 +73,10 @@ def settings(kind, protocol, assignor):
         return ["auto.offset.reset=earliest", "group.protocol=consumer", "max.poll.interval.ms=30000"]
     if kind == "java":
         assignor = "org.apache.kafka.clients.consumer." + JAVA_ASSIGNORS[assignor]
-    own = ["group.protocol=classic"] if kind == "weir" else []
-    return own + ["auto.offset.reset=earliest", "session.timeout.ms=3000", "heartbeat.interval.ms=300",
-                  "max.poll.interval.ms=30000", "partition.assignment.strategy=" + assignor]
+    words = ["auto.offset.reset=earliest", "session.timeout.ms=3000", "heartbeat.interval.ms=300",
+             "max.poll.interval.ms=30000"]
+    words += ["group.protocol=classic"] if kind == "weir" else []
+    return words + (["partition.assignment.strategy=" + assignor] if assignor else [])
 
 
 class Process:
