@@ -61,7 +61,7 @@ void batch_reuse(struct batch *batch)
     batch->queue = NULL;
     batch->count = 0;
     batch->charge = 0;
-    batch->stored = false;
+    batch->stored = batch->placeless = false;
     batch->attempts = 0;
     batch->error = WEIR_OK;
 }

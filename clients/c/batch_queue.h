@@ -34,9 +34,10 @@ struct batch {
     uint32_t attempts;
     struct batch_producer producer; // id -1: not numbered
     bool alone;                     // nothing of its partition was under way when it was sent
-    bool stored;                    // but not to be reported before its predecessors
-    int error;                      // of the last attempt, or the final one
-    char *reason;                   // a sentence for it, or NULL
+    bool placeless; // its one message never got a partition; it is reported without one
+    bool stored;    // but not to be reported before its predecessors
+    int error;      // of the last attempt, or the final one
+    char *reason;   // a sentence for it, or NULL
     int64_t base_offset;
     int64_t append_time; // -1 unless the broker sets timestamps
 };

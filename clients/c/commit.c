@@ -84,6 +84,10 @@ static void commit_finish(struct commit *commit, int error, const char *detail)
     }
     snprintf(commit->detail, sizeof(commit->detail), "%s",
              detail[0] ? detail : weir_error_text(commit->error));
+    if (commit->error)
+        consumer->stats.commits_failed++;
+    else
+        consumer->stats.commits++;
     list_remove(&commit->link);
     consumer->worker.due = true;
     if (commit->silent) {

@@ -8,8 +8,8 @@
 // Invariants
 //  1. `current` is the one answer that records are handed out from; it and what was inflated from
 //     it stay in place until the next weir_consumer_poll, so the records do.
-//  2. A part counts only in the generation of its assignment; every seek, pause, removal and reset
-//     raises the generation, and thereby drops what was fetched ahead.
+//  2. A part counts only in the generation of its assignment; every seek, removal and reset raises
+//     the generation, and thereby drops what was fetched ahead.
 //  3. position moves only when a record is handed out, or a batch ends: never past a record that
 //     the application did not get.
 #include "clients/c/consumer.h"
@@ -48,6 +48,7 @@ struct weir_consumer *weir_consumer_new(struct weir_client *client,
     list_init(&consumer->fetchers);
     list_init(&consumer->lookups);
     list_init(&consumer->fetched);
+    list_init(&consumer->aside);
     arena_init(&consumer->inflated, (size_t)INFLATED_PER_BATCH + INFLATED_PER_POLL);
     commits_init(&consumer->commits);
     member_init(&consumer->member, consumer);
@@ -132,6 +133,7 @@ static void assignment_renew(struct weir_consumer *consumer, struct assignment *
     assignment->generation++;
     assignment->asked = false;
     assignment->unread = 0;
+    aside_drop(consumer, assignment);
     assignment->failures = 0;
     assignment->retry_at_ns = 0;
     assignment->error = WEIR_OK;
@@ -258,9 +260,8 @@ int weir_consumer_assign(struct weir_consumer *consumer, const char *topic, int3
     return WEIR_OK;
 }
 
-// The assignment, unless it was removed; otherwise *error is set.
-static struct assignment *assigned(const struct weir_consumer *consumer, const char *topic,
-                                   int32_t partition, int *error)
+struct assignment *consumer_assigned(const struct weir_consumer *consumer, const char *topic,
+                                     int32_t partition, int *error)
 {
     struct assignment *assignment = topic ? consumer_find(consumer, topic, partition) : NULL;
     if (assignment && assignment->state != ASSIGNMENT_REMOVED) {
@@ -277,7 +278,7 @@ int weir_consumer_unassign(struct weir_consumer *consumer, const char *topic, in
     int error = by_hand_check(consumer);
     if (error)
         return error;
-    struct assignment *assignment = assigned(consumer, topic, partition, &error);
+    struct assignment *assignment = consumer_assigned(consumer, topic, partition, &error);
     if (assignment)
         assignment_remove(consumer, assignment);
     return error;
@@ -289,7 +290,7 @@ int weir_consumer_seek(struct weir_consumer *consumer, const char *topic, int32_
     int error = start_check(consumer, offset);
     if (error)
         return error;
-    struct assignment *assignment = assigned(consumer, topic, partition, &error);
+    struct assignment *assignment = consumer_assigned(consumer, topic, partition, &error);
     if (!assignment)
         return error;
     assignment->done = -1;
@@ -297,34 +298,11 @@ int weir_consumer_seek(struct weir_consumer *consumer, const char *topic, int32_
     return WEIR_OK;
 }
 
-int weir_consumer_pause(struct weir_consumer *consumer, const char *topic, int32_t partition)
-{
-    int error;
-    struct assignment *assignment = assigned(consumer, topic, partition, &error);
-    if (!assignment || assignment->paused)
-        return error;
-    assignment->paused = true;
-    if (assignment->state == ASSIGNMENT_FETCHING)
-        assignment_start(consumer, assignment, assignment->position);
-    return WEIR_OK;
-}
-
-int weir_consumer_resume(struct weir_consumer *consumer, const char *topic, int32_t partition)
-{
-    int error;
-    struct assignment *assignment = assigned(consumer, topic, partition, &error);
-    if (!assignment)
-        return error;
-    assignment->paused = false;
-    consumer->worker.due = true;
-    return WEIR_OK;
-}
-
 int weir_consumer_position(const struct weir_consumer *consumer, const char *topic,
                            int32_t partition, int64_t *position)
 {
     int error;
-    const struct assignment *assignment = assigned(consumer, topic, partition, &error);
+    const struct assignment *assignment = consumer_assigned(consumer, topic, partition, &error);
     if (assignment)
         *position = assignment->position;
     return error;
@@ -334,7 +312,7 @@ int weir_consumer_watermarks(const struct weir_consumer *consumer, const char *t
                              int32_t partition, int64_t *low, int64_t *high)
 {
     int error;
-    const struct assignment *assignment = assigned(consumer, topic, partition, &error);
+    const struct assignment *assignment = consumer_assigned(consumer, topic, partition, &error);
     if (assignment) {
         *low = assignment->low;
         *high = assignment->high;
@@ -346,7 +324,7 @@ int weir_consumer_lag(const struct weir_consumer *consumer, const char *topic, i
                       int64_t *lag)
 {
     int error;
-    const struct assignment *assignment = assigned(consumer, topic, partition, &error);
+    const struct assignment *assignment = consumer_assigned(consumer, topic, partition, &error);
     if (!assignment)
         return error;
     *lag = -1;
@@ -354,6 +332,23 @@ int weir_consumer_lag(const struct weir_consumer *consumer, const char *topic, i
         *lag = assignment->stable > assignment->position ? assignment->stable - assignment->position
                                                          : 0;
     return WEIR_OK;
+}
+
+void weir_consumer_stats(const struct weir_consumer *consumer,
+                         struct weir_consumer_statistics *stats)
+{
+    *stats = consumer->stats;
+    stats->buffered_bytes = consumer->fetched_bytes;
+    for (struct list *at = consumer->assignments.next; at != &consumer->assignments;
+         at = at->next) {
+        const struct assignment *assignment = list_entry(at, struct assignment, link);
+        if (assignment->state == ASSIGNMENT_REMOVED)
+            continue;
+        stats->assigned++;
+        stats->paused += assignment->paused;
+        if (assignment->position >= 0 && assignment->stable > assignment->position)
+            stats->lag += (uint64_t)(assignment->stable - assignment->position);
+    }
 }
 
 static int listing_order(const void *a, const void *b)
@@ -420,9 +415,13 @@ static struct part *part_current(struct weir_consumer *consumer)
     struct fetched *fetched = consumer->current;
     while (fetched && fetched->part_at < fetched->part_count) {
         struct part *part = &fetched->parts[fetched->part_at];
-        if (part_valid(part) && (consumer->reading || part->at < part->end))
+        bool counts = part_valid(part) && (consumer->reading || part->at < part->end);
+        if (counts && !part->assignment->paused)
             return part;
-        part_finish(consumer);
+        if (counts)
+            aside_put(consumer);
+        else
+            part_finish(consumer);
     }
     return NULL;
 }
@@ -453,6 +452,7 @@ static int batch_open(struct weir_consumer *consumer, struct part *part)
     bool compressed = header.attributes & BATCH_CODEC_MASK;
     if (compressed && consumer->inflated.used > INFLATED_PER_POLL)
         return 0;
+    consumer->batch_at = part->at;
     part->at += size;
     consumer->batch_end = batch_last_offset(&header) + 1;
     int aborted =
@@ -507,6 +507,7 @@ bool weir_consumer_next(struct weir_consumer *consumer, struct weir_record *reco
         } else if (from.offset >= assignment->position) {
             assignment->position = from.offset + 1;
             record_fill(assignment, &from, record);
+            consumer->stats.records++;
             return true;
         }
     }

@@ -122,12 +122,15 @@ struct weir_consumer {
     struct list fetchers;
     struct list lookups;        // struct start_lookup
     struct list fetched;        // answers not begun to read
-    size_t fetched_bytes;       // in `fetched` and `current`
+    struct list aside;          // pause.c: parts of paused partitions, each a struct fetched
+    size_t fetched_bytes;       // in `fetched`, `aside` and `current`
     struct fetched *current;    // the answer being read
     struct batch_reader reader; // in the current part
-    int64_t batch_end;          // offset after the batch of `reader`
+    const uint8_t *batch_at;    // where the batch of `reader` begins
+    int64_t batch_end;          // offset after it
     bool reading;               // `reader` is in a batch
     struct arena inflated;      // records of compressed batches
+    struct weir_consumer_statistics stats; // what is counted as it happens
 };
 
 // The partition is the application's to read; it is not while it waits for being told.
@@ -149,6 +152,10 @@ void assignment_remove(struct weir_consumer *consumer, struct assignment *assign
 struct assignment *consumer_find(const struct weir_consumer *consumer, const char *topic,
                                  int32_t partition);
 
+// The same for what the application names: NULL, with *error and its sentence, unless assigned.
+struct assignment *consumer_assigned(const struct weir_consumer *consumer, const char *topic,
+                                     int32_t partition, int *error);
+
 // Ends the reading of a partition with an error that weir_consumer_poll will report.
 void assignment_fail(struct weir_consumer *consumer, struct assignment *assignment, int error,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
@@ -159,6 +166,11 @@ void assignment_start(struct weir_consumer *consumer, struct assignment *assignm
 
 // Starts anew where auto.offset.reset says; fails with `error` if that is "none".
 void assignment_reset(struct weir_consumer *consumer, struct assignment *assignment, int error);
+
+// pause.c: the part at hand is of a paused partition: sets it aside. What was set aside of a
+// partition is dropped when its reading starts anew.
+void aside_put(struct weir_consumer *consumer);
+void aside_drop(struct weir_consumer *consumer, const struct assignment *assignment);
 
 // starts.c: asks for the starting points that are needed.
 void starts_drive(struct weir_consumer *consumer);

@@ -325,6 +325,8 @@ static int reply_apply(struct fetcher *fetcher, struct reply *reply)
         return WEIR_ERR_NO_MEMORY;
     }
     consumer->fetched_bytes += fetched->size;
+    consumer->stats.fetches++;
+    consumer->stats.fetched_bytes += fetched->size;
     list_init(&fetched->node);
     struct kp_reader reader =
         kp_reader_init(fetched->buffer->data + offset, fetched->size - offset);
@@ -516,6 +518,7 @@ void fetchers_free(struct weir_consumer *consumer)
         free(fetcher->asked);
         free(fetcher);
     }
+    list_splice(&consumer->fetched, &consumer->aside);
     for (struct list *node; (node = list_pop(&consumer->fetched));)
         fetched_free(consumer, list_entry(node, struct fetched, node));
 }

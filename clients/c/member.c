@@ -225,6 +225,7 @@ uint64_t member_drive(struct member *member)
         return due_ns;
     if (member->classic)
         due_ns = subscription_drive(&member->subscription);
+    due_ns = earlier(due_ns, subscription_watch(&member->subscription));
     release_drive(member);
     bool wanted = member_wanted(member);
     if (!wanted)
@@ -393,6 +394,7 @@ static long member_tell(struct member *member, enum weir_rebalance_kind kind,
         if (assignment->claim == claim)
             assignment->claim = then;
     }
+    consumer->stats.rebalances += count > 0;
     struct weir_rebalance rebalance = {.kind = kind, .partitions = partitions, .count = count};
     bool empty = kind == WEIR_PARTITIONS_ASSIGNED && member->announce;
     if (member->changed && (count > 0 || empty))

@@ -255,6 +255,7 @@ static void unplaced_fail(struct weir_producer *producer, struct producer_topic 
         return;
     }
     batch->queue = queue;
+    batch->placeless = unplaced->partition < 0;
     batch->charge = charge;
     batch->count = 1;
     if (producer_reports(producer))

@@ -191,7 +191,7 @@ static void batch_report_whole(struct weir_producer *producer, const struct batc
     struct weir_batch_delivery delivery = {
         .error = batch->error,
         .topic = topic->name,
-        .partition = batch->queue->partition,
+        .partition = batch->placeless ? WEIR_ANY_PARTITION : batch->queue->partition,
         .offset = batch->error ? -1 : batch->base_offset,
         .timestamp = batch->append_time,
         .count = (size_t)batch->count,
@@ -208,7 +208,7 @@ static void batch_report(struct weir_producer *producer, const struct batch *bat
     struct weir_delivery delivery = {
         .error = batch->error,
         .topic = topic->name,
-        .partition = batch->queue->partition,
+        .partition = batch->placeless ? WEIR_ANY_PARTITION : batch->queue->partition,
         .offset = -1,
         .timestamp = batch->append_time,
     };

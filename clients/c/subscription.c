@@ -31,6 +31,7 @@ static void subscription_renew(struct subscription *subscription)
 {
     if (subscription->listing)
         call_cancel(&subscription->list);
+    client_forget_refusal(subscription->client, subscription);
     names_free(subscription->names, subscription->count);
     free(subscription->text);
     pattern_free(subscription->pattern);
@@ -129,6 +130,48 @@ int subscription_set_pattern(struct subscription *subscription, const char *text
     subscription->pattern = pattern;
     subscription->text = copy;
     return WEIR_OK;
+}
+
+// ------------------------------------------------------------------------------------- missing
+
+// The first topic that there is no hope for at present; *known: all exist.
+static const struct metadata_topic *first_missing(const struct subscription *subscription,
+                                                  bool *known)
+{
+    struct metadata *metadata = &subscription->client->metadata;
+    const struct metadata_topic *missing = NULL;
+    *known = true;
+    for (size_t i = 0; i < subscription->count; i++) {
+        const struct metadata_topic *topic =
+            metadata_topic(metadata, subscription->names[i], false);
+        *known &= topic && topic->partition_count > 0;
+        if (topic && !missing && metadata_topic_error(metadata, topic))
+            missing = topic;
+    }
+    return missing;
+}
+
+uint64_t subscription_watch(struct subscription *subscription)
+{
+    enum { PAUSE_MS = 500 };
+    struct weir_client *client = subscription->client;
+    if (subscription->pattern || subscription->count == 0 ||
+        subscription->known_version == subscription->version)
+        return UINT64_MAX;
+    if (subscription->watch_due_ns > client->now_ns)
+        return subscription->watch_due_ns;
+    bool known;
+    const struct metadata_topic *missing = first_missing(subscription, &known);
+    if (!missing)
+        client_forget_refusal(client, subscription);
+    else if (missing != subscription->missing)
+        client_note_refusal(client, subscription, "subscribed to topic '%s': %s", missing->name,
+                            weir_error_text(metadata_topic_error(&client->metadata, missing)));
+    subscription->missing = missing;
+    if (known)
+        subscription->known_version = subscription->version;
+    subscription->watch_due_ns = client->now_ns + (uint64_t)PAUSE_MS * MS;
+    return known ? UINT64_MAX : subscription->watch_due_ns;
 }
 
 // ------------------------------------------------------------------------------------- patterns

@@ -17,6 +17,10 @@ struct subscription {
     bool listing;     // `list` is under way
     struct call list; // of all topics
     uint64_t due_ns;  // when to list them again
+
+    uint64_t known_version;               // of which all topics were seen to exist; 0: none yet
+    uint64_t watch_due_ns;                // when to look again
+    const struct metadata_topic *missing; // named in the client's trouble, or NULL
 };
 
 void subscription_init(struct subscription *subscription, struct weir_client *client,
@@ -35,6 +39,10 @@ static inline bool subscription_is_empty(const struct subscription *subscription
 }
 
 bool subscription_has(const struct subscription *subscription, const char *name);
+
+// Tells (weir_trouble, the log) of a topic that is subscribed to by name and does not exist, until
+// all have been seen. Returns when to look again.
+uint64_t subscription_watch(struct subscription *subscription);
 
 // Looks the pattern's topics up when it is time to. Returns when the next time is.
 uint64_t subscription_drive(struct subscription *subscription);

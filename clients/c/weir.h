@@ -480,7 +480,8 @@ WEIR_API int weir_consumer_unassign(struct weir_consumer *consumer, const char *
 WEIR_API int weir_consumer_seek(struct weir_consumer *consumer, const char *topic,
                                 int32_t partition, int64_t offset);
 
-// While paused, a partition stays assigned and hands out nothing. WEIR_OK or WEIR_ERR_NOT_ASSIGNED.
+// While paused, a partition stays assigned and hands out nothing; what was fetched of it ahead is
+// kept for later. WEIR_OK or WEIR_ERR_NOT_ASSIGNED.
 WEIR_API int weir_consumer_pause(struct weir_consumer *consumer, const char *topic,
                                  int32_t partition);
 WEIR_API int weir_consumer_resume(struct weir_consumer *consumer, const char *topic,
@@ -535,6 +536,23 @@ struct weir_topic_partition {
 WEIR_API int weir_consumer_assignment(struct weir_consumer *consumer,
                                       const struct weir_topic_partition **partitions,
                                       size_t *count);
+
+struct weir_consumer_statistics {
+    uint64_t records;        // handed out
+    uint64_t fetches;        // answers received
+    uint64_t fetched_bytes;  // in them, as sent, compressed
+    uint64_t commits;        // that have succeeded, automatic ones included
+    uint64_t commits_failed; // or whose end is unknown
+    uint64_t rebalances;     // times that partitions were assigned, revoked or lost
+    size_t assigned;         // partitions at the moment
+    size_t paused;           // of those
+    size_t buffered_bytes;   // fetched, and not read to the end
+    uint64_t lag;            // sum over the partitions whose end is known
+};
+
+// Since the consumer was made. Does not wait, costs little.
+WEIR_API void weir_consumer_stats(const struct weir_consumer *consumer,
+                                  struct weir_consumer_statistics *stats);
 
 // ------------------------------------------------------------------------------------ committing
 //

@@ -307,6 +307,100 @@ Test(client, seeking_pausing_and_unassigning)
     bench_free(bench);
 }
 
+// Reads the next records of a partition, whichever they are; returns the first that is missing.
+static int64_t take(struct bench *bench, int32_t partition, int64_t from, int most)
+{
+    struct weir_record record;
+    for (int i = 0; i < most && weir_consumer_next(bench->consumer, &record); i++) {
+        cr_assert_eq(record.partition, partition);
+        cr_assert_eq(record.offset, from++);
+    }
+    return from;
+}
+
+// Pausing in the middle of a batch, of an answer with another partition, loses, doubles and fetches
+// again nothing.
+Test(client, what_was_fetched_of_a_paused_partition_is_kept)
+{
+    enum { COUNT = 600 };
+    struct bench *bench = bench_new(1, "fetch.max.wait.ms=10");
+    struct weir_consumer_statistics stats;
+    uint64_t bytes[2];
+    fill(bench, 0, COUNT, 50, "compression.type=lz4");
+    fill(bench, 1, COUNT, 50, "");
+    for (int paused = 0; paused < 2; paused++) {
+        weir_consumer_stats(bench->consumer, &stats);
+        uint64_t before = stats.fetched_bytes;
+        int64_t next[2] = {0, 0};
+        assign(bench, 0, 0);
+        assign(bench, 1, 0);
+        cr_assert_eq(weir_consumer_poll(bench->consumer, WAIT_MS), WEIR_OK);
+        for (bool out = false; next[1] < COUNT;) {
+            if (paused && !out && next[0] > 0) {
+                cr_assert_eq(weir_consumer_pause(bench->consumer, "t", 0), WEIR_OK);
+                out = true;
+            }
+            struct weir_record record;
+            if (!weir_consumer_next(bench->consumer, &record)) {
+                cr_assert_eq(weir_consumer_poll(bench->consumer, 50), WEIR_OK);
+                continue;
+            }
+            cr_assert(record.partition == 1 || !out);
+            cr_assert_eq(record.offset, next[record.partition]++);
+        }
+        if (paused) {
+            weir_consumer_stats(bench->consumer, &stats);
+            cr_assert_eq(stats.paused, 1);
+            cr_assert_gt(stats.buffered_bytes, 0);
+        }
+        cr_assert_eq(weir_consumer_resume(bench->consumer, "t", 0), WEIR_OK);
+        while (next[0] < COUNT) {
+            cr_assert_eq(weir_consumer_poll(bench->consumer, WAIT_MS), WEIR_OK);
+            next[0] = take(bench, 0, next[0], COUNT);
+        }
+        weir_consumer_stats(bench->consumer, &stats);
+        bytes[paused] = stats.fetched_bytes - before;
+    }
+    cr_assert_lt(bytes[1] - bytes[0] / 2, bytes[0]);
+    bench_free(bench);
+}
+
+// Resumed and paused again between any two records.
+Test(client, pausing_at_random_keeps_the_order)
+{
+    enum { COUNT = 400 };
+    struct random random = {.state = 7};
+    struct bench *bench = bench_new(1, "fetch.max.wait.ms=5 max.partition.fetch.bytes=1k");
+    int64_t next[MOCK_PARTITIONS] = {0};
+    int64_t total = 0;
+    for (int p = 0; p < MOCK_PARTITIONS; p++) {
+        fill(bench, p, COUNT, 7 + p, p % 2 ? "compression.type=lz4" : "");
+        assign(bench, p, 0);
+    }
+    while (total < (int64_t)COUNT * MOCK_PARTITIONS) {
+        struct weir_record record;
+        int32_t partition = (int32_t)random_below(&random, MOCK_PARTITIONS);
+        switch (random_below(&random, 8)) {
+        case 0:
+            cr_assert_eq(weir_consumer_pause(bench->consumer, "t", partition), WEIR_OK);
+            break;
+        case 1:
+        case 2:
+            cr_assert_eq(weir_consumer_resume(bench->consumer, "t", partition), WEIR_OK);
+            break;
+        case 3:
+            cr_assert_eq(weir_consumer_poll(bench->consumer, 2), WEIR_OK);
+            break;
+        default:
+            for (int i = 0; i < 9 && weir_consumer_next(bench->consumer, &record); i++) {
+                cr_assert_eq(record.offset, next[record.partition]++);
+                total++;
+            }
+        }
+    }
+    bench_free(bench);
+}
+
 Test(client, several_partitions_are_read_fairly)
 {
     struct bench *bench = bench_new(1, "fetch.max.bytes=4k max.partition.fetch.bytes=2k");

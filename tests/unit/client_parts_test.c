@@ -269,8 +269,8 @@ static struct span marker(struct batch_builder *builder, uint8_t type)
     batch_builder_reset(builder);
     cr_assert_eq(batch_builder_add(builder, 1, span_of(key, sizeof(key)), span_text("v"), NULL, 0),
                  BATCH_OK);
-    cr_assert_eq(batch_builder_finish(builder, CODEC_NONE, 0,
-                                      (struct batch_producer){1, 0, 0}, &scratch, &bytes),
+    cr_assert_eq(batch_builder_finish(builder, CODEC_NONE, 0, (struct batch_producer){1, 0, 0},
+                                      &scratch, &bytes),
                  BATCH_OK);
     return bytes;
 }

@@ -392,6 +392,40 @@ Test(client, host_names_are_looked_up)
 
 // ------------------------------------------------------------------------------- further callbacks
 
+static void partition_note(void *context, const struct weir_delivery *delivery)
+{
+    cr_assert_neq(delivery->error, WEIR_OK);
+    *(int32_t *)context = delivery->partition;
+}
+
+static void batch_partition_note(void *context, const struct weir_batch_delivery *delivery)
+{
+    *(int32_t *)context = delivery->partition;
+}
+
+Test(client, a_message_that_never_got_a_partition_is_reported_without_one)
+{
+    struct mock *mock = mock_new(1);
+    struct weir_config *config = config_new("topic.metadata.propagation.max.ms=20");
+    struct weir_client *client = weir_client_new(mock_brokers(mock), config);
+    struct weir_producer *producer = weir_producer_new(client, config);
+    int32_t reported = 7, reported_batch = 7;
+    weir_producer_on_delivery(producer, partition_note, &reported);
+    weir_producer_on_batch(producer, batch_partition_note, &reported_batch);
+    struct weir_message message = {.value = weir_text("v")};
+    cr_assert_eq(weir_produce(producer, "missing", WEIR_ANY_PARTITION, &message), WEIR_OK);
+    cr_assert_eq(weir_flush(producer, WAIT_MS), WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    cr_assert_eq(reported, WEIR_ANY_PARTITION);
+    cr_assert_eq(reported_batch, WEIR_ANY_PARTITION);
+    cr_assert_eq(weir_produce(producer, "missing", 2, &message), WEIR_OK);
+    cr_assert_eq(weir_flush(producer, WAIT_MS), WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    cr_assert_eq(reported, 2);
+    weir_producer_free(producer);
+    weir_client_free(client);
+    weir_config_free(config);
+    mock_free(mock);
+}
+
 struct batches {
     int count;
     size_t messages;
