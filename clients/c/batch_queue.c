@@ -25,6 +25,9 @@
 
 #include "base/check.h"
 
+enum { PLACE_BITS = 32 };
+static const uint64_t PLACES_PER_BATCH = (uint64_t)1 << PLACE_BITS;
+
 void batch_queue_init(struct batch_queue *queue, void *owner, int32_t partition)
 {
     *queue = (struct batch_queue){.owner = owner, .partition = partition};
@@ -87,11 +90,16 @@ void batch_queue_open(struct batch_queue *queue, struct batch *batch,
                       const struct batch_limits *limits, size_t first_size, uint64_t now_ns)
 {
     CHECK(!queue->open && batch->count == 0);
-    size_t limit = limits->batch_size - BATCH_HEADER_SIZE;
+    size_t size = limits->batch_size;
+    if (queue->size_max && queue->size_max < size)
+        size = queue->size_max;
+    size_t limit = size > BATCH_HEADER_SIZE ? size - BATCH_HEADER_SIZE : 0;
     batch->builder.limit = first_size > limit ? first_size : limit;
     batch->queue = queue;
     batch->created_ns = now_ns;
-    batch->sequence = queue->next_sequence++;
+    batch->sequence = queue->next_sequence;
+    batch->places = PLACES_PER_BATCH;
+    queue->next_sequence += PLACES_PER_BATCH;
     batch->base_offset = batch->append_time = -1;
     batch->producer = (struct batch_producer){.id = -1, .epoch = -1, .base_sequence = -1};
     queue->open = batch;
@@ -153,15 +161,27 @@ void batch_queue_settled(struct batch_queue *queue, struct batch *batch)
     queue->in_flight--;
 }
 
-void batch_queue_repeat(struct batch_queue *queue, struct batch *batch, uint64_t retry_at_ns)
+// Puts a batch that was sent before among those that wait.
+static void waiting_insert(struct batch_queue *queue, struct batch *batch)
 {
-    batch_queue_settled(queue, batch);
     struct list *before = queue->waiting.next;
     while (before != &queue->waiting &&
            list_entry(before, struct batch, node)->sequence < batch->sequence)
         before = before->next;
     list_append(before, &batch->node); // in front of `before`
     queue->to_repeat++;
+}
+
+void batch_queue_insert(struct batch_queue *queue, struct batch *batch)
+{
+    CHECK(batch->queue == queue && batch->attempts > 0);
+    waiting_insert(queue, batch);
+}
+
+void batch_queue_repeat(struct batch_queue *queue, struct batch *batch, uint64_t retry_at_ns)
+{
+    batch_queue_settled(queue, batch);
+    waiting_insert(queue, batch);
     if (retry_at_ns > queue->retry_at_ns)
         queue->retry_at_ns = retry_at_ns;
 }

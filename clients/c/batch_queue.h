@@ -30,7 +30,8 @@ struct batch {
     int32_t count;
     size_t charge;       // bytes counted against buffer.memory
     uint64_t created_ns; // when its first message came
-    uint64_t sequence;   // place in the partition's order
+    uint64_t sequence;   // place in the partition's order, the first of its `places`
+    uint64_t places;     // there, for when it is split
     uint32_t attempts;
     struct batch_producer producer; // id -1: not numbered
     bool alone;                     // nothing of its partition was under way when it was sent
@@ -59,6 +60,7 @@ struct batch_queue {
     const void *destination; // where those in flight are
     uint32_t to_repeat;      // batches of `waiting` that were sent before
     uint64_t next_sequence;
+    size_t size_max;      // of new batches, once the broker has refused one as too large; 0: any
     uint64_t retry_at_ns; // nothing is sent before; 0 for no pause
     struct list active;   // in the producer's list while anything is open or waiting
     struct numbering numbering;
@@ -104,6 +106,9 @@ void batch_queue_settled(struct batch_queue *queue, struct batch *batch);
 // The batch is to be sent again, in its old place, not before `retry_at_ns`. Until then, and while
 // its predecessors are on their way, nothing else of the partition is sent.
 void batch_queue_repeat(struct batch_queue *queue, struct batch *batch, uint64_t retry_at_ns);
+
+// A second half of a batch in flight that is to be repeated: waits with it.
+void batch_queue_insert(struct batch_queue *queue, struct batch *batch);
 
 // The batch is stored. True when it is the caller's, to be reported; false while an earlier one has
 // to be sent again: it then waits for batch_queue_stored.

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "clients/c/batch_split.h"
 #include "clients/c/error.h"
 #include "clients/c/producer.h"
 #include "gen/kp_produce.h"
@@ -247,6 +248,31 @@ static void batch_failed(struct weir_producer *producer, struct batch *batch, in
     producer_batch_done(producer, batch, error);
 }
 
+static bool is_too_large(int16_t code)
+{
+    return code == KP_ERROR_MESSAGE_TOO_LARGE || code == KP_ERROR_RECORD_LIST_TOO_LARGE;
+}
+
+// Has a batch that the broker finds too large sent again in two halves, and later ones made
+// smaller. False when it cannot be halved.
+static bool batch_halve(struct weir_producer *producer, struct batch *batch)
+{
+    struct batch_queue *queue = batch->queue;
+    size_t size = batch->builder.size / 2;
+    if (producer->client->now_ns - batch->created_ns >= producer->limits.delivery_timeout_ns)
+        return false;
+    struct batch *second = batch_split(batch);
+    if (!second)
+        return false;
+    if (!queue->size_max || size < queue->size_max)
+        queue->size_max = size;
+    batch_queue_insert(queue, second);
+    batch_queue_repeat(queue, batch, 0);
+    queue_activate(producer, queue);
+    producer->worker.due = true;
+    return true;
+}
+
 static void batch_answered(struct produce_request *request, struct batch *batch,
                            const struct kp_produce_response_partition *answer)
 {
@@ -262,6 +288,8 @@ static void batch_answered(struct produce_request *request, struct batch *batch,
             queue_activate(producer, batch->queue);
         return;
     }
+    if (is_too_large(answer->error_code) && batch_halve(producer, batch))
+        return;
     struct span words = answer->error_message;
     if (!words.data || words.size == 0)
         words = span_text(kp_error_text(answer->error_code));

@@ -110,11 +110,11 @@ Test(client, a_broker_that_forgot_the_producer_goes_on)
 Test(client, after_a_batch_that_failed_for_good_the_next_ones_are_stored)
 {
     struct bench *bench = bench_new(1, MANY);
-    hit(bench, 1, 1, MOCK_ERROR, KP_ERROR_MESSAGE_TOO_LARGE);
+    hit(bench, 1, 1, MOCK_ERROR, KP_ERROR_POLICY_VIOLATION);
     send_numbers(bench, 0, 0, 1);
     flush_ok(bench);
     send_numbers(bench, 0, 1, 300);
-    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_MESSAGE_TOO_LARGE);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_POLICY_VIOLATION);
     cr_assert_gt(bench->reports.failed, 0);
     cr_assert_str_eq(stored(bench, 0), bench->reports.order); // all others, in order
     bench_free(bench);

@@ -292,6 +292,33 @@ Test(client, live_large_records)
     live_free(live);
 }
 
+Test(client, live_batches_that_are_too_large_are_split)
+{
+    enum { COUNT = 2000 };
+    struct live *live = live_new();
+    struct weir_setting setting = {"max.message.bytes", "2000"};
+    struct weir_new_topic topic = {
+        .name = live->topic, .partitions = 1, .settings = &setting, .setting_count = 1};
+    OK(live, weir_create_topic(live->client, &topic, WAIT_MS));
+    struct weir_producer *producer = weir_producer_new(live->client, NULL);
+    struct weir_consumer *consumer = weir_consumer_new(live->client, NULL);
+    for (int i = 0; i < COUNT; i++)
+        number_send(live, producer, i);
+    OK(live, weir_flush(producer, WAIT_MS));
+    OK(live, weir_consumer_assign(consumer, live->topic, 0, WEIR_BEGINNING));
+    struct patience reading = patience("every record");
+    for (int next = 0; next < COUNT; patience_check(&reading)) {
+        struct weir_record record;
+        OK(live, weir_consumer_poll(consumer, WAIT_MS));
+        while (weir_consumer_next(consumer, &record))
+            cr_assert_eq(number_check(&record), next++);
+    }
+    OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
+    weir_consumer_free(consumer);
+    weir_producer_free(producer);
+    live_free(live);
+}
+
 struct acknowledged {
     int count;
     int failed;

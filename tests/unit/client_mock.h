@@ -65,6 +65,7 @@ struct mock {
     int leader;                     // node id
     bool trickle;                   // send answers in tiny pieces
     bool old_api_versions;          // knows only version 0 of ApiVersions
+    size_t batch_max;               // larger batches are refused; 0: none
     bool cut;                       // cuts batches at partition_max_bytes
     int16_t init_epoch;             // that InitProducerId gives
     bool strict;                    // an unknown producer has to begin with 0

@@ -203,6 +203,8 @@ static void produce_partition(struct exchange *x, const struct kp_produce_reques
         to->error_code = KP_ERROR_NOT_LEADER_OR_FOLLOWER;
     else if (x->code)
         to->error_code = x->code;
+    else if (x->mock->batch_max && (size_t)from->records.size > x->mock->batch_max)
+        to->error_code = KP_ERROR_MESSAGE_TOO_LARGE;
     else if (from->index < 0 || from->index >= MOCK_PARTITIONS)
         to->error_code = KP_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     else

@@ -155,11 +155,11 @@ Test(client, errors_that_repeating_cannot_cure_are_reported)
 {
     struct bench *bench = bench_new(1, "");
     mock_fault(bench->mock,
-               (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_ERROR, KP_ERROR_MESSAGE_TOO_LARGE});
+               (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_ERROR, KP_ERROR_POLICY_VIOLATION});
     send_numbers(bench, 0, 0, 2);
-    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_MESSAGE_TOO_LARGE);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_POLICY_VIOLATION);
     cr_assert_eq(bench->reports.failed, 2);
-    cr_assert(strstr(bench->reports.reason, "MESSAGE_TOO_LARGE") != NULL);
+    cr_assert(strstr(bench->reports.reason, "POLICY_VIOLATION") != NULL);
     cr_assert(strstr(bench->reports.reason, "partition 0") != NULL);
     cr_assert_eq(mock_requests(bench->mock, KP_PRODUCE_KEY), 1);
     send_numbers(bench, 0, 2, 3);
@@ -388,6 +388,69 @@ Test(client, host_names_are_looked_up)
     weir_client_free(client);
     weir_config_free(config);
     mock_free(mock);
+}
+
+// ------------------------------------------------------------------------------- too large
+
+// Batches of all sizes, of which the broker takes only small ones.
+static void too_large(const char *settings)
+{
+    enum { COUNT = 3000 };
+    struct bench *bench = bench_new(1, settings);
+    bench->mock->batch_max = 200;
+    for (int i = 0; i < COUNT; i += 500) {
+        send_numbers(bench, 0, i, i + 500);
+        weir_poll(bench->client, 0);
+    }
+    flush_ok(bench);
+    cr_assert_eq(bench->reports.count, COUNT);
+    cr_assert_str_eq(bench->reports.order, numbers(COUNT));
+    cr_assert_str_eq(stored(bench, 0), numbers(COUNT));
+    for (int i = 0; i < COUNT; i++)
+        cr_assert_eq(bench->reports.offsets[i], i);
+    struct weir_producer_statistics stats;
+    weir_producer_stats(bench->producer, &stats);
+    cr_assert_eq(stats.delivered, COUNT);
+    cr_assert_eq(stats.buffered_bytes, 0);
+    cr_assert_eq(stats.renumberings, 0);
+    // Later batches are small from the start.
+    int before = mock_requests(bench->mock, KP_PRODUCE_KEY);
+    send_numbers(bench, 0, COUNT, COUNT + 5);
+    flush_ok(bench);
+    cr_assert_leq(mock_requests(bench->mock, KP_PRODUCE_KEY), before + 5);
+    bench_free(bench);
+}
+
+Test(client, batches_that_are_too_large_are_split)
+{
+    too_large("");
+    too_large("compression.type=lz4");
+    too_large("enable.idempotence=false");
+    too_large("retries=0 linger.ms=1 batch.size=3k");
+    too_large("max.in.flight.per.partition=5 batch.size=1k");
+}
+
+Test(client, a_message_that_is_too_large_fails_alone)
+{
+    struct bench *bench = bench_new(1, "");
+    char value[1000];
+    bench->mock->batch_max = 500;
+    memset(value, 'x', sizeof(value));
+    struct weir_header header = {weir_text("h"), weir_text("v")};
+    struct weir_message message = {.value = weir_bytes_of(value, sizeof(value)),
+                                   .headers = &header,
+                                   .header_count = 1,
+                                   .opaque = (void *)(intptr_t)-1};
+    send_numbers(bench, 0, 0, 20);
+    cr_assert_eq(weir_produce(bench->producer, "t", 0, &message), WEIR_OK);
+    send_numbers(bench, 0, 20, 40);
+    cr_assert_eq(weir_flush(bench->producer, WAIT_MS), WEIR_ERR_MESSAGE_TOO_LARGE);
+    cr_assert_eq(bench->reports.count, 41);
+    cr_assert_eq(bench->reports.failed, 1);
+    cr_assert_eq(bench->reports.error, WEIR_ERR_MESSAGE_TOO_LARGE);
+    cr_assert_str_eq(bench->reports.order, numbers(40));
+    cr_assert_str_eq(stored(bench, 0), numbers(40));
+    bench_free(bench);
 }
 
 // ------------------------------------------------------------------------------- further callbacks
