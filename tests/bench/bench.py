@@ -20,6 +20,7 @@ from harness.broker import Broker, binary  # noqa: E402
 from machine import Failure, filesystem, system  # noqa: E402
 from pairs import Pairs  # noqa: E402
 from partitions import Partitions  # noqa: E402
+from peers.report import kept  # noqa: E402
 from recovery import Recovery  # noqa: E402
 from replay import Replay  # noqa: E402
 from writes import Fan, Writes  # noqa: E402
@@ -142,8 +143,9 @@ def main():
             part.round()
     text = report(bench, parts)
     if options.out:
+        other_brokers = kept(options.out)
         with open(options.out, "w") as file:
-            file.write(text)
+            file.write(text + other_brokers)
     print(text)
 
 

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The works that a client does with a broker. Each runs in a fresh broker; `amount` is the share of the
+full size that this run does; a slow broker does a share of that, as rates do not depend on it. What comes before the measurement warms up: JIT compilers, caches, the
+first touch of memory."""
+import threading
+
+from machine import Failure
+from peers.load import drop_caches
+from peers.peer import Client
+
+KIB = 1024
+WARM_UP = 5  # one message in so many of the measured ones is sent before
+
+
+def measured(peer, call):
+    """The call's figures, and the broker's processor time meanwhile."""
+    before = peer.cpu_seconds()
+    result = call()
+    used = peer.cpu_seconds() - before
+    gigabytes = result.pop("moved_gb", None) or result["mb_per_s"] * result["messages"] / result["messages_per_s"] / 1e3
+    return {**result, "broker_cpu_s_per_gb": used / gigabytes, "client_cpu_s_per_gb": result["client_cpu"] / gigabytes,
+            "messages_per_client_cpu_s": result["messages"] / result["client_cpu"] if result["client_cpu"] else None}
+
+
+class Work:
+    """name is short, for options and files; title and text are the report's; columns are the figures
+    it shows. `least` is roofline's mode for synced and not, chunk and number in flight."""
+
+    clients = ("librdkafka", "java", "libweir", "own")
+    least = None
+
+    def suits(self, peer, client):
+        if client is None or client.protocol != peer.protocol or not hasattr(client, self.needs):
+            return False
+        return client.key in self.clients or (client.protocol != "kafka" and "own" in self.clients)
+
+
+class Produce(Work):
+    needs = "produce"
+    columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb")
+    least = ("durable", "memory", KIB * KIB, 8)
+
+    def __init__(self, name, size, count, partitions=1, producers=1, clients=Work.clients):
+        self.name, self.size, self.count = name, size, count
+        self.partitions, self.producers, self.clients = partitions, producers, clients
+        where = "one partition" if partitions == 1 else f"{partitions:,} partitions, spread evenly"
+        who = "" if producers == 1 else f", {producers} producers"
+        self.title = f"Produce, {size_text(size)}, {where}{who}"
+        self.text = f"{count:,} messages with acks=all where the protocol has that, as fast as they go."
+        if producers > 1:
+            self.text += (" Of Kafka's protocol each producer is a process of its own; of the others each has a connection "
+                          "of its own.")
+
+    def run(self, peer, client, amount):
+        count = max(int(self.count * amount * peer.share), 1000)
+        client.create(peer, "warm", self.partitions)
+        client.produce(peer, "warm", self.size, max(count // WARM_UP, 1000), self.partitions, 1)
+        client.create(peer, "load", self.partitions)
+        return measured(peer, lambda: client.produce(peer, "load", self.size, count, self.partitions, self.producers))
+
+
+class Consume(Work):
+    needs = "consume"
+    columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb")
+    least = ("fetch", "fetch", KIB * KIB, 2)
+
+    def __init__(self, name, size, count, cold, clients=Work.clients):
+        self.name, self.size, self.count, self.cold, self.clients = name, size, count, cold, clients
+        if cold:
+            self.title = f"Catch up from the disk, {size_text(size)}"
+            self.text = (f"{count:,} messages in one partition, none of them in the page cache nor in the memory of the "
+                         "broker, which was started again, read once.")
+            self.least = None
+        else:
+            self.title = f"Consume what was just written, {size_text(size)}"
+            self.text = f"{count:,} messages in one partition, read once to warm up, then once more."
+
+    def run(self, peer, client, amount):
+        count = max(int(self.count * amount * peer.share), 1000)
+        client.create(peer, "load", 1)
+        filler = getattr(client, "filler", client)
+        filler.produce(peer, "load", self.size, count)
+        if self.cold:
+            peer.stop()
+            drop_caches(peer.data())
+            peer.start()
+        else:
+            client.consume(peer, "load", self.size, count)
+        return measured(peer, lambda: client.consume(peer, "load", self.size, count))
+
+
+class Both(Work):
+    needs = "both"
+    name = "both"
+    columns = ("messages_per_s", "mb_per_s", "consumed_mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb")
+    size, count = KIB, 1000000
+    title = "Produce and consume at once, 1 KiB"
+    text = f"{count:,} messages to one partition, and a consumer that reads them meanwhile."
+
+    def run(self, peer, client, amount):
+        count = max(int(self.count * amount * peer.share), 1000)
+        client.create(peer, "warm", 1)
+        client.both(peer, "warm", self.size, max(count // WARM_UP, 1000))
+        client.create(peer, "load", 1)
+        return measured(peer, lambda: client.both(peer, "load", self.size, count))
+
+
+class Single(Work):
+    needs = "single"
+    name = "single"
+    columns = ("p50_us", "p99_us", "p999_us", "messages_per_s")
+    least = ("durable", "memory", KIB, 1)
+    title = "One 1 KiB message at a time, until it is acknowledged"
+    text = "The next is sent when the one before has been acknowledged; nothing else is under way."
+
+    def run(self, peer, client, amount):
+        client.create(peer, "load", 1)
+        client.single(peer, "load", KIB, 1)
+        return measured(peer, lambda: client.single(peer, "load", KIB, max(int(8 * amount), 1)))
+
+
+class Paced(Work):
+    needs = "paced"
+    columns = ("p50_us", "p99_us", "p999_us", "p9999_us", "max_us", "messages_per_s", "broker_cpu_s_per_gb")
+
+    def __init__(self, name, rate):
+        self.name, self.rate = name, rate
+        self.title = f"End to end at {rate:,} messages a second, 1 KiB"
+        self.text = ("From the moment a message was due to be sent until a consumer has it, linger 0; a message that "
+                     "waits because the ones before it did counts from when it was due. librdkafka's program does not "
+                     "know that moment and counts from the send, and its pace is a sleep between messages.")
+
+    def run(self, peer, client, amount):
+        client.create(peer, "warm", 1)
+        client.paced(peer, "warm", KIB, self.rate, 2)
+        client.create(peer, "load", 1)
+        return measured(peer, lambda: client.paced(peer, "load", KIB, self.rate, max(int(20 * amount), 2)))
+
+
+class Replay(Work):
+    """The live latencies, alone and beside a consumer that reads an old topic from the disk."""
+    needs = "paced"
+    name = "replay"
+    clients = ("libweir",)
+    rate, size, count = 2000, 16 * KIB, 250000
+    columns = ("alone_p50_us", "alone_p99_us", "p50_us", "p99_us", "p999_us", "ack_p99_us", "replayed_mb_per_s")
+    title = "Live traffic beside a replay"
+    text = ("End to end at 2,000 messages a second of 1 KiB, alone and while a second consumer with nice -n 19 reads "
+            f"{count:,} old messages of 16 KiB from the disk, again and again.")
+
+    def run(self, peer, client, amount):
+        client.create(peer, "old", 1)
+        client.produce(peer, "old", self.size, max(int(self.count * amount), 1000))
+        peer.stop()
+        drop_caches(peer.data())
+        peer.start()
+        seconds = max(int(10 * amount), 2)
+        client.create(peer, "warm", 1)
+        client.paced(peer, "warm", KIB, self.rate, 2)
+        client.create(peer, "alone", 1)
+        alone = client.paced(peer, "alone", KIB, self.rate, seconds)
+        client.create(peer, "beside", 1)
+        over, speeds = threading.Event(), []
+        reader = threading.Thread(target=self.replay, args=(peer, client, over, speeds))
+        reader.start()
+        try:
+            beside = measured(peer, lambda: client.paced(peer, "beside", KIB, self.rate, seconds))
+        finally:
+            over.set()
+            reader.join()
+        return {**beside, "alone_p50_us": alone.get("p50_us"), "alone_p99_us": alone.get("p99_us"),
+                "replayed_mb_per_s": sum(speeds) / len(speeds) if speeds else None}
+
+    @staticmethod
+    def replay(peer, client, over, speeds):
+        while not over.is_set():
+            drop_caches(peer.data())
+            reader = Client(client.command(peer, "bench", "consume", "old"), nice=19)
+            while reader.running() and not over.wait(0.02):
+                pass
+            if reader.running():
+                reader.kill()
+            else:
+                speeds.append(client.read(reader.ended.check(), "consume")["mb_per_second"])
+
+
+class Steady(Work):
+    """An hour of even load, more than retention keeps."""
+    needs = "paced"
+    name = "steady"
+    clients = ("libweir",)
+    optional = True
+    rate = 10000
+    columns = ("p50_us", "p99_us", "p999_us", "p9999_us", "max_us", "broker_cpu_s_per_gb", "memory_mb")
+    title = "One hour steady at 10,000 messages a second, past retention"
+    text = "1 KiB each, end to end; the topic keeps 4 GiB in segments of 256 MiB, so that most of it is deleted meanwhile."
+
+    def run(self, peer, client, amount):
+        client.create(peer, "load", 1, "retention.bytes=4294967296", "segment.bytes=268435456")
+        result = measured(peer, lambda: client.paced(peer, "load", KIB, self.rate, max(int(3600 * amount), 2)))
+        return {**result, "memory_mb": peer.memory() / 1e6}
+
+
+def size_text(size):
+    return f"{size} B" if size < KIB else f"{size // KIB} KiB"
+
+
+def works():
+    return [
+        Produce("produce-1k", KIB, 2000000),
+        Produce("produce-100", 100, 12000000),
+        Produce("partitions-12", 100, 6000000, partitions=12, clients=("librdkafka", "libweir")),
+        Produce("partitions-1000", 100, 3000000, partitions=1000, clients=("librdkafka", "libweir")),
+        Produce("producers-10", KIB, 1000000, producers=10, clients=("librdkafka", "libweir", "own")),
+        Produce("producers-100", KIB, 1000000, producers=100, clients=("librdkafka", "libweir", "own")),
+        Consume("consume-1k", KIB, 2000000, False),
+        Consume("consume-100", 100, 12000000, False),
+        Both(),
+        Consume("catch-up", KIB, 4000000, True, clients=("librdkafka", "libweir")),
+        Single(),
+        Paced("paced-1k", 1000), Paced("paced-10k", 10000), Paced("paced-100k", 100000),
+        Replay(), Steady()]
+
+
+def check_names(wanted, known):
+    for name in wanted:
+        if name not in known:
+            raise Failure(f"there is no {name}; there are {', '.join(known)}")
