@@ -6,6 +6,7 @@
 #include "clients/c/aborted.h"
 #include "clients/c/commit.h"
 #include "clients/c/connection.h"
+#include "clients/c/fetch_session.h"
 #include "clients/c/member.h"
 #include "clients/c/offsets.h"
 #include "protocol/record_batch.h"
@@ -40,6 +41,7 @@ struct assignment {
     uint64_t generation; // rises whenever reading starts anew
     enum assignment_claim claim;
     bool paused;
+    size_t session_place; // in the fetch session with its leader (fetch_session.c)
     bool asked;           // part of a fetch request under way
     uint32_t unread;      // parts of fetched answers that are not read to their end
     int64_t start;        // WEIR_BEGINNING, WEIR_END or WEIR_STORED: for the looking states
@@ -93,6 +95,7 @@ struct fetcher {
         int32_t limit;
     } * asked; // by topic
     bool topic_ids;
+    struct fetch_session session;
 };
 
 // A lookup of starting points under way.

@@ -13,7 +13,8 @@
 //  after
 //     the last record handed out; position <= fetch_offset.
 //  3. An answer counts for a partition only if the generation is still the one it was asked in.
-//  4. Headers of batches are checked on arrival as far as finding the next batch needs it; checksum
+//  4. A partition that an answer in a session does not name has no news, and is asked for again.
+//  5. Headers of batches are checked on arrival as far as finding the next batch needs it; checksum
 //     and records when the batch is read.
 #include <stdlib.h>
 #include <string.h>
@@ -48,19 +49,6 @@ static struct fetcher *fetcher_for(struct weir_consumer *consumer, struct node *
     return fetcher;
 }
 
-static void partition_fill(struct kp_fetch_request_partition *to,
-                           const struct asked_partition *from)
-{
-    const struct assignment *assignment = from->assignment;
-    const struct metadata_topic *topic = assignment->topic;
-    kp_fetch_request_partition_init(to);
-    to->partition = assignment->partition;
-    to->fetch_offset = assignment->fetch_offset;
-    to->partition_max_bytes = from->limit;
-    if (assignment->partition < topic->partition_count)
-        to->current_leader_epoch = topic->partitions[assignment->partition].leader_epoch;
-}
-
 static bool anybody_starting(const struct weir_consumer *consumer)
 {
     for (struct list *at = consumer->assignments.next; at != &consumer->assignments;
@@ -84,30 +72,11 @@ static void fetch_encode(struct request *request, struct kp_writer *writer)
     message.isolation_level = (int8_t)config->isolation_level;
     message.min_bytes = (int32_t)config->fetch_min_bytes;
     message.max_bytes = (int32_t)config->fetch_max_bytes;
-    message.session_epoch = -1; // no session
     message.rack_id = span_text("");
-    message.topics = arena_array(writer->arena, fetcher->asked_count, sizeof(*message.topics));
-    struct kp_fetch_request_partition *partitions =
-        arena_array(writer->arena, fetcher->asked_count, sizeof(*partitions));
-    if (!message.topics || !partitions) {
-        writer->failed = true;
-        return;
-    }
-    const struct metadata_topic *last = NULL;
-    for (size_t i = 0; i < fetcher->asked_count; i++) {
-        const struct metadata_topic *topic = fetcher->asked[i].assignment->topic;
-        if (topic != last) {
-            struct kp_fetch_request_topic *to = &message.topics[message.topics_count++];
-            kp_fetch_request_topic_init(to);
-            to->topic = span_text(topic->name);
-            to->topic_id = topic->id;
-            to->partitions = &partitions[i];
-            last = topic;
-        }
-        partition_fill(&partitions[i], &fetcher->asked[i]);
-        message.topics[message.topics_count - 1].partitions_count++;
-    }
-    kp_fetch_request_encode(writer, request->version, &message);
+    if (fetch_session_fill(fetcher, request->version, writer->arena, &message))
+        kp_fetch_request_encode(writer, request->version, &message);
+    else
+        kp_writer_fail(writer);
 }
 
 // ------------------------------------------------------------------------------------- answers
@@ -313,8 +282,9 @@ static void asked_release(struct fetcher *fetcher)
     fetcher->asked_count = 0;
 }
 
-// Returns WEIR_OK, or WEIR_ERR_CORRUPT for a reply that cannot be decoded.
-static int reply_apply(struct fetcher *fetcher, struct reply *reply)
+// Returns WEIR_OK, or WEIR_ERR_CORRUPT for a reply that cannot be decoded. *again: the request is
+// to be repeated, and nobody to blame.
+static int reply_apply(struct fetcher *fetcher, struct reply *reply, bool *again)
 {
     struct weir_consumer *consumer = fetcher->consumer;
     struct fetched *fetched =
@@ -336,6 +306,7 @@ static int reply_apply(struct fetcher *fetcher, struct reply *reply)
         return WEIR_ERR_CORRUPT;
     }
     int error = error_from_wire(message.error_code);
+    *again = fetch_session_answered(&fetcher->session, reply->version, &message);
     if (!error)
         answers_apply(fetcher, reply->version, &message, fetched);
     if (fetched->part_count > 0)
@@ -351,12 +322,16 @@ static bool fetch_done(struct request *request, int error, struct reply *reply)
     struct weir_consumer *consumer = fetcher->consumer;
     fetcher->under_way = false;
     consumer->worker.due = true;
-    bool sound = true;
-    if (!error) {
-        error = reply_apply(fetcher, reply);
+    bool sound = true, again = false;
+    if (error)
+        fetch_session_lost(&fetcher->session);
+    else
+        error = reply_apply(fetcher, reply, &again);
+    if (reply && (error == WEIR_ERR_CORRUPT || error == WEIR_ERR_NO_MEMORY)) {
+        fetch_session_lost(&fetcher->session);
         sound = error != WEIR_ERR_CORRUPT;
     }
-    for (size_t i = 0; i < fetcher->asked_count && error; i++) {
+    for (size_t i = 0; i < fetcher->asked_count && error && !again; i++) {
         if (fetcher->asked[i].generation == fetcher->asked[i].assignment->generation)
             assignment_postpone(consumer, fetcher->asked[i].assignment);
     }
@@ -515,6 +490,7 @@ void fetchers_free(struct weir_consumer *consumer)
     list_each(at, &consumer->fetchers) {
         struct fetcher *fetcher = list_entry(at, struct fetcher, link);
         request_cancel(&fetcher->request);
+        fetch_session_free(&fetcher->session);
         free(fetcher->asked);
         free(fetcher);
     }

@@ -60,10 +60,11 @@ static inline void person_told(void *context, const struct weir_rebalance *rebal
         cr_assert_eq(weir_rebalance_hold(person->consumer), WEIR_OK);
 }
 
-static inline struct crowd *crowd_new(const char *protocol, const char *strategy)
+static inline struct crowd *crowd_new_on(struct live *live, const char *protocol,
+                                         const char *strategy)
 {
     struct crowd *crowd = calloc(1, sizeof(*crowd));
-    crowd->live = live_new();
+    crowd->live = live;
     crowd->config = weir_config_new();
     weir_config_set(crowd->config, "group.id", crowd->live->topic);
     weir_config_set(crowd->config, "auto.offset.reset", "earliest");
@@ -77,6 +78,11 @@ static inline struct crowd *crowd_new(const char *protocol, const char *strategy
     for (int i = 0; i < MEMBERS_MAX; i++)
         crowd->persons[i].crowd = crowd;
     return crowd;
+}
+
+static inline struct crowd *crowd_new(const char *protocol, const char *strategy)
+{
+    return crowd_new_on(live_new(), protocol, strategy);
 }
 
 static inline struct person *person_make(struct crowd *crowd, int i)

@@ -209,3 +209,46 @@ Test(client, live_groups_survive_the_broker_classic)
 {
     killed_round("classic");
 }
+
+// Members of both protocols in one group, whichever came first.
+static void both_protocols(struct crowd *crowd, const char *first, const char *second)
+{
+    crowd_produce(crowd, 600);
+    weir_config_set(crowd->config, "group.protocol", first);
+    person_join(crowd, 0);
+    crowd_settle(crowd);
+    weir_config_set(crowd->config, "group.protocol", second);
+    person_join(crowd, 1);
+    crowd_settle(crowd);
+    crowd_produce(crowd, 600);
+    crowd_drain(crowd);
+    person_leave(&crowd->persons[0]);
+    crowd_settle(crowd);
+    weir_config_set(crowd->config, "group.protocol", first);
+    person_join(crowd, 2);
+    crowd_settle(crowd);
+    crowd_produce(crowd, 600);
+    crowd_drain(crowd);
+    struct patience committing = patience("every record to be committed");
+    while (crowd_committed(crowd) < crowd->produced)
+        crowd_wait(crowd, &committing);
+    crowd_free(crowd);
+}
+
+Test(client, live_groups_of_both_protocols)
+{
+    both_protocols(crowd_new("auto", ""), "classic", "consumer");
+}
+
+Test(client, live_groups_of_both_protocols_the_other_way_around)
+{
+    both_protocols(crowd_new("auto", ""), "consumer", "classic");
+}
+
+// Where the broker does not turn groups of the classic protocol into others, a member that may
+// choose falls back to it.
+Test(client, live_members_fall_back_to_what_the_group_speaks)
+{
+    struct live *live = live_new_with("group.consumer.migration.policy=disabled");
+    both_protocols(crowd_new_on(live, "auto", ""), "classic", "auto");
+}

@@ -319,6 +319,126 @@ Test(client, live_batches_that_are_too_large_are_split)
     live_free(live);
 }
 
+struct traffic {
+    uint64_t requests;
+    uint64_t sent;
+    uint64_t received;
+};
+
+// What a consumer of many partitions costs that have no news: per request.
+static struct traffic traffic_measure(struct live *live, struct weir_consumer *consumer, int polls)
+{
+    struct weir_client_statistics before, after;
+    weir_client_stats(live->client, &before);
+    for (int i = 0; i < polls; i++)
+        OK(live, weir_consumer_poll(consumer, 30));
+    weir_client_stats(live->client, &after);
+    uint64_t requests = after.requests - before.requests;
+    cr_assert_gt(requests, 0);
+    return (struct traffic){
+        .requests = requests,
+        .sent = (after.bytes_sent - before.bytes_sent) / requests,
+        .received = (after.bytes_received - before.bytes_received) / requests,
+    };
+}
+
+// Requests and answers name what has changed, not all of the partitions.
+Test(client, live_fetches_name_only_what_has_changed)
+{
+    enum { PARTITIONS = 200, ROUNDS = 20 };
+    struct live *live = live_new();
+    struct weir_config *config = weir_config_new();
+    weir_config_set(config, "fetch.max.wait.ms", "5");
+    struct weir_producer *producer = weir_producer_new(live->client, NULL);
+    struct weir_consumer *consumer = weir_consumer_new(live->client, config);
+    topic_create(live, live->topic, PARTITIONS);
+    for (int32_t p = 0; p < PARTITIONS; p++)
+        OK(live, weir_consumer_assign(consumer, live->topic, p, 0));
+    struct weir_consumer_statistics stats = {0};
+    struct patience starting = patience("the first fetches");
+    for (; stats.fetches < 5; patience_check(&starting)) {
+        OK(live, weir_consumer_poll(consumer, 20));
+        weir_consumer_stats(consumer, &stats);
+    }
+    struct traffic traffic = traffic_measure(live, consumer, 5);
+    cr_log_info("%llu bytes sent and %llu received per request for %d partitions without news",
+                (unsigned long long)traffic.sent, (unsigned long long)traffic.received, PARTITIONS);
+    cr_assert_lt(traffic.sent, 200);
+    cr_assert_lt(traffic.received, 200);
+    int next[PARTITIONS] = {0};
+    struct patience reading = patience("a record to arrive");
+    for (int i = 0; i < ROUNDS * PARTITIONS; i++) {
+        int32_t partition = (i * 7) % PARTITIONS;
+        char value[16];
+        snprintf(value, sizeof(value), "%d", next[partition]);
+        struct weir_message message = {.value = weir_text(value)};
+        OK(live, weir_produce(producer, live->topic, partition, &message));
+        // Some are paused, sought back or left out for a while.
+        int32_t other = (i * 13) % PARTITIONS;
+        if (i % 5 == 0)
+            OK(live, weir_consumer_pause(consumer, live->topic, other));
+        if (i % 5 == 3)
+            OK(live, weir_consumer_resume(consumer, live->topic, (i - 3) * 13 % PARTITIONS));
+        next[partition]++;
+        if (i % PARTITIONS == 0)
+            OK(live, weir_consumer_poll(consumer, 1));
+    }
+    OK(live, weir_flush(producer, WAIT_MS));
+    for (int32_t p = 0; p < PARTITIONS; p++) {
+        OK(live, weir_consumer_resume(consumer, live->topic, p));
+        OK(live, weir_consumer_seek(consumer, live->topic, p, p % 2 ? 0 : 3));
+    }
+    int64_t expected[PARTITIONS];
+    for (int32_t p = 0; p < PARTITIONS; p++)
+        expected[p] = p % 2 ? 0 : 3;
+    for (int left = PARTITIONS; left > 0; patience_check(&reading)) {
+        struct weir_record record;
+        OK(live, weir_consumer_poll(consumer, 100));
+        while (weir_consumer_next(consumer, &record)) {
+            cr_assert_eq(record.offset, expected[record.partition]++);
+            left -= expected[record.partition] == ROUNDS;
+        }
+    }
+    weir_consumer_free(consumer);
+    weir_producer_free(producer);
+    weir_config_free(config);
+    OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
+    live_free(live);
+}
+
+// The broker comes back without its sessions.
+Test(client, live_fetch_sessions_end_with_the_broker)
+{
+    struct live *live = live_new();
+    if (!live->broker) {
+        live_free(live);
+        cr_skip_test("the broker is not ours to kill");
+    }
+    struct weir_producer *producer = weir_producer_new(live->client, NULL);
+    struct weir_consumer *consumer = weir_consumer_new(live->client, NULL);
+    topic_create(live, live->topic, 1);
+    OK(live, weir_consumer_assign(consumer, live->topic, 0, 0));
+    for (int i = 0; i < 6; i++) {
+        struct weir_record record;
+        struct patience reading = patience("the record");
+        number_send(live, producer, i);
+        OK(live, weir_flush(producer, WAIT_MS));
+        for (; !weir_consumer_next(consumer, &record); patience_check(&reading))
+            OK(live, weir_consumer_poll(consumer, 50));
+        cr_assert_eq(number_check(&record), i);
+        if (i % 2 == 0)
+            continue;
+        char listen[sizeof(live->brokers)];
+        snprintf(listen, sizeof(listen), "%s", live->brokers);
+        kill(live->broker, SIGKILL);
+        cr_assert_eq(waitpid(live->broker, NULL, 0), live->broker);
+        broker_start(live, listen);
+    }
+    weir_consumer_free(consumer);
+    weir_producer_free(producer);
+    live_free(live);
+}
+
 struct acknowledged {
     int count;
     int failed;
