@@ -24,6 +24,8 @@ static int check_options(const struct app *app, const struct pipe_options *optio
     if (dead_letter != NULL && strcmp(options->from, dead_letter) == 0)
         return app_fail(app, EXIT_USAGE,
                         "--dead-letter: a stage cannot write to the topic it reads");
+    if (dead_letter != NULL && strcmp(options->to, dead_letter) == 0)
+        return app_fail(app, EXIT_USAGE, "--dead-letter: give another topic than --to");
     if (options->delimiter != NULL &&
         (options->format != PIPE_LINES || *options->delimiter == '\0'))
         return app_fail(app, EXIT_USAGE, "--key-delimiter: goes with --format lines only");

@@ -78,9 +78,11 @@ static void rebalanced(void *context, const struct weir_rebalance *rebalance)
 {
     struct pipe_stage *stage = context;
 
-    stage->counts.rebalances++;
     if (rebalance->kind == WEIR_PARTITIONS_ASSIGNED)
         stage->joined = true;
+    // Everything goes at once then, and there is nothing left to be held.
+    if (rebalance->kind == WEIR_PARTITIONS_LOST)
+        stage->held = false;
     for (size_t i = 0; i < rebalance->count; i++) {
         int32_t partition = rebalance->partitions[i].partition;
         struct pipe_input *input = find(stage, partition);

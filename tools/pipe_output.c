@@ -4,9 +4,9 @@
 // Invariants:
 //  1. Every message handed to the producer counts in its record's entry.pending until the broker
 //     has acknowledged it: it is then, and only then, that the record may be committed.
-//  2. A record whose output the broker refuses for good goes to the dead letters in its stead, and
-//     is not committed before that is acknowledged. Any other failed delivery ends the stage; so
-//     does one of a batch, of which nobody knows whose it is.
+//  2. A record of whose outputs the broker refuses one for good, or several, goes to the dead
+//     letters, once, and is not committed before that is acknowledged. Any other failed delivery
+//     ends the stage; so does one of a batch, of which nobody knows whose it is.
 //  3. A record in memory lives until its lane has let go of it and nothing of it is pending.
 #include <errno.h>
 #include <inttypes.h>
@@ -34,12 +34,21 @@ static void ended(struct pipe_record *record)
         pipe_record_free(record);
 }
 
+// Keeps the output pending, so that the record stays until its dead letter is.
 static void refuse(struct pipe_stage *stage, struct pipe_record *record, const char *reason)
 {
+    record->refusals++;
     if (record->refused == NULL)
         record->refused = strdup(reason);
     list_remove(&record->refused_node);
     list_append(&stage->refused, &record->refused_node);
+}
+
+static bool is_dead_letter(const struct pipe_stage *stage, const struct weir_delivery *delivery)
+{
+    const char *topic = stage->options->dead_letter;
+
+    return topic != NULL && strcmp(delivery->topic, topic) == 0;
 }
 
 void pipe_output_delivered(void *context, const struct weir_delivery *delivery)
@@ -48,11 +57,11 @@ void pipe_output_delivered(void *context, const struct weir_delivery *delivery)
     struct pipe_record *record = delivery->opaque;
     bool for_good = delivery->error == WEIR_ERR_MESSAGE_TOO_LARGE ||
                     delivery->error == WEIR_ERR_TOO_LARGE || delivery->error == INVALID_RECORD;
+    bool refused = for_good && !record->batched && !is_dead_letter(stage, delivery);
 
-    if (delivery->error == WEIR_OK) {
+    if (delivery->error == WEIR_OK || (refused && (record->rejected || record->orphan))) {
         ended(record);
-    } else if (for_good && !record->rejected && !record->batched && !record->orphan) {
-        // Keeps the output pending, so that the record stays until its dead letter is.
+    } else if (refused) {
         refuse(stage, record, delivery->reason);
     } else if (delivery->error == WEIR_ERR_ABANDONED) {
         if (record->orphan)
@@ -208,6 +217,8 @@ void pipe_output_settle(struct pipe_stage *stage)
                  record->refused != NULL ? record->refused : "");
         if (!record->rejected && !record->orphan)
             pipe_output_reject(stage, record, &why);
-        ended(record);
+        // The last one may free the record.
+        for (uint32_t left = record->refusals; left > 0; left--)
+            ended(record);
     }
 }

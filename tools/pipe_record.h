@@ -17,6 +17,7 @@ struct pipe_record {
     struct pipe_entry entry;
     struct list refused_node; // in the stage's list when the broker refused an output for good
     char *refused;            // its sentence; from malloc, or NULL
+    uint32_t refusals;        // outputs that are pending because of that
     bool skipped;             // refused before it reached the command
     bool batched;             // carries the outputs of a run of several records
     bool rejected;            // its dead letter has been sent

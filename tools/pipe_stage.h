@@ -54,7 +54,6 @@ struct pipe_counts {
     int64_t failures; // of runs
     int64_t timeouts; // among them
     int64_t started;  // processes
-    int64_t rebalances;
     int64_t read_bytes;
 };
 

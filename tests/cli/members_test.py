@@ -48,13 +48,15 @@ class Members(CommandTest):
             self.assertLess(time.monotonic(), deadline, f"waited for {what} in vain")
             time.sleep(0.02)
 
-    def owners(self):
-        """Which member has which partition; None: nobody."""
+    def group(self):
         asked = subprocess.run(self.command("group", "describe", "g", "-o", "json"), timeout=60,
                                env=self.environment(), capture_output=True)
         groups = json.loads(asked.stdout) if asked.returncode == 0 else []
-        return [row["member"] for group in groups for row in group["partitions"]
-                if row["topic"] == self.source]
+        return groups[0] if groups else {"state": "", "partitions": []}
+
+    def owners(self):
+        """Which member has which partition; None: nobody."""
+        return [row["member"] for row in self.group()["partitions"] if row["topic"] == self.source]
 
     def share(self, *processes):
         """Waits until each of so many members has its part."""
@@ -152,6 +154,24 @@ class Members(CommandTest):
         self.check_all(200)
         slow.send_signal(signal.SIGTERM)
         self.finish(slow)
+
+    def test_a_member_that_loses_partitions_it_was_giving_up_goes_on(self):
+        self.produce(range(40))
+        frozen = self.start("--until-end", "--grace", "1h", "--workers", "4", command=(
+            "sh", "-c", "while read -r line; do sleep 0.5; echo $line!; done"))
+        self.share(frozen)
+        (before,) = set(self.owners())
+        other = self.start()
+        self.wait_for("a rebalance", lambda: self.group()["state"] == "Reconciling")
+        time.sleep(1)  # two heartbeats: it knows by then, most likely
+        frozen.send_signal(signal.SIGSTOP)
+        self.wait_for("the other member to have everything",
+                      lambda: before not in self.owners() and None not in self.owners())
+        frozen.send_signal(signal.SIGCONT)
+        self.finish(frozen)
+        self.check_all(40)
+        other.send_signal(signal.SIGTERM)
+        self.finish(other)
 
     def test_until_end_does_not_wait_for_records_that_are_gone(self):
         self.produce(range(100))

@@ -147,6 +147,7 @@ class Pipe(CommandTest):
         self.assertIn("cannot run '/nowhere/x': No such file", said)
         for says, more in (("cannot write to the topic it reads", ("--to", source)),
                            ("cannot write to the topic it reads", ("--dead-letter", source)),
+                           ("give another topic than --to", ("--dead-letter", target)),
                            ("goes with --format lines", ("--format", "json", "-k", ":")),
                            ("goes with --format json or msgpack", ("--envelope",)),
                            ("there is no type 'int'", ("--format", "json", "--check", "a:int")),
@@ -165,6 +166,23 @@ class Pipe(CommandTest):
         summary, _ = self.pipe(source, target, "-d", "dead" + target, command=["cat"])
         self.assertEqual((self.values(target), summary["rejected"]), (["small"], 1))
         self.assertIn("weir.reason=an output was refused", self.values("dead" + target, "%h\\n")[0])
+
+    def test_a_record_with_several_outputs_too_large_is_set_aside_once(self):
+        source, target = self.topics('{"n": 1}', '{"n": 3000}', '{"n": 2}')
+        self.weir("topic", "alter", target, "--set", "max.message.bytes=2000")
+        command = self.script("""
+            import json, sys
+            for line in sys.stdin:
+                record = json.loads(line)
+                n = record["value"]["n"]
+                print(json.dumps([{"value": letter * n} for letter in "abc"]))
+            """)
+        summary, _ = self.pipe(source, target, "-d", "dead" + target, "--format", "json", "--envelope",
+                               command=command)
+        self.assertEqual(self.values(target), ['"a"', '"b"', '"c"', '"aa"', '"bb"', '"cc"'])
+        self.assertEqual(summary["rejected"], 1)
+        (header,) = self.values("dead" + target, "%h\n")
+        self.assertIn("weir.reason=an output was refused", header)
 
     def test_commands_that_do_not_read_or_do_not_stop_writing(self):
         source, target = self.topics(*("x" * 100000 for _ in range(20)))
