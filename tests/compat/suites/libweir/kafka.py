@@ -3,6 +3,7 @@
 import glob
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -44,7 +45,8 @@ def java(*arguments):
 class Kafka:
     """As a context manager: ready inside, gone without a trace behind it."""
 
-    def __init__(self):
+    def __init__(self, settings=()):
+        self.settings = settings  # beside those above, or in place of them
         self.directory = tempfile.mkdtemp(prefix="weir-kafka-")
         self.port = free_port()
         self.process = None
@@ -74,6 +76,7 @@ class Kafka:
         with open(self.path("properties"), "w") as file:
             file.write(SETTINGS.format(port=self.port, controller=free_port(),
                                        directory=self.directory))
+            file.writelines(line + "\n" for line in self.settings)
         install.call(*java("kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ",
                            "-c", self.path("properties")), cwd=self.directory)
         with open(self.path("log"), "wb") as log:
@@ -84,6 +87,17 @@ class Kafka:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Kafka did not start:\n{self.log()}")
             time.sleep(0.2)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def stop(self):
+        """Returns 0 when Kafka has ended as it was told to."""
+        self.process.terminate()
+        return self.process.wait(START_TIMEOUT_S) - (128 + signal.SIGTERM)
 
     def listens(self):
         with socket.socket() as connection:

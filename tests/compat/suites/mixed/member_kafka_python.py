@@ -91,15 +91,14 @@ consumer = kafka.KafkaConsumer(**settings)
 consumer.subscribe([topic], listener=Listener())
 since, dirty = time.monotonic(), False
 while going:
-    polled = poll()
-    if fresh:
+    polled, sought = poll(), set(fresh)
+    if sought:
         begin_anew()
-        continue
-    for records in polled.values():
-        for record in records:
+    for where, records in polled.items():
+        for record in records if where not in sought else ():
             say(f"P {record.partition} {record.offset} {record.value.decode()}")
             dirty = True
-    if dirty and time.monotonic() > since + 0.2:
+    if dirty and not fresh and time.monotonic() > since + 0.2:
         commit()
         since, dirty = time.monotonic(), False
 consumer.close(autocommit=False)
