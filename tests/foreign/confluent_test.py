@@ -170,6 +170,21 @@ class Confluent(unittest.TestCase):
             self.admin.create_topics([topic])["copies"].result(PATIENCE_S)
         self.assertEqual(raised.exception.args[0].code(), KafkaError.INVALID_REPLICATION_FACTOR)
 
+    def test_topics_with_a_compression_of_their_own(self):
+        topics = ["stored-as-" + codec for codec in ("uncompressed", "gzip", "snappy", "lz4", "zstd")]
+        for name in topics:
+            self.create(name, compression_type=name.removeprefix("stored-as-"))
+        for sent in ("none", "lz4"):
+            producer = self.producer(compression_type=sent, linger_ms=5)
+            for name in topics:
+                for i in range(200):
+                    producer.produce(name, value=f"{i} of many, rather compressible")
+            self.assertEqual(producer.flush(PATIENCE_S), 0)
+        for name in topics:
+            with self.subTest(name):
+                values = [m.value().decode().split()[0] for m in self.read_all(name)]
+                self.assertEqual(values, [str(i) for i in range(200)] * 2)
+
     def test_offset_out_of_range(self):
         self.create("short")
         consumer = self.consumer()
