@@ -9,7 +9,8 @@
 //    what it says that it has while the group has none. What it says beyond its assignment it has
 //    yet to give up. So nobody else gets it before.
 // 3. A partition that two members claim belongs to the first. The other is put out of the
-//    generation: it may not commit until it has joined again.
+//    generation: it may not commit until it has joined again. In a STABLE group only assignments
+//    are claims: what a member said before it got its own may be over.
 // 4. Downwards, the group rebalances as a classic one, and what each has goes with it as its
 //    assignment, so that it is known if the group is turned again before that ends.
 // 5. Asks that wait in the classic group are answered with REBALANCE_IN_PROGRESS. Who joins and
@@ -190,13 +191,25 @@ static bool keep_free(struct group *group, struct consumer_part_list *list,
     return others;
 }
 
+// A group on its way.
+struct turning {
+    struct group *group;
+    struct group_step *step;
+    bool stable;                    // it was
+    struct consumer_part_list list; // of the member that is looked at
+    // The member before has the same names, more often than not.
+    struct span names;
+    struct consumer_subscription *subscription;
+};
+
 // Takes what `from` names and nobody has into the set. False without memory.
-static bool take(struct group *group, const struct group_step *step,
-                 struct consumer_member *consumer, struct consumer_parts from,
-                 struct consumer_part_list *list, struct consumer_set *set)
+static bool take(struct turning *turning, struct consumer_member *consumer,
+                 struct consumer_parts from, bool fences, struct consumer_set *set)
 {
-    bool done = collect(group, step, from, list);
-    if (done && keep_free(group, list, consumer))
+    struct group *group = turning->group;
+    struct consumer_part_list *list = &turning->list;
+    bool done = collect(group, turning->step, from, list);
+    if (done && keep_free(group, list, consumer) && fences)
         consumer->epoch = consumer->previous_epoch = 0;
     if (done)
         done = consumer_set_replace(group, set, list->parts, list->count);
@@ -231,17 +244,12 @@ static void send_off(struct group *group, struct group_step *step)
     }
 }
 
-// The member before has the same list, more often than not.
-struct previous {
-    struct span names;
-    struct consumer_subscription *subscription;
-};
-
-static bool subscribe(struct group *group, struct group_step *step, struct group_member *member,
-                      const struct consumer_said *said, struct previous *previous)
+static bool subscribe(struct turning *turning, struct group_member *member,
+                      const struct consumer_said *said)
 {
-    struct consumer_subscription *wanted = previous->subscription;
-    if (wanted && span_equal(said->names, previous->names)) {
+    struct group *group = turning->group;
+    struct consumer_subscription *wanted = turning->subscription;
+    if (wanted && span_equal(said->names, turning->names)) {
         wanted->members++;
         consumer_member_subscribe(group, member, wanted);
         return true;
@@ -253,21 +261,23 @@ static bool subscribe(struct group *group, struct group_step *step, struct group
         return false;
     while (consumer_topics_next(&topics, &names[count]))
         count++;
-    int error = consumer_subscription_hold(group, step, names, count, (struct span){0}, &wanted);
+    int error =
+        consumer_subscription_hold(group, turning->step, names, count, (struct span){0}, &wanted);
     free(names);
     CHECK(error <= 0); // it was looked at before
     if (error)
         return false;
     consumer_member_subscribe(group, member, wanted);
-    *previous = (struct previous){said->names, wanted};
+    turning->names = said->names;
+    turning->subscription = wanted;
     return true;
 }
 
 // What it was assigned counts, if it was assigned anything: nothing, in a STABLE group, is that
 // too.
-static bool turn_member(struct group *group, struct group_step *step, struct group_member *member,
-                        bool stable, struct consumer_part_list *list, struct previous *previous)
+static bool turn_member(struct turning *turning, struct group_member *member)
 {
+    struct group *group = turning->group;
     struct consumer_said said;
     struct consumer_parts parts;
     bool changed;
@@ -280,25 +290,25 @@ static bool turn_member(struct group *group, struct group_step *step, struct gro
     member->is_new = false;
     member->changed = true;
     consumer->epoch = consumer->previous_epoch = group->generation;
-    bool assigned = stable || member->assignment.data;
-    return subscribe(group, step, member, &said, previous) &&
+    if (!turning->stable && !member->assignment.data)
+        parts = said.owned;
+    return subscribe(turning, member, &said) &&
            (!said.rack.size || consumer_member_set_rack(consumer, said.rack, &changed)) &&
-           take(group, step, consumer, assigned ? parts : said.owned, list, &consumer->assigned) &&
+           take(turning, consumer, parts, true, &consumer->assigned) &&
            consumer_set_replace(group, &consumer->target, consumer->assigned.parts,
                                 consumer->assigned.count);
 }
 
 // When it is known what everybody was assigned: what a member has besides.
-static bool add_revoking(struct group *group, struct group_step *step, struct group_member *member,
-                         struct consumer_part_list *list)
+static bool add_revoking(struct turning *turning, struct group_member *member)
 {
     struct consumer_said said;
     struct consumer_member *consumer = member->consumer;
-    CHECK(consumer_said_read(metadata_of(group, member), &said));
-    if (!take(group, step, consumer, said.owned, list, &consumer->revoking))
+    CHECK(consumer_said_read(metadata_of(turning->group, member), &said));
+    if (!take(turning, consumer, said.owned, !turning->stable, &consumer->revoking))
         return false;
     if (consumer->revoking.count)
-        consumer_let_revoke(group, step, member);
+        consumer_let_revoke(turning->group, turning->step, member);
     return true;
 }
 
@@ -313,17 +323,14 @@ static void write_turned(struct group *group, struct group_step *step, struct gr
     group_member_touch(group, step, member);
 }
 
-static bool turn_all(struct group *group, struct group_step *step, bool stable,
-                     struct consumer_part_list *list)
+static bool turn_all(struct turning *turning)
 {
-    struct previous previous = {0};
-    list_each(node, &group->members) {
-        if (!turn_member(group, step, list_entry(node, struct group_member, node), stable, list,
-                         &previous))
+    list_each(node, &turning->group->members) {
+        if (!turn_member(turning, list_entry(node, struct group_member, node)))
             return false;
     }
-    list_each(node, &group->members) {
-        if (!add_revoking(group, step, list_entry(node, struct group_member, node), list))
+    list_each(node, &turning->group->members) {
+        if (!add_revoking(turning, list_entry(node, struct group_member, node)))
             return false;
     }
     return true;
@@ -331,14 +338,14 @@ static bool turn_all(struct group *group, struct group_step *step, bool stable,
 
 bool migrate_upgrade(struct group *group, struct group_step *step)
 {
-    struct consumer_part_list list = {0};
-    bool stable = group->phase == CLASSIC_STABLE;
+    struct turning turning = {
+        .group = group, .step = step, .stable = group->phase == CLASSIC_STABLE};
     send_off(group, step);
     group->type = GROUP_CONSUMER;
     group->consumer.dirty = true;
     group->consumer.hash = 0;
-    bool done = turn_all(group, step, stable, &list);
-    free(list.parts);
+    bool done = turn_all(&turning);
+    free(turning.list.parts);
     classic_end(group);
     group_write(group);
     if (!done) {

@@ -100,6 +100,28 @@ Test(group_migrate, what_a_member_is_giving_up_is_nobody_elses)
     consumer_fixture_close(&f, topics);
 }
 
+// Sticky ones that gave all up before they joined say what they had, for their leader to keep it.
+Test(group_migrate, what_members_had_before_their_assignments_is_no_claim)
+{
+    struct fixture f;
+    struct topics *topics = mixed_fixture_open(&f);
+    struct pair pair = stable_pair(&f, NULL, NULL);
+    struct call *a = fixture_ask(&f, enter_call((struct enter){.id = pair.a, .owned = "t:0 t:1"}));
+    fixture_ask(&f, enter_call((struct enter){.id = pair.b, .owned = "t:2 t:3"}));
+    cr_assert_eq(generation_of(a), 2);
+    struct call *lead = sync_call(4, pair.a, 2);
+    sync_assign(lead, pair.a, "");
+    sync_assign(lead, pair.b, "");
+    lead->in.sync.assignments[0].assignment = assignment(lead, "t:0 t:2");
+    lead->in.sync.assignments[1].assignment = assignment(lead, "t:1 t:3");
+    fixture_ask(&f, lead);
+    cr_assert_str_eq(given(&f, pair.b, 2), "t:1 t:3");
+    cr_assert_eq(epoch_of(pulse(&f, (struct pulse){.id = "c"})), 3);
+    cr_assert_eq(commits(&f, pair.a, 2), 0);
+    cr_assert_eq(commits(&f, pair.b, 2), 0);
+    consumer_fixture_close(&f, topics);
+}
+
 static int16_t turns(struct fixture *f)
 {
     return pulse_error(f, (struct pulse){.id = "c"});
