@@ -19,6 +19,7 @@
 //    it goes, the group rebalances.
 // 4. Sessions do not end while a known member waits; whoever is answered has a whole one.
 #include "broker/groups/group_internal.h"
+#include "broker/groups/plant.h"
 #include "gen/kp_join_group.h"
 
 enum { AWAY_MS = 1000 }; // how often at most it is looked whether static members are back
@@ -116,7 +117,8 @@ static struct group_member *elect_leader(const struct group *group)
 
 static void begin_generation(struct group *group, struct group_step *step)
 {
-    group->generation = next_generation(group);
+    if (!group_planted(GROUP_PLANT_SAME_GENERATION))
+        group->generation = next_generation(group);
     choose_protocol(group, group_offers_vote(group));
     CHECK(group->protocol);
     group->initial = false;
@@ -126,7 +128,7 @@ static void begin_generation(struct group *group, struct group_step *step)
         struct group_member *member = list_entry(node, struct group_member, node);
         group_member_assign(member, (struct span){0});
         member->sync_due = true;
-        if (!member->durable || member->changed)
+        if (!member->durable || (member->changed && !group_planted(GROUP_PLANT_FORGET_JOIN)))
             group_write_member(step, group, member);
         member->durable = true;
         member->changed = false;
@@ -230,7 +232,7 @@ void classic_become_stable(struct group *group, struct group_step *step)
         group->phase_due_ms = INT64_MAX;
     list_each(node, &group->members) {
         struct group_member *member = list_entry(node, struct group_member, node);
-        if (member->assignment.size == 0)
+        if (member->assignment.size == 0 || group_planted(GROUP_PLANT_FORGET_TARGETS))
             continue;
         group_write_target(step, group, member);
         member->has_target = true;

@@ -8,6 +8,7 @@
 // 2. A SyncGroup that is refused leaves its member due: if it never sends a right one, the time
 //    limit of COMPLETING ends the generation.
 #include "broker/groups/group_internal.h"
+#include "broker/groups/plant.h"
 #include "gen/kp_heartbeat.h"
 #include "gen/kp_sync_group.h"
 
@@ -38,7 +39,7 @@ static int16_t check_sync(const struct group *group, const struct group_ask *ask
     int16_t error = group_member_check(group, in->member_id, in->group_instance_id, member);
     if (error)
         return error;
-    if (in->generation_id != group->generation)
+    if (in->generation_id != group->generation && !group_planted(GROUP_PLANT_STALE_SYNC))
         return KP_ERROR_ILLEGAL_GENERATION;
     if (differs(in->protocol_type, group->protocol_type) ||
         (group->protocol && differs(in->protocol_name, group->protocol->name)))
@@ -87,7 +88,8 @@ void classic_sync(struct group *group, struct group_step *step, struct group_ask
     int16_t error = check_sync(group, ask, &member);
     if (error == KP_ERROR_REBALANCE_IN_PROGRESS)
         group_member_touch(group, step, member);
-    bool hands_out = !error && group->phase == CLASSIC_COMPLETING && member == group->leader;
+    bool hands_out = !error && group->phase == CLASSIC_COMPLETING &&
+                     (member == group->leader || group_planted(GROUP_PLANT_ANYBODY_ASSIGNS));
     if (hands_out)
         error = check_assignments(group, step, in);
     if (error) {
@@ -129,7 +131,7 @@ int16_t classic_may_commit(struct group *group, struct group_step *step, struct 
     int16_t error = group_member_check(group, member_id, instance_id, &member);
     if (error)
         return error;
-    if (generation != group->generation)
+    if (generation != group->generation && !group_planted(GROUP_PLANT_COMMIT_ANY))
         return KP_ERROR_ILLEGAL_GENERATION;
     group_member_touch(group, step, member);
     return group->phase == CLASSIC_COMPLETING ? KP_ERROR_REBALANCE_IN_PROGRESS : 0;

@@ -121,6 +121,7 @@ struct consumer_group {
     struct list matching;     // subscriptions with a pass under way
     int64_t work_due_ms;      // now, while there are any; INT64_MAX
     uint32_t unknown;         // subscriptions that are not `known`
+    bool turned;              // it was classic, and no epoch has begun since
     bool dirty;               // the targets are not those of what members want
     uint64_t hash;            // of the topics and their partitions that the targets are for
     uint32_t mark;            // the last one given
@@ -183,9 +184,10 @@ enum group_assignor consumer_group_assignor(const struct group *group,
 // One step of a member towards its target. False without memory. Writes its record if it changes.
 bool consumer_reconcile(struct group *group, struct group_step *step, struct group_member *member,
                         const struct consumer_owned *owned, bool *assigned_changed);
-// Whether all that is listed is among what the member was told.
+// Whether all that is listed is what nobody else can have: what the member was told, or is still to
+// give up.
 bool consumer_owns_no_more(struct group *group, const struct consumer_owned *owned,
-                           const struct consumer_set *assigned);
+                           const struct consumer_member *consumer);
 // What a member was to give up is free.
 void consumer_release_revoking(struct group *group, struct consumer_member *consumer);
 // Whether others have parts of the member's target.

@@ -10,12 +10,13 @@
 // 1. A partition has one holder at most: the member that was last told that it has it, until that
 //    member has listed what it has without it, or is removed. Nobody else is told of it before.
 // 2. A member gets the group's epoch when it has nothing left to give up, and not before: offsets
-// it
-//    commits until then are those of its old epoch.
+//    it commits until then are those of its old epoch. When it has given something up and is to
+//    give up more, its epoch is the one after: what it commits late does not count any more.
 // 3. What a step changes is written with it.
 #include <stdlib.h>
 
 #include "broker/groups/group_internal.h"
+#include "broker/groups/plant.h"
 #include "gen/kp_consumer_group_heartbeat.h"
 
 // --- what a member lists -------------------------------------------------------------------------
@@ -36,16 +37,18 @@ static bool lists_any(struct group *group, const struct consumer_owned *owned,
 }
 
 bool consumer_owns_no_more(struct group *group, const struct consumer_owned *owned,
-                           const struct consumer_set *assigned)
+                           const struct consumer_member *consumer)
 {
     if (owned->count < 0)
         return false;
     for (int32_t i = 0; i < owned->count; i++) {
         struct consumer_topic *topic = consumer_topic_find(group, owned->topics[i].topic_id);
-        for (int32_t k = 0; k < owned->topics[i].partitions_count; k++)
-            if (!topic || !consumer_set_has(assigned, (struct consumer_part){
-                                                          topic, owned->topics[i].partitions[k]}))
+        for (int32_t k = 0; k < owned->topics[i].partitions_count; k++) {
+            struct consumer_part part = {topic, owned->topics[i].partitions[k]};
+            if (!topic || !(consumer_set_has(&consumer->assigned, part) ||
+                            consumer_set_has(&consumer->revoking, part)))
                 return false;
+        }
     }
     return true;
 }
@@ -135,7 +138,7 @@ static bool compare(const struct consumer_member *consumer, struct changes *chan
             changes->kept[changes->kept_count++] = assigned->parts[a++];
             t++;
         } else {
-            if (consumer_holder(&target->parts[t]))
+            if (consumer_holder(&target->parts[t]) && !group_planted(GROUP_PLANT_TAKE_HELD))
                 changes->unreleased = true;
             else
                 changes->gained[changes->gained_count++] = target->parts[t];
@@ -164,6 +167,15 @@ static void take_epoch(struct group *group, struct consumer_member *consumer, bo
     }
     consumer->state = unreleased ? CONSUMER_UNRELEASED : CONSUMER_STABLE;
     consumer->revoke_due_ms = INT64_MAX;
+}
+
+// Some epoch that it was not told before.
+static void leave_epoch(const struct group *group, struct consumer_member *consumer)
+{
+    if (consumer->epoch == group->generation)
+        return; // of which it was to give up nothing
+    consumer->previous_epoch = consumer->epoch;
+    consumer->epoch = consumer->epoch == INT32_MAX ? 1 : consumer->epoch + 1;
 }
 
 // Lists what is kept and what is gained, sorted, in `kept`.
@@ -249,14 +261,18 @@ bool consumer_reconcile(struct group *group, struct group_step *step, struct gro
     if (state == CONSUMER_STABLE && epoch == group->generation)
         return true;
     if (state == CONSUMER_UNREVOKED) {
-        if (lists_any(group, owned, &consumer->revoking))
+        if (lists_any(group, owned, &consumer->revoking) &&
+            !group_planted(GROUP_PLANT_RELEASE_EARLY))
             return true;
         consumer_release_revoking(group, consumer);
         consumer->state = CONSUMER_STABLE;
     }
     if (!advance(group, step, member, owned, assigned_changed))
         return false;
-    if (*assigned_changed || consumer->state != state || consumer->epoch != epoch)
+    if (state == CONSUMER_UNREVOKED && consumer->state == CONSUMER_UNREVOKED)
+        leave_epoch(group, consumer);
+    bool changed = *assigned_changed || consumer->state != state || consumer->epoch != epoch;
+    if (changed && !group_planted(GROUP_PLANT_FORGET_CURRENT))
         consumer_write_current(step, group, member);
     return true;
 }

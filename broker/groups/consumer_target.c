@@ -16,6 +16,7 @@
 
 #include "broker/groups/assign.h"
 #include "broker/groups/group_internal.h"
+#include "broker/groups/plant.h"
 
 static const char *const assignor_names[] = {
     [GROUP_NO_ASSIGNOR] = "",
@@ -280,8 +281,10 @@ static bool carry_out(struct group *group, struct group_step *step, struct plan 
 
 static void begin_epoch(struct group *group)
 {
+    group->consumer.turned = false;
     group->generation = group->generation == INT32_MAX ? 1 : group->generation + 1;
-    group_write(group);
+    if (!group_planted(GROUP_PLANT_FORGET_EPOCH))
+        group_write(group);
 }
 
 static void compute(struct group *group, struct group_step *step)
@@ -290,7 +293,8 @@ static void compute(struct group *group, struct group_step *step)
     bool done = list_topics(group, &plan);
     if (done) {
         uint64_t hash = hash_of(&plan);
-        if (group->consumer.dirty || hash != group->consumer.hash) {
+        bool others = hash != group->consumer.hash && !group_planted(GROUP_PLANT_IGNORE_TOPICS);
+        if (group->consumer.dirty || others) {
             group->consumer.dirty = false;
             group->consumer.hash = hash;
             begin_epoch(group);
@@ -306,8 +310,8 @@ void consumer_target_settle(struct group *group, struct group_step *step)
 {
     if (group->consumer.unknown == 0)
         compute(group, step);
-    else if (group->generation == 0)
-        begin_epoch(group); // there is nothing in the targets yet, and who joins needs an epoch
+    else if (group->generation == 0 || group->consumer.turned)
+        begin_epoch(group); // who joins needs one; classic members have more than their targets
 }
 
 void consumer_rebalance(struct group *group, struct group_step *step)

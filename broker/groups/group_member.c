@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "broker/groups/group_internal.h"
+#include "broker/groups/plant.h"
 
 struct group_member *group_member_find(const struct group *group, struct span id)
 {
@@ -220,6 +221,8 @@ void group_member_touch(struct group *group, struct group_step *step, struct gro
 void group_member_park(struct group *group, struct group_step *step, struct group_member *member,
                        struct group_ask *ask)
 {
+    if (group_planted(GROUP_PLANT_DROP_ASK))
+        group_member_unpark(group, member);
     fail_parked(group, step, member, KP_ERROR_REBALANCE_IN_PROGRESS);
     list_init(&ask->node);
     ask->member = member;

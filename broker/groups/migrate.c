@@ -20,6 +20,7 @@
 #include "base/endian.h"
 #include "broker/groups/consumer_protocol.h"
 #include "broker/groups/group_internal.h"
+#include "broker/groups/plant.h"
 #include "gen/kp_join_group.h"
 
 enum { NAMES_MAX = 100000 }; // in the subscriptions of a group that is turned, equal ones once
@@ -292,6 +293,8 @@ static bool turn_member(struct turning *turning, struct group_member *member)
     consumer->epoch = consumer->previous_epoch = group->generation;
     if (!turning->stable && !member->assignment.data)
         parts = said.owned;
+    if (group_planted(GROUP_PLANT_UPGRADE_EMPTY))
+        parts = (struct consumer_parts){0};
     return subscribe(turning, member, &said) &&
            (!said.rack.size || consumer_member_set_rack(consumer, said.rack, &changed)) &&
            take(turning, consumer, parts, true, &consumer->assigned) &&
@@ -314,7 +317,8 @@ static bool add_revoking(struct turning *turning, struct group_member *member)
 
 static void write_turned(struct group *group, struct group_step *step, struct group_member *member)
 {
-    consumer_write_member(step, group, member);
+    if (!group_planted(GROUP_PLANT_UPGRADE_UNSTORED))
+        consumer_write_member(step, group, member);
     consumer_write_target(step, group, member);
     consumer_write_current(step, group, member);
     member->durable = true;
@@ -330,6 +334,8 @@ static bool turn_all(struct turning *turning)
             return false;
     }
     list_each(node, &turning->group->members) {
+        if (group_planted(GROUP_PLANT_UPGRADE_RELEASED))
+            break;
         if (!add_revoking(turning, list_entry(node, struct group_member, node)))
             return false;
     }
@@ -343,6 +349,7 @@ bool migrate_upgrade(struct group *group, struct group_step *step)
     send_off(group, step);
     group->type = GROUP_CONSUMER;
     group->consumer.dirty = true;
+    group->consumer.turned = true;
     group->consumer.hash = 0;
     bool done = turn_all(&turning);
     free(turning.list.parts);
@@ -378,7 +385,9 @@ static bool turn_back(struct group *group, struct group_step *step, struct group
     if (!bytes)
         return false;
     member->assignment = migrate_assignment_write(step, member, true, bytes);
-    if (consumer->has_current)
+    if (group_planted(GROUP_PLANT_DOWNGRADE_EMPTY))
+        group_span_free(&member->assignment);
+    if (consumer->has_current && !group_planted(GROUP_PLANT_DOWNGRADE_CURRENT))
         group_erase_current(step, group, member->id);
     consumer_member_free(group, member);
     group_write_member(step, group, member);

@@ -21,6 +21,7 @@
 
 #include "broker/groups/consumer_protocol.h"
 #include "broker/groups/group_internal.h"
+#include "broker/groups/plant.h"
 #include "gen/kp_consumer_group_heartbeat.h"
 #include "gen/kp_heartbeat.h"
 #include "gen/kp_join_group.h"
@@ -58,7 +59,7 @@ static int list_owned(const struct group *group, const struct group_step *step,
     int32_t partition;
     size_t count = count_parts(parts);
     *out = (struct consumer_owned){0};
-    if (count == 0)
+    if (count == 0 || group_planted(GROUP_PLANT_HEAR_NOTHING))
         return 0;
     if (count > CONSUMER_OWNED_MAX && count > 2 * group->consumer.parts)
         return KP_ERROR_INVALID_REQUEST;
@@ -364,8 +365,9 @@ void mixed_heartbeat(struct group *group, struct group_step *step, struct group_
     if (!error) {
         const struct consumer_member *consumer = member->consumer;
         group_member_touch(group, step, member);
-        if (consumer->epoch != group->generation || consumer->state == CONSUMER_UNREVOKED ||
-            can_have_more(consumer))
+        bool behind =
+            consumer->epoch != group->generation && !group_planted(GROUP_PLANT_SAY_NOTHING);
+        if (behind || consumer->state == CONSUMER_UNREVOKED || can_have_more(consumer))
             error = KP_ERROR_REBALANCE_IN_PROGRESS;
         if (error && consumer->classic_due_ms == INT64_MAX)
             expect(group, step, member);

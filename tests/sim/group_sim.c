@@ -219,7 +219,7 @@ static void end(struct sim *sim)
         sim_fail(sim, "requests are left without an answer");
 }
 
-static void history(struct sim *sim, uint64_t seed, FILE *out)
+static void play(struct sim *sim, uint64_t seed, FILE *out)
 {
     static const char *const instances[] = {"", "", "", "i0", "i1", "i2"};
     *sim = (struct sim){.seed = seed, .random = {seed * 7919 + 1}, .now_ms = 1000, .out = out};
@@ -247,13 +247,21 @@ static void history(struct sim *sim, uint64_t seed, FILE *out)
         sim_consumers_close(sim);
 }
 
+void sim_history(uint64_t seed)
+{
+    static struct sim sim;
+    play(&sim, seed, NULL);
+}
+
 static void usage(void)
 {
-    fputs("usage: weir-sim-groups [--seeds N] [--seed S] [--first S]\n"
+    fputs("usage: weir-sim-groups [--seeds N] [--seed S] [--first S] [--plants]\n"
           "\n"
           "  --seeds N     run N histories (default 1000)\n"
           "  --seed S      run one, and print everything that happens\n"
-          "  --first S     begin with this one (default 1)\n",
+          "  --first S     begin with this one (default 1)\n"
+          "  --plants      with each of the planted faults in turn; fails if one is not found\n"
+          "                (weir-sim-groups-plants only)\n",
           stderr);
 }
 
@@ -270,17 +278,21 @@ int main(int count, char **arguments)
         {"seeds", required_argument, NULL, 'n'},
         {"seed", required_argument, NULL, 's'},
         {"first", required_argument, NULL, 'f'},
+        {"plants", no_argument, NULL, 'P'},
         {0},
     };
     static struct sim sim;
     uint64_t seeds = 1000;
     uint64_t first = 1;
     FILE *out = NULL;
+    bool plants = false;
     for (int option; (option = getopt_long(count, arguments, "", names, NULL)) != -1;) {
         if (option == 'n') {
             seeds = strtoull(optarg, NULL, 10);
         } else if (option == 'f' || option == 's') {
             first = strtoull(optarg, NULL, 10);
+        } else if (option == 'P') {
+            plants = true;
         } else {
             usage();
             return 2;
@@ -290,10 +302,12 @@ int main(int count, char **arguments)
             out = stdout;
         }
     }
+    if (plants)
+        return sim_run_plants(first, seeds);
     double start = now_s();
     uint64_t steps = 0;
     for (uint64_t i = 0; i < seeds; i++) {
-        history(&sim, first + i, out);
+        play(&sim, first + i, out);
         steps += sim.steps;
     }
     fprintf(stderr, "%" PRIu64 " histories, %" PRIu64 " steps in %.1f s\n", seeds, steps,

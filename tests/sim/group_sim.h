@@ -8,6 +8,7 @@
 //   group_sim_member.c   members as clients are, and what befalls them
 //   group_sim_checker.c  what members were told, and what must hold of it
 //   group_sim_consumer.c both, for members of the consumer protocol
+//   group_sim_plants.c   faults that the others must find
 //   group_sim_mixed.c    classic members whose metadata is that of real consumers, for groups with
 //                        members of both protocols
 //
@@ -143,6 +144,7 @@ struct sim {
 
 // --- group_sim.c
 
+void sim_history(uint64_t seed); // ends the process if something is wrong
 void sim_say(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 _Noreturn void sim_fail(struct sim *sim, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -224,3 +226,7 @@ void sim_mixed_plan(struct sim *sim, struct sim_member *member,
 void sim_mixed_assign(struct sim_request *request, const struct sim_member *member);
 uint32_t sim_mixed_assigned(struct sim *sim, const struct kp_sync_group_response *out);
 void sim_mixed_told(struct sim *sim, const struct sim_request *request);
+
+// --- group_sim_plants.c
+
+int sim_run_plants(uint64_t first, uint64_t seeds); // what main returns

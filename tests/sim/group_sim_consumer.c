@@ -164,7 +164,7 @@ static void commit(struct sim *sim, int index)
         sim_request_new(sim, SIM_COMMIT, 9, member->id, member->instance, member->generation);
     request->member = index;
     request->owned = member->owned;
-    sim_consumer_post(sim, index, request);
+    sim_send(sim, request, SIM_ARRIVES); // it may be overtaken
 }
 
 static void beat(struct sim *sim, int index)

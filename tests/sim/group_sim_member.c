@@ -82,8 +82,7 @@ static void join(struct sim *sim, int index)
     struct sim_member *member = &sim->members[index];
     member->state = SIM_JOINING;
     member->leads = false;
-    if (!keeps(sim))
-        member->owned = 0;
+    member->owned = keeps(sim) ? member->owned & member->target : 0;
     member->token = ++sim->token;
     sim_say(sim, "member %d joins: %s %s, has %x", index, member->id, member->instance,
             member->owned);
@@ -196,7 +195,7 @@ static void beat(struct sim *sim, int index)
     if (sim_random(sim, 2) == 0) {
         request = prepare(sim, index, SIM_COMMIT);
         request->owned = member->owned;
-        post(sim, index, request);
+        sim_send(sim, request, SIM_ARRIVES);
     }
     set_timer(sim, index, member->session_ms / 3);
 }
@@ -325,7 +324,7 @@ static void refused(struct sim *sim, int index, int16_t error)
     set_timer(sim, index, 100 + (int64_t)sim_random(sim, 1000));
 }
 
-// A cooperative member that has to give something up does, and joins again.
+// A cooperative member that has to give something up takes a while to do that, and joins again.
 static void synced_as_consumer(struct sim *sim, int index, const struct kp_sync_group_response *out)
 {
     struct sim_member *member = &sim->members[index];
@@ -333,7 +332,8 @@ static void synced_as_consumer(struct sim *sim, int index, const struct kp_sync_
     bool again = member->owned & ~assigned;
     member->state = again ? SIM_JOINING : SIM_STABLE;
     member->heard_ms = sim->now_ms;
-    member->owned = assigned;
+    member->target = assigned;
+    member->owned = again ? member->owned | assigned : assigned;
     sim_say(sim, "member %d owns %04x in generation %" PRId32, index, member->owned,
             member->generation);
     set_timer(sim, index, again ? (int64_t)sim_random(sim, 3000) : member->session_ms / 3);

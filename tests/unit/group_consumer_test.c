@@ -300,6 +300,28 @@ Test(group_consumer, who_leaves_for_a_while_has_given_up_what_it_was_to)
     consumer_fixture_close(&f, topics);
 }
 
+// What it commits late of the partitions that it has given up must not count.
+Test(group_consumer, who_gives_up_twice_is_in_another_epoch_in_between)
+{
+    struct fixture f;
+    struct topics *topics = consumer_fixture_open(&f);
+    topics_set(topics, "t", 6);
+    cr_assert_eq(epoch_of(pulse(&f, (struct pulse){0})), 1);
+    pulse(&f, (struct pulse){.id = "b"});
+    cr_assert_str_eq(assigned(&f, pulse(&f, (struct pulse){.epoch = 1})), "t:0 t:1 t:2");
+    pulse(&f, (struct pulse){.id = "c"});
+    struct pulse without = {.epoch = 1, .owned = "t:0 t:1 t:2"};
+    struct call *again = pulse(&f, without);
+    cr_assert_str_eq(assigned(&f, again), "t:0 t:1");
+    cr_assert_eq(epoch_of(again), 2);
+    cr_assert_eq(group_may_commit(f.group, &f.step, span_text("a"), (struct span){0}, 1, 9),
+                 KP_ERROR_STALE_MEMBER_EPOCH);
+    cr_assert_eq(epoch_of(pulse(&f, without)), 2); // the answer may have been lost
+    fixture_restart(&f);
+    cr_assert_eq(epoch_of(pulse(&f, (struct pulse){.epoch = 2, .owned = "t:0 t:1"})), 3);
+    consumer_fixture_close(&f, topics);
+}
+
 // --- the other protocol, offsets, descriptions
 // -----------------------------------------------------
 
