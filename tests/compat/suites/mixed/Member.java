@@ -15,11 +15,13 @@ import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.errors.RetriableException;
+import org.apache.kafka.common.errors.UnknownMemberIdException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
 public class Member implements ConsumerRebalanceListener {
@@ -66,11 +68,21 @@ public class Member implements ConsumerRebalanceListener {
         }
     }
 
+    /** A member that was put out of its group while it asked for offsets hears of it here, and joins again. */
+    ConsumerRecords<String, String> poll() {
+        try {
+            return consumer.poll(Duration.ofMillis(100));
+        } catch (UnknownMemberIdException e) {
+            System.err.println("poll: " + e);
+            return ConsumerRecords.empty();
+        }
+    }
+
     void follow() {
         long since = System.nanoTime();
         boolean dirty = false;
         while (going) {
-            for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofMillis(100))) {
+            for (ConsumerRecord<String, String> record : poll()) {
                 out.println("P " + record.partition() + " " + record.offset() + " " + record.value());
                 dirty = true;
             }
