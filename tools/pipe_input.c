@@ -58,6 +58,7 @@ static void add_input(struct pipe_stage *stage, int32_t partition)
     }
     input->partition = partition;
     input->committed = -1;
+    input->beyond = -1;
     input->stop = group_ends_of(&stage->ends, stage->options->from, partition);
     pipe_lane_open(&stage->engine, &input->lane);
     list_append(&stage->inputs, &input->node);
@@ -135,6 +136,8 @@ static bool behind_stop(struct pipe_stage *stage, struct pipe_input *input, int6
 {
     if (!stage->options->until_end || offset < input->stop)
         return false;
+    if (input->beyond < 0)
+        input->beyond = offset;
     if (!input->paused)
         weir_consumer_pause(stage->consumer, stage->options->from, input->partition);
     input->paused = true;
@@ -301,23 +304,24 @@ static void drop(struct pipe_stage *stage, struct pipe_input *input, bool runnin
         pipe_output_release(pipe_record_of(entry));
 }
 
-// Everything there is has been taken, or there is nothing up to the stop.
+// Everything there is has been taken, or there is nothing up to the stop. Others may have come
+// further before the partition was ours: what is committed never goes back.
 static void look_for_end(struct pipe_stage *stage, struct pipe_input *input)
 {
     int64_t position;
 
-    if (!stage->options->until_end || input->lost || input->lane.closed)
-        return;
-    if (!input->lane.complete &&
+    if (!stage->options->until_end || input->lost || input->lane.closed || input->at_stop ||
         weir_consumer_position(stage->consumer, stage->options->from, input->partition,
-                               &position) == WEIR_OK &&
-        position >= input->stop)
-        input->lane.complete = true;
-    if (!input->lane.complete || input->lane.count > 0 || input->at_stop)
+                               &position) != WEIR_OK)
         return;
-    // The last offsets before the stop may hold no records; they need not be read again.
-    if (input->lane.done < input->stop)
-        input->lane.done = input->stop;
+    if (position >= input->stop)
+        input->lane.complete = true;
+    if (!input->lane.complete || input->lane.count > 0)
+        return;
+    // The last offsets before that may hold no records; they need not be read again.
+    int64_t next = input->beyond >= 0 ? input->beyond : position;
+    if (input->lane.done < next)
+        input->lane.done = next;
     input->at_stop = true;
     stage->commit_ms = stage->now_ms;
 }

@@ -74,6 +74,7 @@ struct pipe_input {
     struct pipe_seat *seat;
     int32_t partition;
     int64_t stop;        // with --until-end: records from here on are not for us
+    int64_t beyond;      // the first of these that was handed out; -1: none
     int64_t committed;   // asked to be
     int64_t deadline_ms; // once it is to be given up: what runs by then is abandoned
     bool paused;

@@ -173,6 +173,24 @@ class Members(CommandTest):
         other.send_signal(signal.SIGTERM)
         self.finish(other)
 
+    def test_until_end_does_not_take_back_what_others_have_committed(self):
+        self.produce(range(100))
+        until_end = self.start("--until-end", command=(
+            "sh", "-c", "while read -r line; do sleep 0.1; echo $line!; done"))
+        self.share(until_end)
+        (slow,) = set(self.owners())
+        other = self.start()
+        self.share(until_end, other)
+        self.produce(range(100, 200))
+        self.wait_for("the other member to have done its part", lambda: all(
+            row["lag"] == 0 for row in self.group()["partitions"] if row["member"] not in (slow, None)))
+        other.send_signal(signal.SIGTERM)
+        self.finish(other)
+        self.finish(until_end)
+        self.finish(self.start("--until-end"))
+        self.check_all(200)
+        self.assertEqual(len(self.values()), 200, "nothing was done twice")
+
     def test_until_end_does_not_wait_for_records_that_are_gone(self):
         self.produce(range(100))
         self.weir("topic", "delete-records", self.source, "--before", "end")
