@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-static int add_committed(struct places *places, const struct app *app, struct weir_client *client,
-                         const char *name)
+int group_lag_committed(struct places *places, const struct app *app, struct weir_client *client,
+                        const char *name)
 {
     struct weir_offset_list *list = NULL;
     int error = weir_group_offsets(client, name, &list, app_timeout_ms(app));
@@ -42,7 +42,7 @@ static int add_assigned(struct places *places, const struct app *app,
 int group_lag_collect(struct places *places, const struct app *app, struct weir_client *client,
                       const char *name, const struct weir_group *group)
 {
-    int code = add_committed(places, app, client, name);
+    int code = group_lag_committed(places, app, client, name);
 
     if (code == 0 && group != NULL)
         code = add_assigned(places, app, group);

@@ -7,6 +7,10 @@
 #include "tools/app.h"
 #include "tools/places.h"
 
+// Adds every partition that the group has committed, with `committed`. Waits. 0 or an exit code.
+int group_lag_committed(struct places *places, const struct app *app, struct weir_client *client,
+                        const char *name);
+
 // Adds every partition that the group has committed or, with `group`, that a member reads, with
 // `committed`, `first` and `end` (-1 for what there is not). Waits. 0 or an exit code after having
 // reported why.

@@ -12,32 +12,46 @@
 
 static const double ns_per_second = 1e9;
 
-// The row of `list` in the previous sample whose `key` is `name`.
-static const json_t *row_of(const json_t *previous, const char *list, const char *key,
-                            const char *name)
-{
-    size_t index;
-    const json_t *row;
+// One look under way.
+struct look {
+    struct app *app;
+    struct weir_client *client;
+    json_t *sample;
+    const json_t *previous;
+    json_t *earlier[2]; // rows of the previous sample by name: topics, groups
+    struct places places;
+};
 
-    json_array_foreach(json_object_get(previous, list), index, row)
+enum list { TOPICS, GROUPS };
+
+static const char *const names[] = {"topic", "group"};
+static const char *const lists[] = {"topics", "groups"};
+
+// Rows by their names, so that thousands of them are found fast; without memory, none.
+static json_t *index_rows(const json_t *previous, enum list list)
+{
+    json_t *index = json_object();
+    size_t at;
+    json_t *row;
+
+    json_array_foreach(json_object_get(previous, lists[list]), at, row)
     {
-        if (strcmp(json_string_value(json_object_get(row, key)), name) == 0)
-            return row;
+        json_object_set(index, json_string_value(json_object_get(row, names[list])), row);
     }
-    return NULL;
+    return index;
 }
 
 // Records per second between two values of `count`; null when there was none before.
-static json_t *rate_of(const json_t *sample, const json_t *previous, const json_t *row,
-                       const char *count, int64_t now)
+static json_t *rate_of(const struct look *look, enum list list, const char *name, const char *count,
+                       int64_t now)
 {
-    if (row == NULL)
-        return json_null();
-    double seconds = ((double)json_integer_value(json_object_get(sample, "time_ns")) -
-                      (double)json_integer_value(json_object_get(previous, "time_ns"))) /
-                     ns_per_second;
+    const json_t *row = json_object_get(look->earlier[list], name);
     double change = (double)(now - json_integer_value(json_object_get(row, count)));
-    return seconds > 0 && change >= 0 ? json_real(change / seconds) : json_null();
+    double seconds = ((double)json_integer_value(json_object_get(look->sample, "time_ns")) -
+                      (double)json_integer_value(json_object_get(look->previous, "time_ns"))) /
+                     ns_per_second;
+
+    return row != NULL && seconds > 0 && change >= 0 ? json_real(change / seconds) : json_null();
 }
 
 static int add_places(struct places *places, struct app *app, const struct weir_topic_list *list)
@@ -52,9 +66,10 @@ static int add_places(struct places *places, struct app *app, const struct weir_
     return 0;
 }
 
-static void add_topic_rows(json_t *sample, const json_t *previous, const struct places *places)
+static void add_topic_rows(struct look *look)
 {
-    json_t *rows = json_object_get(sample, "topics");
+    const struct places *places = &look->places;
+    json_t *rows = json_object_get(look->sample, "topics");
 
     for (size_t i = 0; i < places->count;) {
         const char *name = places->items[i].topic;
@@ -67,102 +82,108 @@ static void add_topic_rows(json_t *sample, const json_t *previous, const struct 
             end += places->items[i].end;
             records += places->items[i].end - places->items[i].first;
         }
-        const json_t *before = row_of(previous, "topics", "topic", name);
         json_array_append_new(rows, json_pack("{s:s, s:I, s:I, s:I, s:o}", "topic", name,
                                               "partitions", (json_int_t)(i - first), "records",
                                               (json_int_t)records, "end", (json_int_t)end, "rate",
-                                              rate_of(sample, previous, before, "end", end)));
+                                              rate_of(look, TOPICS, name, "end", end)));
     }
 }
 
-static int add_topics(struct app *app, struct weir_client *client, const json_t *previous,
-                      json_t *sample)
+static int add_topics(struct look *look)
 {
     struct weir_topic_list *list = NULL;
-    struct places places = {0};
-    int error = weir_describe_topics(client, NULL, 0, &list, app_timeout_ms(app));
+    int error = weir_describe_topics(look->client, NULL, 0, &list, app_timeout_ms(look->app));
 
     if (error != WEIR_OK)
-        return app_fail_client(app, client, error);
-    int code = add_places(&places, app, list);
+        return app_fail_client(look->app, look->client, error);
+    int code = add_places(&look->places, look->app, list);
     if (code == 0)
-        code = places_measure(&places, app, client, true);
+        code = places_measure(&look->places, look->app, look->client, true);
     if (code == 0)
-        add_topic_rows(sample, previous, &places);
-    places_free(&places);
+        add_topic_rows(look);
     weir_topic_list_free(list);
     return code;
 }
 
-static int add_group(struct app *app, struct weir_client *client, const json_t *previous,
-                     json_t *sample, const struct weir_group *group)
+// The ends are those of the topics, which were asked for just now.
+static int add_group(struct look *look, const struct weir_group *group)
 {
     struct places places = {0};
-    int code = group_lag_collect(&places, app, client, group->name, NULL);
+    int code = group_lag_committed(&places, look->app, look->client, group->name);
     int64_t committed = 0;
 
-    for (size_t i = 0; i < places.count; i++)
-        committed += places.items[i].committed > 0 ? places.items[i].committed : 0;
-    if (code == 0) {
-        const json_t *before = row_of(previous, "groups", "group", group->name);
+    for (size_t i = 0; i < places.count; i++) {
+        struct place *place = &places.items[i];
+        const struct place *topic = places_get(&look->places, place->topic, place->partition);
+        place->end = topic != NULL ? topic->end : -1;
+        committed += place->committed > 0 ? place->committed : 0;
+    }
+    if (code == 0)
         json_array_append_new(
-            json_object_get(sample, "groups"),
+            json_object_get(look->sample, "groups"),
             json_pack("{s:s, s:s, s:I, s:I, s:I, s:o}", "group", group->name, "state", group->state,
                       "members", (json_int_t)group->member_count, "lag",
                       (json_int_t)group_lag_total(&places), "committed", (json_int_t)committed,
-                      "rate", rate_of(sample, previous, before, "committed", committed)));
-    }
+                      "rate", rate_of(look, GROUPS, group->name, "committed", committed)));
     places_free(&places);
     return code;
 }
 
-static int describe_groups(struct app *app, struct weir_client *client, const json_t *previous,
-                           json_t *sample, const struct weir_group_list *list)
+static int describe_groups(struct look *look, const struct weir_group_list *list)
 {
     struct weir_group_descriptions *groups = NULL;
-    const char **names = calloc(list->count + 1, sizeof(*names));
+    const char **group_names = calloc(list->count + 1, sizeof(*group_names));
 
-    if (names == NULL)
-        return app_fail(app, EXIT_FAILED, "out of memory");
+    if (group_names == NULL)
+        return app_fail(look->app, EXIT_FAILED, "out of memory");
     for (size_t i = 0; i < list->count; i++)
-        names[i] = list->groups[i].name;
-    int error = weir_describe_groups(client, names, list->count, &groups, app_timeout_ms(app));
-    free(names);
+        group_names[i] = list->groups[i].name;
+    int error = weir_describe_groups(look->client, group_names, list->count, &groups,
+                                     app_timeout_ms(look->app));
+    free(group_names);
     if (error != WEIR_OK)
-        return app_fail_client(app, client, error);
+        return app_fail_client(look->app, look->client, error);
     int code = 0;
     for (size_t i = 0; code == 0 && i < groups->count; i++) {
         // It may have been deleted since it was listed.
         if (groups->groups[i].error == WEIR_OK)
-            code = add_group(app, client, previous, sample, &groups->groups[i]);
+            code = add_group(look, &groups->groups[i]);
     }
     weir_group_descriptions_free(groups);
     return code;
 }
 
-static int add_groups(struct app *app, struct weir_client *client, const json_t *previous,
-                      json_t *sample)
+static int add_groups(struct look *look)
 {
     struct weir_group_list *list = NULL;
-    int error = weir_list_groups(client, NULL, &list, app_timeout_ms(app));
+    int error = weir_list_groups(look->client, NULL, &list, app_timeout_ms(look->app));
 
     if (error != WEIR_OK)
-        return app_fail_client(app, client, error);
-    int code = list->count > 0 ? describe_groups(app, client, previous, sample, list) : 0;
+        return app_fail_client(look->app, look->client, error);
+    int code = list->count > 0 ? describe_groups(look, list) : 0;
     weir_group_list_free(list);
     return code;
 }
 
 json_t *top_sample(struct app *app, struct weir_client *client, const json_t *previous, int *code)
 {
-    json_t *sample = json_pack("{s:I, s:[], s:[]}", "time_ns", (json_int_t)clock_monotonic_ns(),
-                               "topics", "groups");
+    struct look look = {
+        .app = app,
+        .client = client,
+        .previous = previous,
+        .sample = json_pack("{s:I, s:[], s:[]}", "time_ns", (json_int_t)clock_monotonic_ns(),
+                            "topics", "groups"),
+        .earlier = {index_rows(previous, TOPICS), index_rows(previous, GROUPS)},
+    };
 
-    *code = add_topics(app, client, previous, sample);
+    *code = add_topics(&look);
     if (*code == 0)
-        *code = add_groups(app, client, previous, sample);
+        *code = add_groups(&look);
+    places_free(&look.places);
+    json_decref(look.earlier[TOPICS]);
+    json_decref(look.earlier[GROUPS]);
     if (*code == 0)
-        return sample;
-    json_decref(sample);
+        return look.sample;
+    json_decref(look.sample);
     return NULL;
 }

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """weir top: for scripts, and on a terminal."""
-import fcntl
 import json
-import os
-import pty
-import struct
+import signal
 import subprocess
-import termios
-import unittest
+
+from kafka.protocol.commit import OffsetCommitRequest
 
 from command import CommandTest
-from harness import script
+from harness import script, wire
+from terminal import Terminal
+
+# As an xterm sends them when a program has asked for them.
+UP, DOWN, HOME, PAGE_DOWN = b"\x1bOA", b"\x1bOB", b"\x1bOH", b"\x1b[6~"
+CTRL_L = b"\x0c"
 
 
 class Top(CommandTest):
@@ -46,24 +48,98 @@ class Top(CommandTest):
     def test_without_a_terminal(self):
         self.refused(2, "top", says="--once")
 
+    def on_terminal(self, *arguments, **options):
+        return Terminal(self.command("top", *arguments), self.environment(), **options)
+
     def test_on_a_terminal(self):
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        top = subprocess.Popen(self.command("top"), stdin=theirs, stdout=theirs, stderr=theirs,
-                               env={**self.environment(), "TERM": "xterm"})
-        os.close(theirs)
-        shown = b""
-        while b"watchers" not in shown:
-            shown += os.read(ours, 4096)
-        self.assertIn(b"watched", shown)
-        os.write(ours, b"q")
-        try:
-            while os.read(ours, 4096):
-                pass
-        except OSError:
-            pass  # how a terminal says that nobody has it open any more
-        self.assertEqual(top.wait(), 0)
-        os.close(ours)
+        with self.on_terminal() as top:
+            top.wait_for(b"watched")
+            top.wait_for(b"watchers")
+            top.type(b"q")
+            self.assertEqual(top.end(), 0)
+            self.assertTrue(top.is_as_before())
+
+    def test_a_signal_gives_the_terminal_back(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(signal=number), self.on_terminal() as top:
+                top.wait_for(b"watchers")
+                top.process.send_signal(number)
+                self.assertEqual(top.end(), 0)
+                self.assertTrue(top.is_as_before())
+
+    def test_small_and_resized_terminals(self):
+        for rows, columns in ((1, 1), (2, 10), (3, 200), (5, 20), (24, 12)):
+            with self.subTest(rows=rows, columns=columns), self.on_terminal(rows=rows, columns=columns) as top:
+                top.wait_for(b"w")
+                top.resize(24, 80)
+                top.wait_for(b"watchers")
+                top.resize(rows, columns)
+                top.type(b"q")
+                self.assertEqual(top.end(), 0)
+
+    def test_an_unknown_terminal(self):
+        with Terminal(["env", "TERM=no-such-terminal", *self.command("top")], self.environment()) as top:
+            top.wait_for(b"this terminal is unknown (TERM), use --once")
+            self.assertEqual(top.end(), 1)
+
+
+class Away(CommandTest):
+    def test_the_view_stays_while_the_broker_is_away(self):
+        self.weir("produce", "stays", data=b"a\n")
+        with Terminal(self.command("top", "-i", "100ms", "--timeout", "500ms"), self.environment(),
+                      columns=200) as top:
+            top.wait_for(b"stays")
+            self.broker.kill()
+            top.wait_for(b"is the broker running there?")
+            self.broker.start()
+            self.weir("produce", "comes", data=b"a\n")
+            top.wait_for(b"comes")
+            self.broker.kill()
+            top.wait_for(b"is the broker running there?")
+            top.type(b"q")
+            self.assertEqual(top.end(), 0)
+            self.assertTrue(top.is_as_before())
+        self.refused(4, "top", "--once", "--timeout", "300ms", says="is the broker running there?")
+        self.broker.start()
+
+
+class Many(CommandTest):
+    """Thousands of topics and groups: every one is counted, the busiest are shown."""
+    settings = ("num.partitions=1",)
+    TOPICS, GROUPS = 2000, 3000
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        test = cls()
+        test.weir("topic", "create", *(f"topic-{i}" for i in range(cls.TOPICS)), timeout=200)
+        with cls.broker.connect() as connection:
+            for i in range(cls.GROUPS):
+                committed = (f"topic-{i % cls.TOPICS}", [(0, 0, "")])
+                wire.call(connection, OffsetCommitRequest[2](f"group-{i}", -1, "", -1, [committed]))
+        test.weir("produce", "topic-77", data=b"a\nb\n")
+
+    def test_all_are_counted(self):
+        sample = json.loads(self.weir("top", "--once", "-o", "json", "-i", "100ms", timeout=200))
+        self.assertEqual((len(sample["topics"]), len(sample["groups"])), (self.TOPICS, self.GROUPS))
+        self.assertEqual({group["group"]: group["lag"] for group in sample["groups"] if group["lag"] > 0},
+                         {"group-77": 2, "group-2077": 2})
+
+    def test_moving_through_them(self):
+        with Terminal(self.command("top"), self.environment()) as top:
+            top.wait_for(b"1-10 of %d" % self.TOPICS)
+            top.wait_for(b"1-10 of %d" % self.GROUPS)
+            top.wait_for(b"group-2077")
+            # Ctrl-L draws everything anew; else only what changes is sent.
+            top.type(PAGE_DOWN + CTRL_L)
+            top.wait_for(b"13-22 of %d" % self.TOPICS)
+            top.wait_for(b"13-22 of %d" % self.GROUPS)
+            top.type(DOWN + UP + DOWN + CTRL_L)
+            top.wait_for(b"14-23 of %d" % self.TOPICS)
+            top.type(HOME + CTRL_L)
+            top.wait_for(b"group-2077")
+            top.type(b"q")
+            self.assertEqual(top.end(), 0)
 
 
 if __name__ == "__main__":
