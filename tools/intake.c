@@ -59,10 +59,6 @@ struct intake *intake_new(enum intake_format format, size_t max)
     intake->format = format;
     intake->max = max;
     msgpack_unpacked_init(&intake->unpacked);
-    if (format == INTAKE_MSGPACK && !msgpack_unpacker_init(&intake->unpacker, 64 * 1024)) {
-        free(intake);
-        return NULL;
-    }
     return intake;
 }
 
@@ -75,8 +71,7 @@ void intake_free(struct intake *intake)
         free(intake->column_names[i]);
     free(intake->text);
     msgpack_unpacked_destroy(&intake->unpacked);
-    if (intake->format == INTAKE_MSGPACK)
-        msgpack_unpacker_destroy(&intake->unpacker);
+    pipe_bytes_free(&intake->packed);
     free(intake);
 }
 
@@ -182,11 +177,27 @@ int intake_line(struct intake *intake, const char *line, size_t size, struct wei
 
 int intake_feed(struct intake *intake, const char *data, size_t size)
 {
-    if (!msgpack_unpacker_reserve_buffer(&intake->unpacker, size))
-        return -ENOMEM;
-    memcpy(msgpack_unpacker_buffer(&intake->unpacker), data, size);
-    msgpack_unpacker_buffer_consumed(&intake->unpacker, size);
-    return 0;
+    return pipe_bytes_add(&intake->packed, data, size);
+}
+
+// Finds the end of the next record before anything of it is decoded: a length in it that promises
+// more than there is costs nothing. 1, 0 when more is needed, -EINVAL.
+static int find_record(struct intake *intake, const char **record, size_t *size)
+{
+    pipe_bytes_use(&intake->packed, intake->taken);
+    intake->taken = 0;
+    *record = pipe_bytes_front(&intake->packed);
+    int rc = pipe_pack_scan(&intake->scan, *record, pipe_bytes_left(&intake->packed));
+    *size = rc == 1 ? intake->scan.at : pipe_bytes_left(&intake->packed);
+    if (rc < 0)
+        return intake_complain(intake, "it is no msgpack");
+    if (*size > intake->max)
+        return intake_complain(intake, "it is longer than %zu bytes, see --max-bytes", intake->max);
+    if (rc == 1) {
+        intake->taken = *size;
+        intake->scan = (struct pipe_pack_scan){0};
+    }
+    return rc;
 }
 
 static bool named(const msgpack_object *key, const char *name)
@@ -275,19 +286,19 @@ static int packed_member(struct intake *intake, const msgpack_object_kv *pair,
 int intake_packed(struct intake *intake, struct weir_message *message)
 {
     bool has_value = false;
+    const char *record;
+    size_t size;
+    size_t at = 0;
     int rc = 0;
 
     forget(intake);
     *message = (struct weir_message){0};
-    msgpack_unpack_return found = msgpack_unpacker_next(&intake->unpacker, &intake->unpacked);
-    if (found == MSGPACK_UNPACK_CONTINUE)
-        return msgpack_unpacker_message_size(&intake->unpacker) > intake->max
-                   ? intake_complain(intake, "it is longer than %zu bytes, see --max-bytes",
-                                     intake->max)
-                   : 0;
+    int found = find_record(intake, &record, &size);
+    if (found != 1)
+        return found;
+    if (msgpack_unpack_next(&intake->unpacked, record, size, &at) != MSGPACK_UNPACK_SUCCESS)
+        return intake_complain(intake, "it is no msgpack, or nested too deep");
     const msgpack_object *object = &intake->unpacked.data;
-    if (found < 0)
-        return intake_complain(intake, "it is no msgpack");
     if (object->type != MSGPACK_OBJECT_MAP)
         return intake_complain(intake, "it is no map with key, value, headers");
     for (uint32_t i = 0; rc == 0 && i < object->via.map.size; i++)
@@ -301,7 +312,7 @@ int intake_packed(struct intake *intake, struct weir_message *message)
 
 int intake_end(struct intake *intake)
 {
-    if (intake->format == INTAKE_MSGPACK && msgpack_unpacker_message_size(&intake->unpacker) > 0)
+    if (intake->format == INTAKE_MSGPACK && pipe_bytes_left(&intake->packed) > intake->taken)
         return intake_complain(intake, "the input ends inside a record");
     if (intake->format == INTAKE_CSV && intake->text_size > 0)
         return intake_complain(intake, "the input ends inside quotes");

@@ -6,6 +6,7 @@
 #include <msgpack.h>
 
 #include "tools/intake.h"
+#include "tools/pipe_pack.h"
 
 enum { INTAKE_HEADERS_MAX = 256, INTAKE_COLUMNS_MAX = 256, INTAKE_OWNED_MAX = 1024 };
 
@@ -35,7 +36,9 @@ struct intake {
     char *text; // a record that spans lines
     size_t text_size;
     // msgpack
-    msgpack_unpacker unpacker;
+    struct pipe_bytes packed;
+    struct pipe_pack_scan scan; // of the record at the front of `packed`
+    size_t taken;               // bytes at the front that the last message points into
     msgpack_unpacked unpacked;
 };
 
