@@ -59,7 +59,7 @@ int app_exit_code(int error)
     }
 }
 
-static const char *hint_for(int error)
+const char *app_hint(int error)
 {
     switch (error) {
     case WEIR_ERR_TIMED_OUT:
@@ -84,7 +84,14 @@ int app_fail_client(const struct app *app, const struct weir_client *client, int
 
     if (*sentence == '\0')
         sentence = weir_error_text(error);
-    return app_fail(app, app_exit_code(error), "%s%s", sentence, hint_for(error));
+    return app_fail(app, app_exit_code(error), "%s%s", sentence, app_hint(error));
+}
+
+int app_fail_topic(const struct app *app, const struct weir_topic *topic)
+{
+    return app_fail(app, app_exit_code(topic->error),
+                    "%s: %s; 'weir topic list' shows what there is", topic->name,
+                    weir_error_text(topic->error));
 }
 
 int app_set_text(const struct app *app, struct weir_config *config, const char *name,
@@ -191,7 +198,7 @@ struct weir_client *app_connect(const struct app *app, struct weir_config *confi
         // That the cluster was asked for is our own affair.
         const char *trouble = weir_trouble(client);
         *code = trouble != NULL
-                    ? app_fail(app, app_exit_code(error), "%s%s", trouble, hint_for(error))
+                    ? app_fail(app, app_exit_code(error), "%s%s", trouble, app_hint(error))
                     : app_fail_client(app, client, error);
         weir_client_free(client);
         return NULL;
@@ -222,6 +229,11 @@ static bool reader_has_left(FILE *out)
     struct pollfd state = {.fd = fileno(out)};
 
     return state.fd >= 0 && poll(&state, 1, 0) == 1 && (state.revents & POLLERR) != 0;
+}
+
+bool app_reader_left(const struct app *app)
+{
+    return (fflush(app->out) != 0 && errno == EPIPE) || reader_has_left(app->out);
 }
 
 int app_flush(const struct app *app)

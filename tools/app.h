@@ -13,6 +13,12 @@ int app_fail(const struct app *app, int code, const char *format, ...)
 // that belongs to the error.
 int app_fail_client(const struct app *app, const struct weir_client *client, int error);
 
+// The same for a topic that cannot be described.
+int app_fail_topic(const struct app *app, const struct weir_topic *topic);
+
+// What to do about an error, to be put behind its sentence; empty when there is nothing to say.
+const char *app_hint(int error);
+
 // The exit code of two pieces of work that were both tried: that of the first one that failed.
 int app_first_code(int code, int next);
 
@@ -43,6 +49,9 @@ int app_read_position(const struct app *app, const char *option, const char *tex
 
 // --timeout as libweir takes it.
 int app_timeout_ms(const struct app *app);
+
+// Writes what is due and tells whether app->out is a pipe that nobody reads any more.
+bool app_reader_left(const struct app *app);
 
 // Flushes app->out. 0, or an exit code: a reader that went away ends the program the way SIGPIPE
 // does and says nothing, any other failure is reported.

@@ -142,8 +142,8 @@ int bench_produce(struct bench *bench, struct bench_result *result)
     result->elapsed_ns = run.last_ns - run.start_ns;
     if (run.first_error != WEIR_OK)
         code = app_fail(app, app_exit_code(run.first_error),
-                        "%" PRId64 " messages were not stored, the first because: %s",
-                        result->failed, run.reason);
+                        "%" PRId64 " messages were not stored, the first because: %s%s",
+                        result->failed, run.reason, app_hint(run.first_error));
     else if (error != WEIR_OK)
         code = app_fail_client(app, run.client, error);
     weir_producer_free(run.producer);

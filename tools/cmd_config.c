@@ -135,7 +135,7 @@ const struct command cmd_config_get = {
                    "its id, which\n'weir cluster' shows.\n",
     .examples = "  weir config get topic orders\n"
                 "  weir config get topic orders retention.ms -o json\n"
-                "  weir config get broker 0 --all\n",
+                "  weir config get broker 1 --all\n",
     .options = get_options,
     .settings_size = sizeof(struct config_settings),
     .run = run_get,

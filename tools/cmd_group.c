@@ -7,6 +7,7 @@
 #include "tools/app.h"
 #include "tools/commands.h"
 #include "tools/group_lag.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 
 struct group_settings {
@@ -238,17 +239,23 @@ static int run_delete(struct app *app, const void *settings, int count, char **a
 
     if (client == NULL)
         return code;
+    struct progress progress;
+    progress_start_steps(&progress, app->err, "deleted", "groups", count);
     for (int i = 0; i < count; i++) {
+        progress_update(&progress, i, 0);
         const char *name = arguments[i];
         int group_error = WEIR_OK;
         int error = weir_delete_groups(client, &name, 1, &group_error, app_timeout_ms(app));
         if (group_error == WEIR_ERR_GROUP_ID_NOT_FOUND && options->if_exists)
             continue;
+        if (group_error != WEIR_OK || error != WEIR_OK)
+            progress_end(&progress);
         if (group_error != WEIR_OK)
             code = app_first_code(code, fail_group(app, name, group_error));
         else if (error != WEIR_OK)
             code = app_first_code(code, app_fail_client(app, client, error));
     }
+    progress_end(&progress);
     weir_client_free(client);
     return code;
 }

@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/app.h"
@@ -63,6 +64,7 @@ struct production {
     int64_t parsed; // records that the intake has handed out
     bool malformed; // the input made no sense, `malformation` says why
     struct progress progress;
+    off_t input_start; // where reading a file began; -1: the input is none
     int64_t accepted;
     int64_t delivered;
     int64_t failed;
@@ -271,12 +273,38 @@ static int fill_lines(struct production *run)
     return rc;
 }
 
+// Of a file the whole length is known, so that its bytes tell how far it is.
+static void start_progress(struct production *run)
+{
+    FILE *err = run->app->err;
+    bool on = progress_wanted(err) && !isatty(run->fd);
+    struct stat input;
+
+    run->input_start = lseek(run->fd, 0, SEEK_CUR);
+    if (run->input_start >= 0 && fstat(run->fd, &input) == 0 && S_ISREG(input.st_mode) &&
+        input.st_size > run->input_start) {
+        progress_start_input(&run->progress, err, on, "produced", input.st_size - run->input_start);
+        return;
+    }
+    run->input_start = -1;
+    progress_start(&run->progress, err, on, "produced", 0);
+}
+
+static void show_progress(struct production *run)
+{
+    int64_t bytes = run->bytes;
+
+    if (run->input_start >= 0 && run->progress.shown)
+        bytes = lseek(run->fd, 0, SEEK_CUR) - run->input_start;
+    progress_update(&run->progress, run->delivered, bytes);
+}
+
 static int produce_all(struct production *run)
 {
     int format = run->options->format;
 
     while (!run->reader.at_end && !run->malformed && !interrupt_requested()) {
-        progress_update(&run->progress, run->delivered, run->bytes);
+        show_progress(run);
         if (!wait_for_input(run))
             continue;
         int rc = format == INTAKE_RAW       ? fill_raw(run)
@@ -300,7 +328,7 @@ static void drain(struct production *run)
     weir_flush(run->producer, 0);
     while (weir_producer_queued(run->producer) > 0) {
         weir_flush(run->producer, WAIT_MS);
-        progress_update(&run->progress, run->delivered, run->bytes);
+        show_progress(run);
     }
 }
 
@@ -311,8 +339,9 @@ static int conclude(struct production *run)
     progress_end(&run->progress);
     if (run->failed > 0)
         return app_fail(run->app, app_exit_code(run->first_error),
-                        "%" PRId64 " of %" PRId64 " records were not stored, the first because: %s",
-                        run->failed, total, run->reason);
+                        "%" PRId64 " of %" PRId64
+                        " records were not stored, the first because: %s%s",
+                        run->failed, total, run->reason, app_hint(run->first_error));
     if (run->malformed)
         return app_fail(run->app, EXIT_FAILED,
                         "%s (the %" PRId64 " records before it are stored, nothing behind it is)",
@@ -430,8 +459,7 @@ static int run_produce(struct app *app, const void *settings, int count, char **
         code = open_producer(&run);
     interrupt_catch();
     if (code == 0) {
-        progress_start(&run.progress, app->err, progress_wanted(app->err) && !isatty(run.fd),
-                       "produced", 0);
+        start_progress(&run);
         code = produce_all(&run);
         drain(&run);
         int concluded = conclude(&run);

@@ -8,6 +8,7 @@
 
 #include "tools/app.h"
 #include "tools/commands.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/value.h"
 
@@ -63,9 +64,12 @@ static int create_topics(struct app *app, struct weir_client *client,
                          const struct topic_settings *options, const struct weir_setting *settings,
                          int count, char **names)
 {
+    struct progress progress;
     int code = 0;
 
+    progress_start_steps(&progress, app->err, "created", "topics", count);
     for (int i = 0; i < count; i++) {
+        progress_update(&progress, i, 0);
         struct weir_new_topic topic = {
             .name = names[i],
             .partitions = (int32_t)options->partitions,
@@ -77,9 +81,12 @@ static int create_topics(struct app *app, struct weir_client *client,
         int error = weir_create_topic(client, &topic, app_timeout_ms(app));
         if (error == WEIR_ERR_TOPIC_ALREADY_EXISTS && options->if_not_exists)
             continue;
-        if (error != WEIR_OK)
-            code = app_first_code(code, app_fail_client(app, client, error));
+        if (error == WEIR_OK)
+            continue;
+        progress_end(&progress);
+        code = app_first_code(code, app_fail_client(app, client, error));
     }
+    progress_end(&progress);
     return code;
 }
 
@@ -296,8 +303,7 @@ static int describe_topic(struct app *app, struct weir_client *client,
     int code = 0;
 
     if (topic->error != WEIR_OK)
-        code = app_fail(app, app_exit_code(topic->error), "%s: %s", topic->name,
-                        weir_error_text(topic->error));
+        code = app_fail_topic(app, topic);
     if (code == 0)
         code = describe_partitions(app, client, topic, partitions);
     if (code == 0)
@@ -444,13 +450,19 @@ static int run_delete(struct app *app, const void *settings, int count, char **a
 
     if (client == NULL)
         return code;
+    struct progress progress;
+    progress_start_steps(&progress, app->err, "deleted", "topics", count);
     for (int i = 0; i < count; i++) {
+        progress_update(&progress, i, 0);
         int error = weir_delete_topic(client, arguments[i], app_timeout_ms(app));
         if (error == WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION && options->if_exists)
             continue;
-        if (error != WEIR_OK)
-            code = app_first_code(code, app_fail_client(app, client, error));
+        if (error == WEIR_OK)
+            continue;
+        progress_end(&progress);
+        code = app_first_code(code, app_fail_client(app, client, error));
     }
+    progress_end(&progress);
     weir_client_free(client);
     return code;
 }

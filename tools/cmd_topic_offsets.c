@@ -6,6 +6,7 @@
 #include "tools/app.h"
 #include "tools/commands.h"
 #include "tools/places.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 
 struct offsets_settings {
@@ -123,17 +124,23 @@ const struct command cmd_topic_offsets = {
 
 static int delete_records(struct app *app, struct weir_client *client, struct places *places)
 {
+    struct progress progress;
     int code = 0;
 
+    progress_start_steps(&progress, app->err, "shortened", "partitions", (int64_t)places->count);
     for (size_t i = 0; code == 0 && i < places->count; i++) {
         struct place *place = &places->items[i];
+        progress_update(&progress, (int64_t)i, 0);
         if (place->found <= place->first)
             continue;
         int error = weir_delete_records(client, place->topic, place->partition, place->found,
                                         &place->first, app_timeout_ms(app));
-        if (error != WEIR_OK)
+        if (error != WEIR_OK) {
+            progress_end(&progress);
             code = app_fail_client(app, client, error);
+        }
     }
+    progress_end(&progress);
     return code;
 }
 

@@ -14,7 +14,7 @@
 #include "tools/group_ends.h"
 #include "tools/interrupt.h"
 
-enum { WAIT_MS = 250 };
+enum { WAIT_MS = 250, LEAVE_MS = 1000 };
 
 struct group_reader {
     struct printing *printing;
@@ -100,6 +100,35 @@ static bool at_end(struct group_reader *reader)
                               app_timeout_ms(reader->app));
 }
 
+// What this member has still to read, for the progress on a terminal.
+static void expect_rest(struct group_reader *reader)
+{
+    struct printing *printing = reader->printing;
+    int64_t total = printing->read;
+
+    if (!printing->progress.shown || !printing->until_end || !reader->joined)
+        return;
+    for (size_t i = 0; i < reader->ends.count; i++) {
+        const struct weir_offset_query *end = &reader->ends.ends[i];
+        int64_t position;
+        if (weir_consumer_position(reader->consumer, end->topic, end->partition, &position) ==
+                WEIR_OK &&
+            position >= 0 && position < end->offset)
+            total += end->offset - position;
+    }
+    printing_expect(printing, total);
+}
+
+// Nobody takes what was printed last, so it is not committed; but the group does not have to wait
+// for the session's end to go on. The program ends like any other in a pipe.
+static int leave_quietly(struct group_reader *reader)
+{
+    reader->uncommitted = false;
+    weir_consumer_close(reader->consumer, LEAVE_MS);
+    reader->consumer = NULL;
+    return app_flush(reader->app);
+}
+
 static int print_records(struct group_reader *reader)
 {
     struct printing *printing = reader->printing;
@@ -121,6 +150,8 @@ static int follow(struct group_reader *reader)
     int code = 0;
 
     while (code == 0 && !interrupt_requested() && !printing_enough(printing)) {
+        if (app_reader_left(reader->app))
+            return leave_quietly(reader);
         code = app_flush(reader->app);
         if (code != 0)
             return code;
@@ -133,6 +164,7 @@ static int follow(struct group_reader *reader)
         if (error != WEIR_OK)
             return app_fail_client(reader->app, reader->client, error);
         code = print_records(reader);
+        expect_rest(reader);
         printing_update(printing);
     }
     return code;

@@ -23,9 +23,7 @@ static int describe(struct group_ends *ends, const struct app *app, struct weir_
     for (size_t i = 0; topics->pattern == NULL && i < ends->topics->count; i++) {
         const struct weir_topic *topic = &ends->topics->topics[i];
         if (topic->error != WEIR_OK)
-            return app_fail(app, app_exit_code(topic->error),
-                            "%s: %s; 'weir topic list' shows what there is", topic->name,
-                            weir_error_text(topic->error));
+            return app_fail_topic(app, topic);
     }
     return 0;
 }

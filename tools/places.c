@@ -140,9 +140,7 @@ static int add_topic(struct places *places, const struct app *app, const struct 
                      const char *ranges)
 {
     if (topic->error != WEIR_OK)
-        return app_fail(app, app_exit_code(topic->error),
-                        "%s: %s; 'weir topic list' shows what there is", topic->name,
-                        weir_error_text(topic->error));
+        return app_fail_topic(app, topic);
     if (ranges != NULL)
         return add_ranges(places, app, topic, ranges);
     for (size_t i = 0; i < topic->partition_count; i++) {

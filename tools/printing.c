@@ -36,10 +36,16 @@ void printing_begin(struct printing *printing, int64_t total)
     const struct app *app = printing->app;
     bool shown = progress_wanted(app->err) && !progress_wanted(app->out);
 
+    progress_start(&printing->progress, app->err, shown, "read", 0);
+    printing_expect(printing, total);
+    format_begin(printing->format, app->out);
+}
+
+void printing_expect(struct printing *printing, int64_t total)
+{
     if (printing->count > 0 && printing->where == NULL && (total == 0 || printing->count < total))
         total = printing->count;
-    progress_start(&printing->progress, app->err, shown, "read", total);
-    format_begin(printing->format, app->out);
+    printing->progress.total = total;
 }
 
 void printing_update(struct printing *printing)

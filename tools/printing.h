@@ -34,6 +34,9 @@ void printing_free(struct printing *printing);
 // Before the first record; `total` is how many there are to read, 0 when nobody knows.
 void printing_begin(struct printing *printing, int64_t total);
 
+// Says anew how many there are to read in all.
+void printing_expect(struct printing *printing, int64_t total);
+
 // Prints a record if it is to be kept. 0 or an exit code after having reported why.
 int printing_record(struct printing *printing, const struct weir_record *record);
 

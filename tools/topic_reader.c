@@ -25,9 +25,7 @@ static int find_partitions(struct topic_reader *reader, const struct weir_topic 
                            int32_t partition)
 {
     if (topic->error != WEIR_OK)
-        return app_fail(reader->app, app_exit_code(topic->error),
-                        "%s: %s; 'weir topic list' shows what there is", topic->name,
-                        weir_error_text(topic->error));
+        return app_fail_topic(reader->app, topic);
     reader->partitions = calloc(topic->partition_count + 1, sizeof(*reader->partitions));
     if (reader->partitions == NULL)
         return app_fail(reader->app, EXIT_FAILED, "out of memory");

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pipes, signals and terminals: weir among other programs."""
+import json
 import os
 import pty
 import select
@@ -67,6 +68,35 @@ class Pipes(CommandTest):
             self.assertEqual(reader.wait(PATIENCE_S), -signal.SIGPIPE)
             self.assertEqual(reader.stderr.read(), b"")
             reader.stderr.close()
+
+    def test_a_member_whose_reader_leaves_gives_its_partitions_back(self):
+        self.weir("produce", "member", data=b"only one\n")
+        reader = self.start("consume", "-g", "leavers", "member", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            bufsize=0)
+        self.addCleanup(reader.kill)
+        self.assertEqual(self.read_line(reader), b"only one\n")
+        reader.stdout.close()
+        self.assertEqual(reader.wait(PATIENCE_S), -signal.SIGPIPE)
+        self.assertEqual(reader.stderr.read(), b"")
+        reader.stderr.close()
+        (group,) = json.loads(self.weir("group", "describe", "leavers", "-o", "json"))
+        self.assertEqual((group["state"], group["members"]), ("Empty", []))
+
+    def test_every_command_notices_that_nobody_reads(self):
+        self.weir("produce", "printed", data=b"x\n")
+        self.weir("group", "reset", "printed", "-t", "printed", "--to", "end", "--execute")
+        for command in (("topic", "list"), ("topic", "describe", "printed"), ("topic", "offsets", "printed"),
+                        ("group", "list"), ("group", "describe", "printed"), ("cluster", "--apis"),
+                        ("config", "get", "broker", "1", "--all"), ("top", "--once", "-i", "100ms"),
+                        ("top", "-o", "json", "-i", "1h"), ("manual", "consume"), ("completion", "bash"), ("--help",)):
+            with self.subTest(command=command):
+                reading, writing = os.pipe()
+                os.close(reading)
+                writer = self.start(*command, stdout=writing, stderr=subprocess.PIPE)
+                os.close(writing)
+                self.assertEqual(writer.wait(PATIENCE_S), -signal.SIGPIPE)
+                self.assertEqual(writer.stderr.read(), b"")
+                writer.stderr.close()
 
     def test_a_full_disk_is_an_error(self):
         self.weir("produce", "full", data=b"x\n")

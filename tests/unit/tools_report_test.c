@@ -63,6 +63,27 @@ Test(tools, progress_tells_the_rest_of_work_on_bytes)
     cr_expect_str_eq(text, "verified 0.00 of 0.00 GB (100 %), 0.00 GB/s");
 }
 
+Test(tools, progress_of_input_counts_its_bytes)
+{
+    char text[256];
+
+    progress_input_text(text, sizeof(text), "produced", 20000000, 5000, 5000000, 2000000000);
+    cr_expect_str_eq(text, "produced 5,000 records, 5.0 of 20.0 MB (25 %), 2,500/s, 2.5 MB/s, "
+                           "0:06 left");
+    progress_input_text(text, sizeof(text), "produced", 1000000, 10, 1000000, 1000000000);
+    cr_expect_str_eq(text, "produced 10 records, 1.0 of 1.0 MB (100 %), 10/s, 1.0 MB/s");
+}
+
+Test(tools, progress_of_steps_names_them)
+{
+    char text[128];
+
+    progress_steps_text(text, sizeof(text), "deleted", "topics", 5000, 1250, 5000000000);
+    cr_expect_str_eq(text, "deleted 1,250 of 5,000 topics (25 %), 250/s, 0:15 left");
+    progress_steps_text(text, sizeof(text), "deleted", "topics", 5000, 0, 0);
+    cr_expect_str_eq(text, "deleted 0 of 5,000 topics (0 %), 0/s");
+}
+
 // What --help says must be there for every command, and no two options of one may collide.
 Test(tools, the_command_table_is_complete_and_free_of_contradictions)
 {
