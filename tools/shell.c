@@ -179,7 +179,7 @@ void shell_write_bash(FILE *out)
 {
     fputs("# bash completion for weir, written by 'weir completion bash'\n\n"
           "_weir_names() {\n"
-          "    weir \"$1\" list --timeout 1s 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
+          "    weir \"$1\" list --timeout 2s 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
           "}\n\n"
           "_weir_from() {\n"
           "    COMPREPLY=($(compgen -W \"$1\" -- \"$cur\"))\n"

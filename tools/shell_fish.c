@@ -81,7 +81,7 @@ void shell_write_fish(FILE *out)
 
     fputs("# fish completion for weir, written by 'weir completion fish'\n\n"
           "function __weir_names\n"
-          "    weir $argv list --timeout 1s 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
+          "    weir $argv list --timeout 2s 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
           "end\n\n"
           "function __weir_at\n"
           "    set -l words (commandline -opc)\n"

@@ -124,7 +124,7 @@ void shell_write_zsh(FILE *out)
           "# zsh completion for weir, written by 'weir completion zsh'\n\n"
           "_weir_names() {\n"
           "    local -a names\n"
-          "    names=(${(f)\"$(weir $1 list --timeout 1s 2>/dev/null | awk 'NR > 1 { print $1 "
+          "    names=(${(f)\"$(weir $1 list --timeout 2s 2>/dev/null | awk 'NR > 1 { print $1 "
           "}')\"})\n"
           "    compadd -a names\n"
           "}\n"

@@ -9,6 +9,7 @@ import unittest
 from command import CommandTest
 from harness import script
 from harness.broker import PATIENCE_S, binary
+from terminal import Terminal
 
 
 def weir(*arguments):
@@ -87,6 +88,65 @@ class Completion(CommandTest):
         self.weir("topic", "create", "completed")
         self.assertEqual(self.complete("weir", "consume", "comp"), {"completed"})
         self.refused(2, "completion", "tcsh", says="bash, zsh or fish")
+
+
+class Shells(CommandTest):
+    """The scripts in the shells that they are for. Every case is what is typed, and what comes of it."""
+
+    CASES = (
+        ("weir prod", "produce"), ("weir topic cr", "create"), ("weir produce --comp", "--compression"),
+        ("weir produce --compression z", "zstd"), ("weir -b a:1 group desc", "describe"),
+        ("weir topic describe --al", "--all"), ("weir completion b", "bash"), ("weir consume shell-t", "shell-topic"),
+        ("weir group describe shell-g", "shell-group"), ("weir log ver", "verify"),
+    )
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        test = cls()
+        test.weir("produce", "shell-topic", data=b"x\n")
+        test.weir("group", "reset", "shell-group", "-t", "shell-topic", "--to", "end", "--execute")
+
+    def home(self, directory):
+        """An environment without anybody's own settings, in which weir is this one."""
+        path = os.path.dirname(binary("weir")) + ":" + os.environ["PATH"]
+        return {**self.environment(), "PATH": path, "HOME": directory, "ZDOTDIR": directory,
+                "XDG_CONFIG_HOME": directory, "XDG_DATA_HOME": directory, "LC_ALL": "C.UTF-8"}
+
+    @unittest.skipUnless(shutil.which("fish"), "needs fish")
+    def test_fish(self):
+        complete = "weir completion fish | source; complete -C $argv[1]"
+        with tempfile.TemporaryDirectory() as directory:
+            for typed, completed in self.CASES:
+                with self.subTest(typed=typed):
+                    done = subprocess.run(["fish", "--no-config", "-c", complete, "--", typed], capture_output=True,
+                                          env=self.home(directory), timeout=PATIENCE_S)
+                    self.assertEqual((done.returncode, done.stderr), (0, b""))
+                    offered = [line.split("\t")[0] for line in done.stdout.decode().splitlines()]
+                    self.assertEqual(offered, [completed])
+
+    @unittest.skipUnless(shutil.which("zsh"), "needs zsh")
+    def test_zsh(self):
+        with tempfile.TemporaryDirectory() as directory:
+            with open(os.path.join(directory, "_weir"), "w", encoding="utf-8") as file:
+                file.write(weir("completion", "zsh"))
+            with Terminal(["zsh", "-f", "-i"], self.home(directory), columns=200) as shell:
+                shell.type(b"PS1='>''> '; fpath=($ZDOTDIR $fpath); autoload -Uz compinit; compinit -u -D; "
+                           b"unsetopt zle_bracketed_paste; print re''ady\n")
+                shell.wait_for(b"ready\r\n")
+                shell.wait_for(b">> ")
+                for typed, completed in self.CASES:
+                    with self.subTest(typed=typed):
+                        start = typed[:typed.rindex(" ") + 1]
+                        shell.type(typed.encode() + b"\t")
+                        shell.wait_for((start + completed).encode() + b"\x1b[1m \x1b[0m")
+                        shell.type(b"\x15print cle''ared\n")
+                        shell.wait_for(b"cleared\r\n")
+                        shell.wait_for(b">> ")
+                shell.type(b"weir topic \t")
+                shell.wait_for(b"delete-records")
+                shell.type(b"\x15exit\n")
+                self.assertEqual(shell.end(), 0)
 
 
 if __name__ == "__main__":
