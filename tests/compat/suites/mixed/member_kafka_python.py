@@ -48,8 +48,6 @@ def poll():
     try:
         return consumer.poll(timeout_ms=100)
     except KafkaError as error:
-        if not error.retriable:
-            raise
         print("poll:", repr(error), file=sys.stderr)
         return {}
 
