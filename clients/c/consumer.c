@@ -93,8 +93,8 @@ static void consumer_drive(struct worker *worker)
 {
     struct weir_consumer *consumer = list_entry(worker, struct weir_consumer, worker);
     worker->due = false;
-    uint64_t due_ns[] = {member_drive(&consumer->member), commits_drive(consumer)};
-    starts_drive(consumer);
+    uint64_t due_ns[] = {member_drive(&consumer->member), commits_drive(consumer),
+                         starts_drive(consumer)};
     uint64_t first_ns = fetchers_drive(consumer);
     for (size_t i = 0; i < sizeof(due_ns) / sizeof(due_ns[0]); i++)
         first_ns = due_ns[i] < first_ns ? due_ns[i] : first_ns;
@@ -167,6 +167,34 @@ void assignment_fail(struct weir_consumer *consumer, struct assignment *assignme
     assignment_renew(consumer, assignment);
     assignment->state = ASSIGNMENT_FAILED;
     assignment->error = error;
+}
+
+void assignment_postpone(struct weir_consumer *consumer, struct assignment *assignment)
+{
+    struct weir_client *client = consumer->client;
+    assignment->retry_at_ns =
+        client->now_ns + client_backoff_ns(client, client->config.retry_backoff_ms,
+                                           client->config.retry_backoff_max_ms,
+                                           assignment->failures++);
+}
+
+bool assignment_await(struct weir_consumer *consumer, struct assignment *assignment, int error)
+{
+    uint64_t now_ns = consumer->client->now_ns;
+    if (assignment->claim == CLAIM_BY_HAND || error != WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION)
+        return false;
+    if (assignment->retry_at_ns > now_ns)
+        return true;
+    uint32_t failures = assignment->failures;
+    if (assignment->state == ASSIGNMENT_LOOKING)
+        assignment_start(consumer, assignment, assignment->start);
+    assignment->failures = failures;
+    assignment_postpone(consumer, assignment);
+    metadata_refresh(&consumer->client->metadata);
+    client_note_refusal(consumer->client, assignment,
+                        "topic '%s' partition %d was assigned, but is not there yet",
+                        assignment->topic->name, assignment->partition);
+    return true;
 }
 
 void assignment_reset(struct weir_consumer *consumer, struct assignment *assignment, int error)

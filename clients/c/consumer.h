@@ -175,8 +175,15 @@ void assignment_reset(struct weir_consumer *consumer, struct assignment *assignm
 void aside_put(struct weir_consumer *consumer);
 void aside_drop(struct weir_consumer *consumer, const struct assignment *assignment);
 
-// starts.c: asks for the starting points that are needed.
-void starts_drive(struct weir_consumer *consumer);
+// Whether to wait for a topic or partition that is missing, and not to fail: the group, which gave
+// it, knows better, and takes it back when it is gone. It is postponed then, and told of.
+bool assignment_await(struct weir_consumer *consumer, struct assignment *assignment, int error);
+
+// Not to be asked about before a pause, which grows with each failure in a row.
+void assignment_postpone(struct weir_consumer *consumer, struct assignment *assignment);
+
+// starts.c: asks for the starting points that are needed. Returns when to look again.
+uint64_t starts_drive(struct weir_consumer *consumer);
 void starts_free(struct weir_consumer *consumer);
 
 // fetcher.c: sends the fetches that are due. Returns when to look again.

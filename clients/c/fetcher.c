@@ -106,15 +106,6 @@ static enum batch_error batches_measure(struct span records, const uint8_t **end
     return at == records.data ? error : BATCH_OK;
 }
 
-static void assignment_postpone(struct weir_consumer *consumer, struct assignment *assignment)
-{
-    struct weir_client *client = consumer->client;
-    assignment->retry_at_ns =
-        client->now_ns + client_backoff_ns(client, client->config.retry_backoff_ms,
-                                           client->config.retry_backoff_max_ms,
-                                           assignment->failures++);
-}
-
 static void partition_refused(struct fetcher *fetcher, struct assignment *assignment, int16_t code)
 {
     struct weir_consumer *consumer = fetcher->consumer;
@@ -460,6 +451,10 @@ static uint64_t assignments_watch(struct weir_consumer *consumer)
         bool exists = assignment->partition < assignment->topic->partition_count;
         if (!error && !exists && assignment->topic->partition_count > 0)
             error = WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+        if (error && assignment_await(consumer, assignment, error)) {
+            due_ns = assignment->retry_at_ns < due_ns ? assignment->retry_at_ns : due_ns;
+            continue;
+        }
         if (error) {
             assignment_fail(consumer, assignment, error, "topic '%s' partition %d: %s",
                             assignment->topic->name, assignment->partition, weir_error_text(error));

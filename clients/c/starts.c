@@ -41,6 +41,8 @@ static void looked_up(struct offset_lookup *lookup)
         const struct weir_offset_query *query = &start->queries[i];
         if (!still_meant(start, i))
             continue;
+        if (query->error && assignment_await(start->consumer, assignment, query->error))
+            continue;
         if (query->error)
             assignment_fail(start->consumer, assignment, query->error,
                             "cannot find out where to start: %s",
@@ -76,9 +78,26 @@ static void stored_fetched(struct call *call)
     start_free(start);
 }
 
-static bool start_wanted(const struct assignment *assignment, enum assignment_state state)
+static bool start_wanted(const struct weir_consumer *consumer, const struct assignment *assignment,
+                         enum assignment_state state)
 {
-    return assignment->state == state && !assignment_blocked(assignment);
+    return assignment->state == state && !assignment_blocked(assignment) &&
+           assignment->retry_at_ns <= consumer->client->now_ns;
+}
+
+// When the first of those that were postponed is to be asked about.
+static uint64_t starts_due_ns(const struct weir_consumer *consumer)
+{
+    uint64_t due_ns = UINT64_MAX;
+    for (struct list *at = consumer->assignments.next; at != &consumer->assignments;
+         at = at->next) {
+        const struct assignment *assignment = list_entry(at, struct assignment, link);
+        bool waits = assignment->state < ASSIGNMENT_LOOKING &&
+                     assignment->retry_at_ns > consumer->client->now_ns;
+        if (waits && assignment->retry_at_ns < due_ns)
+            due_ns = assignment->retry_at_ns;
+    }
+    return due_ns;
 }
 
 // A lookup for all assignments in `state`, which are LOOKING from now on. NULL if there are none,
@@ -87,7 +106,7 @@ static struct start_lookup *start_new(struct weir_consumer *consumer, enum assig
 {
     size_t count = 0;
     for (struct list *at = consumer->assignments.next; at != &consumer->assignments; at = at->next)
-        count += start_wanted(list_entry(at, struct assignment, link), state);
+        count += start_wanted(consumer, list_entry(at, struct assignment, link), state);
     struct start_lookup *start = count ? calloc(1, sizeof(*start)) : NULL;
     if (!start)
         return NULL;
@@ -104,7 +123,7 @@ static struct start_lookup *start_new(struct weir_consumer *consumer, enum assig
     }
     list_each(at, &consumer->assignments) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
-        if (!start_wanted(assignment, state))
+        if (!start_wanted(consumer, assignment, state))
             continue;
         size_t i = start->count++;
         start->assignments[i] = assignment;
@@ -127,7 +146,7 @@ static void start_undo(struct start_lookup *start, enum assignment_state state)
     start_free(start);
 }
 
-void starts_drive(struct weir_consumer *consumer)
+uint64_t starts_drive(struct weir_consumer *consumer)
 {
     struct start_lookup *start = start_new(consumer, ASSIGNMENT_NEEDS_STORED);
     if (start && offset_batch_init(&start->stored, &consumer->coordinator, start->offsets,
@@ -141,7 +160,7 @@ void starts_drive(struct weir_consumer *consumer)
     }
     start = start_new(consumer, ASSIGNMENT_NEEDS_LOOKUP);
     if (!start)
-        return;
+        return starts_due_ns(consumer);
     start->lookup = (struct offset_lookup){
         .client = consumer->client,
         .queries = start->queries,
@@ -152,6 +171,7 @@ void starts_drive(struct weir_consumer *consumer)
     };
     if (!offset_lookup_start(&start->lookup))
         start_undo(start, ASSIGNMENT_NEEDS_LOOKUP);
+    return starts_due_ns(consumer);
 }
 
 void starts_free(struct weir_consumer *consumer)

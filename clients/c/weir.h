@@ -14,6 +14,10 @@
 //     weir_producer_free(producer);
 //     weir_client_free(client);
 //
+// Build with: cc program.c $(pkg-config --cflags --libs weir). What every program needs comes
+// first: errors, settings, the client. Then producers, consumers, members of groups (with most of a
+// whole program), administration.
+//
 // THREADS. The library has none. A client, with every producer and consumer made from it, is used
 // by one thread at a time; different clients share nothing and may run in different threads.
 // Connecting, sending, receiving, retrying and time-outs happen inside weir_poll and inside the
@@ -143,7 +147,8 @@ WEIR_API bool weir_error_retriable(int error);
 //                                            message counts as delivered once it is sent
 //   compression.type               none      none, gzip, snappy, lz4, zstd
 //   compression.level              0         0 is the codec's own default
-//   batch.size                     1m        a batch this large is sent without waiting
+//   batch.size                     1m        a batch this large is sent without waiting; one that
+//                                            the broker finds too large is sent again in parts
 //   linger.ms                      0         how long to wait for a batch to fill. Even with 0,
 //                                            messages gather while their partition awaits an answer
 //   message.max.bytes              1m        a larger record is refused at once
@@ -154,11 +159,11 @@ WEIR_API bool weir_error_retriable(int error);
 //   enable.idempotence             auto      true: the broker stores each message once and in
 //                                            order, whatever is sent again; needs acks=all. auto:
 //                                            with acks=all, where the broker offers it
-//   max.in.flight.per.partition    0         batches sent ahead of their answers. 0: 5 if
-//   idempotent,
-//                                            else 1, and a batch that is not full waits for those
-//                                            before it. A number: partly filled ones go ahead too;
-//                                            without idempotence, above 1 may change the order
+//   max.in.flight.per.partition    0         batches sent ahead of their answers. 0: 5 with
+//                                            idempotence, else 1, and a batch that is not full
+//                                            waits for those before it. A number: partly filled
+//                                            ones go ahead too; above 1, and without idempotence,
+//                                            the order may change
 //   allow.auto.create.topics       true      let the broker create a topic on first use
 //
 // consumer
@@ -320,7 +325,7 @@ struct weir_producer;
 #define WEIR_ANY_PARTITION (-1)
 
 struct weir_message {
-    struct weir_bytes key;   // absent: partitions take turns
+    struct weir_bytes key;   // absent: partitions take turns, batch by batch
     struct weir_bytes value; // absent: on a compacted topic, deletes the key
     const struct weir_header *headers;
     size_t header_count;
@@ -447,8 +452,8 @@ struct weir_record {
     int32_t partition;
     int32_t header_count;
     int64_t offset;
-    int64_t timestamp; // milliseconds since 1970; -1 when the record has none
-    struct weir_bytes key;
+    int64_t timestamp;     // milliseconds since 1970; -1 when the record has none
+    struct weir_bytes key; // bytes, not a C string: no zero follows
     struct weir_bytes value;
     struct weir_bytes headers; // encoded: read them with weir_record_header
 };
@@ -599,19 +604,28 @@ WEIR_API int weir_committed(struct weir_consumer *consumer, struct weir_offset *
 
 // -------------------------------------------------------------------------------- consumer groups
 //
-//     const char *topics[] = {"orders", "payments"};
+//     struct weir_config *config = weir_config_new();
 //     weir_config_set(config, "group.id", "billing");
+//     weir_config_set(config, "auto.offset.reset", "earliest"); // else only what comes from now on
+//     struct weir_client *client = weir_client_new("localhost:9092", config);
 //     struct weir_consumer *consumer = weir_consumer_new(client, config);
+//     const char *topics[] = {"orders", "payments"};
 //     int error = weir_subscribe(consumer, topics, 2);
-//     while (!error && running) {
+//     while (!error && running) { // a signal handler clears it, and calls weir_wake(client)
 //         struct weir_record record;
 //         error = weir_consumer_poll(consumer, 1000);
 //         while (!error && weir_consumer_next(consumer, &record))
-//             bill(&record);
+//             bill(record.value.data, record.value.size);
 //         if (!error)
-//             error = weir_commit(consumer, 10000);
+//             error = weir_commit(consumer, 10000); // what was handed out is done
 //     }
+//     if (error && error != WEIR_ERR_INTERRUPTED)
+//         fprintf(stderr, "%s\n", weir_last_error(client));
 //     weir_consumer_close(consumer, 10000);
+//     weir_client_free(client);
+//     weir_config_free(config);
+//
+// To have several partitions read in parallel, start the program several times.
 //
 // The members of a group share the partitions of the topics they subscribe to: each is read by one
 // member. When members come and go, partitions move (a rebalance). A partition starts at the
@@ -920,8 +934,7 @@ WEIR_API int weir_alter_group_offsets(struct weir_client *client, const char *gr
 WEIR_API int weir_delete_group_offsets(struct weir_client *client, const char *group,
                                        struct weir_offset *offsets, size_t count, int timeout_ms);
 
-// -------------------------------------------------------------------- administration: what is
-// there
+// ---------------------------------------------------------------------- administration: abilities
 
 struct weir_api {
     int16_t key;

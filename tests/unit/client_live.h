@@ -194,4 +194,18 @@ static inline void topic_create(struct live *live, const char *name, int32_t par
 {
     struct weir_new_topic topic = {.name = name, .partitions = partitions};
     OK(live, weir_create_topic(live->client, &topic, WAIT_MS));
+    // Some brokers know of a topic before it is everywhere.
+    bool led = false;
+    for (struct patience leading = patience("the topic to be led"); !led;
+         patience_check(&leading)) {
+        struct weir_topic_list *list;
+        OK(live, weir_describe_topics(live->client, &name, 1, &list, WAIT_MS));
+        const struct weir_topic *found = &list->topics[0];
+        led = !found->error && found->partition_count == (size_t)partitions;
+        for (size_t i = 0; i < found->partition_count; i++)
+            led &= found->partitions[i].leader >= 0;
+        weir_topic_list_free(list);
+        if (!led)
+            weir_poll(live->client, 20);
+    }
 }

@@ -23,7 +23,11 @@ static void offsets_set(struct live *live, const char *group, int32_t partitions
     for (int32_t i = 0; i < partitions; i++)
         offsets[i] = (struct weir_offset){
             .topic = live->topic, .partition = i, .offset = 10 + i, .metadata = "by hand"};
-    OK(live, weir_alter_group_offsets(live->client, group, offsets, (size_t)partitions, WAIT_MS));
+    int error = WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION; // for a moment, the coordinator may say so
+    struct patience knowing = patience("the coordinator to know the topic");
+    for (; error == WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION; patience_check(&knowing))
+        error = weir_alter_group_offsets(live->client, group, offsets, (size_t)partitions, WAIT_MS);
+    OK(live, error);
     for (int32_t i = 0; i < partitions; i++)
         cr_assert_eq(offsets[i].error, WEIR_OK);
 }

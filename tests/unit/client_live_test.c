@@ -360,11 +360,13 @@ Test(client, live_fetches_name_only_what_has_changed)
         OK(live, weir_consumer_poll(consumer, 20));
         weir_consumer_stats(consumer, &stats);
     }
+    // The first answers name everything, and some brokers need several until all are served.
+    struct patience settling = patience("requests that name only what has changed");
     struct traffic traffic = traffic_measure(live, consumer, 5);
+    for (; traffic.sent >= 200 || traffic.received >= 200; patience_check(&settling))
+        traffic = traffic_measure(live, consumer, 5);
     cr_log_info("%llu bytes sent and %llu received per request for %d partitions without news",
                 (unsigned long long)traffic.sent, (unsigned long long)traffic.received, PARTITIONS);
-    cr_assert_lt(traffic.sent, 200);
-    cr_assert_lt(traffic.received, 200);
     int next[PARTITIONS] = {0};
     struct patience reading = patience("a record to arrive");
     for (int i = 0; i < ROUNDS * PARTITIONS; i++) {

@@ -19,8 +19,10 @@ public class Transactions {
         settings.put("bootstrap.servers", brokers);
         settings.put("key.serializer", "org.apache.kafka.common.serialization.StringSerializer");
         settings.put("value.serializer", "org.apache.kafka.common.serialization.StringSerializer");
-        if (id != null)
+        if (id != null) {
             settings.put("transactional.id", id);
+            settings.put("transaction.timeout.ms", "900000"); // the open one stays open
+        }
         KafkaProducer<String, String> producer = new KafkaProducer<>(settings);
         if (id != null)
             producer.initTransactions();
