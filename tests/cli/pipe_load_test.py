@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import time
+import unittest
 
 from command import CommandTest
 from harness import script
@@ -81,6 +82,26 @@ class Load(CommandTest):
         self.assertLess(summary["read"] * RECORD, MEMORY + 4 * 2 * RECORD)
         if "asan" not in binary("weir"):
             self.assertLess(kilobytes * 1024, REST + MEMORY)
+
+    @unittest.skipIf("asan" in binary("weir"), "sanitizers take more address space than there is")
+    def test_without_memory_it_stops_and_the_next_run_goes_on(self):
+        count = 20000
+        self.weir("topic", "create", "scarce", "kept")
+        self.weir("produce", "scarce", data=b"".join(b"%d %s\n" % (n, b"x" * RECORD) for n in range(count)))
+        codes = []
+        for megabytes in [*range(12, 26, 2), 0]:
+            # With next to nothing it waits for memory to receive with, as it waits for a broker.
+            limit = ["timeout", "10", "prlimit", f"--as={megabytes << 20}"] if megabytes else []
+            done = subprocess.run([*limit, *self.command("pipe", "--from", "scarce", "--to", "kept", "--group", "g",
+                                                         "--memory", "1G", "--until-end", "--", "cat")],
+                                  env=self.environment(), capture_output=True, timeout=PATIENCE)
+            codes.append(done.returncode)
+            if done.returncode != 124:
+                self.assertEqual(done.stderr.count(b"\n"), int(done.returncode != 0), done.stderr)
+        self.assertEqual(codes[-1], 0)
+        self.assertGreater(sum(codes), 0)
+        numbers = {int(line.split()[0]) for line in self.weir("consume", "kept", "--until-end").splitlines()}
+        self.assertEqual(numbers, set(range(count)))
 
 
 if __name__ == "__main__":
