@@ -34,8 +34,9 @@ struct creation {
     char *topic_directory;
     char *path;
     struct buffer *header;
-    uint64_t allocate; // size of the file
-    int directory;     // -1 = not open
+    uint64_t allocate;  // size of the file
+    uint64_t times_out; // the ballast's when this began
+    int directory;      // -1 = not open
     int error;
     int attempts; // to make the directories
 };
@@ -59,7 +60,12 @@ static void creation_failed(struct creation *creation)
     space_note(log, creation->error);
     if (log->deleting)
         return;
-    log->tail.roll_put_off = creation->error == -ENOSPC && log_active(log);
+    bool full = creation->error == -ENOSPC && log_active(log);
+    if (full && creation->times_out != log->store->ballast.times_out) {
+        commit_unpark(log); // there is space since then
+        return;
+    }
+    log->tail.roll_put_off = full;
     // What a torn write has left there must be overwritten from where it begins, which a frame that
     // was made for the begin of a segment cannot do: the next one will.
     bool torn_rest = first && log->tail.block;
@@ -339,6 +345,7 @@ void create_start(struct log *log, int64_t base_offset, uint64_t sequence, uint6
         return;
     }
     creation_size(creation, frame_size);
+    creation->times_out = log->store->ballast.times_out;
     log->creating = true;
     log_busy(log);
     list_append(&log->store->creations, &creation->node);

@@ -41,7 +41,8 @@ enum log_sync {
 
 // Shared by the stores of one data directory: whether the device is full.
 struct log_space {
-    _Atomic uint32_t tight; // stores that have given up their ballast
+    _Atomic uint32_t tight;  // stores that have given up their ballast
+    _Atomic uint32_t taking; // stores that try to get it back
 };
 
 struct log_store_options {

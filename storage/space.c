@@ -17,7 +17,9 @@
 //    something to gain, so what they take together stays about what it was. Each segment that is
 //    sealed asks for it at once: when nothing is left there is no space to compact to, either. The
 //    journal takes no more space.
-// 3. The ballast carries nothing: losing it loses no data, and no sync is needed.
+// 3. A log that is state and meets a full device while a ballast is being taken tries again: that
+//    may have held all the space for a moment.
+// 4. The ballast carries nothing: losing it loses no data, and no sync is needed.
 #include "storage/space.h"
 
 #include <errno.h>
@@ -136,6 +138,9 @@ bool space_is_coming(const struct log *log)
     const struct log_store *store = log->store;
     if (!may_ask(log) || store->closing || log->deleting)
         return false;
+    // Whoever takes space holds all that there is, perhaps, before it is known to be too little.
+    if (atomic_load_explicit(&store->ballast.space->taking, memory_order_relaxed) > 0)
+        return true;
     return store->ballast.state == BALLAST_WANTED || store->ballast.state == BALLAST_GOING ||
            (store->ballast.state == BALLAST_OUT &&
             (store->compactor.running || store->compactor.wanted));
@@ -187,8 +192,10 @@ static void gone(struct io_op *op)
     struct log_store *store = list_entry(op, struct log_store, ballast.op);
     store_enter(store);
     store->ballast.state = BALLAST_OUT;
+    store->ballast.times_out++;
     store->ballast.since_ns = store->io->now_ns;
     store->compactor.wanted = true;
+    try_again(store); // at once: a log that grows where it is uses up what compaction needs
     store_leave(store);
 }
 
@@ -206,6 +213,7 @@ static void taken(struct io_op *op)
     struct log_store *store = list_entry(op, struct log_store, ballast.op);
     struct ballast *ballast = &store->ballast;
     store_enter(store);
+    atomic_fetch_sub(&ballast->space->taking, 1);
     if (op->result >= 0) {
         ballast->state = BALLAST_HELD;
         count(ballast, false);
@@ -223,6 +231,7 @@ static void take(struct log_store *store)
 {
     struct ballast *ballast = &store->ballast;
     ballast->state = BALLAST_TAKING;
+    atomic_fetch_add(&ballast->space->taking, 1);
     ballast->op.done = taken;
     io_allocate(store->io, &ballast->op, ballast->fd, 0, ballast->bytes);
 }

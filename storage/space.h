@@ -26,6 +26,7 @@ struct ballast {
     char *path;
     int fd;
     uint64_t since_ns;     // WANTED, OUT: when that began, or it was last tried to take it back
+    uint64_t times_out;    // so often has it gone
     bool counted;          // in space->tight
     uint64_t sealed_bytes; // by logs that are state, since the last compaction ended
     bool seen;             // the tightness that this store's logs are set up for

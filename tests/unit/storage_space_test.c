@@ -161,6 +161,71 @@ Test(space, state_on_the_reserve_asks_for_compaction_itself)
     keyed_end(&keyed);
 }
 
+// The store is asked to compact only when it wants to be asked. Until then logs that have put off a
+// new segment would grow where they are, and use up what was in reserve.
+Test(space, state_begins_anew_as_soon_as_there_is_space)
+{
+    struct keyed keyed;
+    struct other other;
+    begin(&keyed, &other, 45);
+    struct log_store *store = keyed.world.store;
+    struct io *io = keyed.world.io;
+    for (int i = 0; i < 1000 && store->ballast.state != BALLAST_HELD; i++)
+        turn(&keyed);
+    for (int i = 0; i < 8; i++)
+        keyed_append(&keyed, 400, 0);
+    fill(&other);
+    store->compactor.backoff_ns = UINT64_C(15) * 1000000000;
+    uint64_t due_ns = 0;
+    for (int i = 0; i < 2000; i++) {
+        int64_t before = keyed.acked;
+        keyed_append(&keyed, 400, 0);
+        while (keyed.world.in_flight > 0) {
+            if (due_ns <= io->now_ns)
+                due_ns = log_store_compact(store);
+            io_run(io, io->now_ns + 100000);
+        }
+        cr_assert_gt(keyed.acked, before, "append %d", i);
+    }
+    cr_assert_eq(store->ballast.state, BALLAST_OUT);
+    keyed_expect_last(&keyed, false);
+    cr_assert_eq(log_store_close(store), 0);
+    keyed_end(&keyed);
+}
+
+// Trying to take the reserve back needs space for a moment, even all that there is.
+Test(space, state_goes_on_while_the_reserve_is_tried_for)
+{
+    struct keyed keyed;
+    struct other other;
+    begin(&keyed, &other, 44);
+    struct log_store *store = keyed.world.store;
+    for (int i = 0; i < 1000 && store->ballast.state != BALLAST_HELD; i++)
+        turn(&keyed);
+    fill(&other);
+    int tried = 0;
+    for (int i = 0; i < 2000; i++) {
+        int64_t before = keyed.acked;
+        keyed_append(&keyed, 30, 0);
+        while (keyed.world.in_flight > 0) {
+            space_freed(store);
+            space_tick(store);
+            bool taking = store->ballast.state == BALLAST_TAKING;
+            tried += taking;
+            sim_set_capacity(keyed.world.sim, taking ? sim_used_bytes(keyed.world.sim) : CAPACITY);
+            log_store_compact(store);
+            io_run(keyed.world.io, keyed.world.io->now_ns + 20000);
+        }
+        sim_set_capacity(keyed.world.sim, CAPACITY);
+        cr_assert_gt(keyed.acked, before, "append %d", i);
+        turn(&keyed);
+    }
+    cr_assert_gt(tried, 100, "this test would not notice");
+    keyed_expect_last(&keyed, false);
+    cr_assert_eq(log_store_close(store), 0);
+    keyed_end(&keyed);
+}
+
 Test(space, without_a_reserve_it_ends)
 {
     struct keyed keyed;
