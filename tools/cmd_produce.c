@@ -39,6 +39,7 @@ enum {
 struct produce_settings {
     const char *file;
     const char *delimiter;
+    const char *key;
     struct text_list headers;
     int64_t partition;
     int codec;
@@ -112,9 +113,12 @@ static void split_key(const struct produce_settings *options, const char *line, 
 }
 
 // A full queue is the broker's pace reaching us: wait for room.
-static void produce_message(struct production *run, const struct weir_message *message)
+static void produce_message(struct production *run, struct weir_message *message)
 {
     int error;
+
+    if (message->key.data == NULL && run->options->key != NULL)
+        message->key = weir_text(run->options->key);
 
     while ((error = weir_produce(run->producer, run->topic, (int32_t)run->options->partition,
                                  message)) == WEIR_ERR_QUEUE_FULL)
@@ -497,6 +501,11 @@ static const struct option_spec produce_options[] = {
      .help = "what stands before the first DELIM of a line is the record's key; a line without "
              "it has none",
      .offset = offsetof(struct produce_settings, delimiter)},
+    {.name = "key",
+     .kind = OPTION_TEXT,
+     .placeholder = "KEY",
+     .help = "the key of every record that brings none of its own",
+     .offset = offsetof(struct produce_settings, key)},
     {.name = "header",
      .letter = 'H',
      .kind = OPTION_LIST,
@@ -573,6 +582,7 @@ const struct command cmd_produce = {
     .examples = "  echo hello | weir produce greetings\n"
                 "  weir produce orders -k : -z zstd --file orders.txt\n"
                 "  zcat log.gz | weir produce log -H host=web1\n"
+                "  weir produce images --format raw --key logo --file logo.png\n"
                 "  weir consume a -e --format json | weir produce b --format json\n",
     .options = produce_options,
     .settings_size = sizeof(struct produce_settings),

@@ -48,14 +48,19 @@ class Formats(CommandTest):
 
     def test_raw_is_one_value(self):
         data = os.urandom(300000)
-        self.weir("produce", "raw", "--format", "raw", "-H", "type=image", data=data)
+        self.weir("produce", "raw", "--format", "raw", "-H", "type=image", "--key", "logo", data=data)
         self.assertEqual(self.weir("consume", "raw", "-e", "-F", "raw"), data)
-        self.assertEqual(self.weir("consume", "raw", "-e", "-F", r"%h\n"), b"type=image\n")
+        self.assertEqual(self.weir("consume", "raw", "-e", "-F", r"%k %h\n"), b"logo type=image\n")
         self.refused(1, "produce", "raw", "--format", "raw", "--max-bytes", "1K", data=data, says="--max-bytes")
 
     def test_values_that_are_no_text_are_stored_as_json(self):
         self.weir("produce", "typed", "-F", "json", data=b'{"value": {"n": [1, true]}, "key": 7}\n\n{"value": 1.5}\n')
         self.assertEqual(self.weir("consume", "typed", "-e", "-F", r"%k %s\n"), b'7 {"n":[1,true]}\n 1.5\n')
+
+    def test_a_key_for_those_without(self):
+        self.weir("produce", "keys", "-k", ":", "--key", "none", data=b"a:1\n2\n:3\n")
+        self.weir("produce", "keys", "-F", "json", "--key", "none", data=b'{"value": 4, "key": "b"}\n{"value": 5}\n')
+        self.assertEqual(self.weir("consume", "keys", "-e", "-F", "%k=%s "), b"a=1 none=2 =3 b=4 none=5 ")
 
     def test_columns(self):
         self.weir("produce", "columns", "-F", "csv", "-H", "all=yes",
