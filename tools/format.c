@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/encoding.h"
 #include "tools/format_write.h"
 
 enum part_kind {
@@ -98,17 +99,6 @@ static void add_literal(struct compiler *compiler, char c)
     format->parts[count - 1].size++;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 // `at` points behind the backslash. Returns the place behind the escape, or NULL.
 static const char *compile_escape(struct compiler *compiler, const char *at)
 {
@@ -120,8 +110,8 @@ static const char *compile_escape(struct compiler *compiler, const char *at)
         add_literal(compiler, bytes[found - letters]);
         return at + 1;
     }
-    if (*at == 'x' && hex_digit(at[1]) >= 0 && hex_digit(at[2]) >= 0) {
-        add_literal(compiler, (char)(hex_digit(at[1]) * 16 + hex_digit(at[2])));
+    if (*at == 'x' && encoding_hex_digit(at[1]) >= 0 && encoding_hex_digit(at[2]) >= 0) {
+        add_literal(compiler, (char)(encoding_hex_digit(at[1]) * 16 + encoding_hex_digit(at[2])));
         return at + 3;
     }
     snprintf(compiler->error, compiler->error_size,

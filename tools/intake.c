@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/encoding.h"
 #include "tools/intake_parts.h"
 
 const char *const intake_formats[] = {"lines", "json", "csv", "hex", "msgpack", "raw", NULL};
@@ -85,14 +86,6 @@ int intake_add_header(struct intake *intake, struct weir_bytes name, struct weir
 
 // -------------------------------------------------------------------------------- hex
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int hex_bytes(struct intake *intake, const char *text, size_t size, struct weir_bytes *out)
 {
     *out = weir_bytes_of(NULL, 0);
@@ -102,8 +95,8 @@ static int hex_bytes(struct intake *intake, const char *text, size_t size, struc
     if (bytes == NULL)
         return -ENOMEM;
     for (size_t i = 0; i + 1 < size; i += 2) {
-        int high = hex_digit(text[i]);
-        int low = hex_digit(text[i + 1]);
+        int high = encoding_hex_digit(text[i]);
+        int low = encoding_hex_digit(text[i + 1]);
         if (high < 0 || low < 0)
             return intake_complain(intake, "'%.2s' is no pair of hexadecimal digits", text + i);
         bytes[i / 2] = (char)(high * 16 + low);

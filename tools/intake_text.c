@@ -4,43 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/encoding.h"
 #include "tools/intake_parts.h"
 #include "tools/value.h"
 
 // -------------------------------------------------------------------------------- JSON
-
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *found = c != '\0' ? strchr(digits, c) : NULL;
-
-    return found != NULL ? (int)(found - digits) : -1;
-}
 
 static int base64_bytes(struct intake *intake, const char *name, const json_t *json,
                         struct weir_bytes *out)
 {
     const char *text = json_string_value(json);
     size_t size = json_string_length(json);
-    uint32_t bits = 0;
-    size_t used = 0;
 
-    char *bytes = text != NULL ? intake_keep(intake, size) : NULL;
-    if (text != NULL && bytes == NULL)
-        return -ENOMEM;
-    while (size > 0 && text[size - 1] == '=')
-        size--;
-    for (size_t i = 0; i < size; i++) {
-        int digit = base64_digit(text[i]);
-        if (digit < 0)
-            return intake_complain(intake, "'%s' is no base64", name);
-        bits = bits << 6 | (uint32_t)digit;
-        if (i % 4 != 0)
-            bytes[used++] = (char)(bits >> (6 - 2 * (i % 4)));
-    }
-    if (text == NULL || size % 4 == 1)
+    if (text == NULL)
         return intake_complain(intake, "'%s' is no base64", name);
-    *out = weir_bytes_of(bytes, used);
+    char *bytes = intake_keep(intake, size);
+    if (bytes == NULL)
+        return -ENOMEM;
+    long used = encoding_from_base64(text, size, bytes);
+    if (used < 0)
+        return intake_complain(intake, "'%s' is no base64", name);
+    *out = weir_bytes_of(bytes, (size_t)used);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/encoding.h"
 #include "tools/interrupt.h"
 
 // --- lines
@@ -102,7 +103,7 @@ bool dump_wants(const struct dump *dump, int64_t first, int64_t next)
 
 void dump_set_id(json_t *line, struct kp_uuid id)
 {
-    char *text = report_base64(id.bytes, sizeof(id.bytes));
+    char *text = encoding_base64(id.bytes, sizeof(id.bytes));
 
     for (char *at = text; at != NULL && *at != '\0'; at++)
         *at = *at == '+' ? '-' : *at == '/' ? '_' : *at == '=' ? '\0' : *at;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tools/report.h"
+#include "tools/encoding.h"
 
 enum { DEPTH_MAX = 16, ID_BYTES = 16 };
 
@@ -52,7 +52,7 @@ static json_t *binary(struct cursor *cursor, uint64_t size)
     const uint8_t *bytes;
     if (!take(cursor, size, &bytes))
         return NULL;
-    char *encoded = report_base64(bytes, size);
+    char *encoded = encoding_base64(bytes, size);
     if (encoded == NULL)
         return NULL;
     size_t length = strlen(encoded);

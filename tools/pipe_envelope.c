@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/encoding.h"
 #include "tools/report.h"
 
 enum { HEADERS_MAX = 256 };
@@ -128,36 +129,19 @@ static void output_free(struct output *output)
     output->owned_count = 0;
 }
 
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *found = c != '\0' ? strchr(digits, c) : NULL;
-
-    return found != NULL ? (int)(found - digits) : -1;
-}
-
 // Decodes `text` into memory of the output's. 0, -EBADMSG or -ENOMEM.
 static int base64(struct output *output, const char *text, struct weir_bytes *out)
 {
     size_t length = strlen(text);
-    uint32_t bits = 0;
-    size_t size = 0;
-
-    while (length > 0 && text[length - 1] == '=')
-        length--;
     unsigned char *data = malloc(length + 1);
+
     if (data == NULL)
         return -ENOMEM;
     output->owned[output->owned_count++] = data;
-    for (size_t i = 0; i < length; i++) {
-        int digit = base64_digit(text[i]);
-        if (digit < 0)
-            return -EBADMSG;
-        bits = bits << 6 | (uint32_t)digit;
-        if (i % 4 != 0)
-            data[size++] = (unsigned char)(bits >> (6 - 2 * (i % 4)));
-    }
-    *out = weir_bytes_of(data, size);
+    long size = encoding_from_base64(text, length, data);
+    if (size < 0)
+        return -EBADMSG;
+    *out = weir_bytes_of(data, (size_t)size);
     return 0;
 }
 

@@ -3,13 +3,16 @@
 #include "tools/report.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMNS_MAX = 16, CELL_MAX = 300 };
+#include "tools/encoding.h"
+
+enum { COLUMNS_MAX = 16, CELL_MAX = 300, CHARACTER_MAX = 4 };
 
 // Characters, not bytes: continuation bytes of UTF-8 take no place on the screen.
-static int width_of(const char *text)
+int report_width(const char *text)
 {
     int width = 0;
 
@@ -18,10 +21,30 @@ static int width_of(const char *text)
     return width;
 }
 
+void report_printable(const char *text, int width, char *out, size_t size)
+{
+    size_t used = 0;
+
+    for (; *text != '\0' && used + 1 < size; text++) {
+        unsigned char byte = (unsigned char)*text;
+        bool goes_on = (byte & 0xC0) == 0x80;
+        // A character is copied whole or not at all.
+        if (!goes_on && (used + CHARACTER_MAX >= size || width-- == 0))
+            break;
+        bool control = byte < ' ' || byte == 127;
+        if (byte == 0xC2 && (unsigned char)text[1] >= 0x80 && (unsigned char)text[1] < 0xA0) {
+            control = true;
+            text++;
+        }
+        out[used++] = control ? '?' : *text;
+    }
+    out[used] = '\0';
+}
+
 static void cell_text(const json_t *value, char *text, size_t size)
 {
     if (json_is_string(value))
-        snprintf(text, size, "%s", json_string_value(value));
+        report_printable(json_string_value(value), INT_MAX, text, size);
     else if (json_is_integer(value))
         snprintf(text, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (json_is_real(value))
@@ -35,7 +58,7 @@ static void cell_text(const json_t *value, char *text, size_t size)
 static void print_cell(const char *text, const struct report_column *column, int width, bool last,
                        FILE *out)
 {
-    int padding = width - width_of(text);
+    int padding = width - report_width(text);
 
     if (column->right)
         fprintf(out, "%*s%s%s", padding, "", text, last ? "\n" : "  ");
@@ -56,12 +79,12 @@ void report_print_table(const json_t *rows, const struct report_column *columns,
     if (count > COLUMNS_MAX)
         count = COLUMNS_MAX;
     for (size_t i = 0; i < count; i++)
-        widths[i] = width_of(columns[i].title);
+        widths[i] = report_width(columns[i].title);
     json_array_foreach(rows, index, row)
     {
         for (size_t i = 0; i < count; i++) {
             cell_text(json_object_get(row, columns[i].key), text, sizeof(text));
-            int width = width_of(text);
+            int width = report_width(text);
             widths[i] = width > widths[i] ? width : widths[i];
         }
     }
@@ -91,33 +114,6 @@ void report_print(const json_t *rows, bool json, const struct report_column *col
         report_print_table(rows, columns, count, out);
 }
 
-char *report_base64(const void *data, size_t size)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *bytes = data;
-    char *text = malloc((size + 2) / 3 * 4 + 1);
-    char *to = text;
-
-    if (text == NULL)
-        return NULL;
-    for (size_t i = 0; i < size; i += 3) {
-        size_t left = size - i;
-        uint32_t bits = (uint32_t)bytes[i] << 16;
-        bits |= left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0;
-        bits |= left > 2 ? (uint32_t)bytes[i + 2] : 0;
-        *to++ = digits[bits >> 18];
-        *to++ = digits[bits >> 12 & 63];
-        *to++ = '=';
-        *to++ = '=';
-        if (left > 1)
-            to[-2] = digits[bits >> 6 & 63];
-        if (left > 2)
-            to[-1] = digits[bits & 63];
-    }
-    *to = '\0';
-    return text;
-}
-
 void report_set_bytes(json_t *object, const char *name, const void *data, size_t size)
 {
     char base64_name[64];
@@ -131,7 +127,7 @@ void report_set_bytes(json_t *object, const char *name, const void *data, size_t
         json_object_set_new(object, name, text);
         return;
     }
-    char *encoded = report_base64(data, size);
+    char *encoded = encoding_base64(data, size);
     snprintf(base64_name, sizeof(base64_name), "%s_base64", name);
     json_object_set_new(object, base64_name, encoded != NULL ? json_string(encoded) : json_null());
     free(encoded);

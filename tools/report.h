@@ -28,5 +28,9 @@ void report_print(const json_t *rows, bool json, const struct report_column *col
 // Sets `name` to bytes: null, a string when they are UTF-8, else base64 under NAME_base64.
 void report_set_bytes(json_t *object, const char *name, const void *data, size_t size);
 
-// From malloc; NULL without memory.
-char *report_base64(const void *data, size_t size);
+// Copies at most `width` characters of UTF-8. Control characters of either kind become '?': names
+// come from anybody, and must not steer the terminal of the one who looks.
+void report_printable(const char *text, int width, char *out, size_t size);
+
+// How many characters of UTF-8 there are.
+int report_width(const char *text);

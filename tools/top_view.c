@@ -57,35 +57,6 @@ static const struct table group_table = {"groups", top_group_columns, TOP_GROUP_
 
 // -------------------------------------------------------------------------------- drawing
 
-// Copies at most `width` characters of UTF-8, without the control characters of either kind.
-static void printable(const char *text, int width, char *out, size_t size)
-{
-    size_t used = 0;
-
-    for (; *text != '\0' && used + 4 < size; text++) {
-        unsigned char byte = (unsigned char)*text;
-        bool goes_on = (byte & 0xC0) == 0x80;
-        if (!goes_on && width-- == 0)
-            break;
-        bool control = byte < ' ' || byte == 127;
-        if (byte == 0xC2 && (unsigned char)text[1] >= 0x80 && (unsigned char)text[1] < 0xA0) {
-            control = true;
-            text++;
-        }
-        out[used++] = control ? '?' : *text;
-    }
-    out[used] = '\0';
-}
-
-static int width_of(const char *text)
-{
-    int width = 0;
-
-    for (; *text != '\0'; text++)
-        width += ((unsigned char)*text & 0xC0) != 0x80;
-    return width;
-}
-
 // What does not fit into the column, or onto the screen, is cut.
 static void draw_text(int y, int x, int width, const char *text, bool right)
 {
@@ -95,8 +66,8 @@ static void draw_text(int y, int x, int width, const char *text, bool right)
         return;
     if (width > COLS - x)
         width = COLS - x;
-    printable(text, width, shown, sizeof(shown));
-    mvaddstr(y, right ? x + width - width_of(shown) : x, shown);
+    report_printable(text, width, shown, sizeof(shown));
+    mvaddstr(y, right ? x + width - report_width(shown) : x, shown);
 }
 
 static void draw_value(int y, int x, int width, const json_t *value, bool right)

@@ -27,6 +27,36 @@ Test(tools, tables_are_as_wide_as_their_widest_cell)
     free(text);
 }
 
+Test(tools, names_cannot_steer_the_terminal)
+{
+    static const struct {
+        const char *text;
+        int width;
+        const char *shown;
+    } cases[] = {
+        {"plain", 10, "plain"},
+        {"\x1b[31mred\x07\n", 20, "?[31mred??"},
+        {"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80x", 3, "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"},
+        {"a\xc2\x9b"
+         "31m",
+         10, "a?31m"},
+        {"wide", 2, "wi"},
+        {"wide", 0, ""},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char shown[64];
+        report_printable(cases[i].text, cases[i].width, shown, sizeof(shown));
+        cr_expect_str_eq(shown, cases[i].shown);
+        cr_expect_leq(report_width(shown), cases[i].width);
+    }
+    char small[6];
+    report_printable("ab\xf0\x9f\x98\x80", 10, small, sizeof(small));
+    cr_expect_str_eq(small, "ab");
+    report_printable("\x80\x80\x80\x80\x80\x80\x80\x80\x80", 10, small, sizeof(small));
+    cr_expect_lt(strlen(small), sizeof(small));
+}
+
 Test(tools, counts_are_grouped_by_thousands)
 {
     static const struct {
