@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,14 +83,50 @@ uint64_t bench_wall_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
+// A ramp of T seconds to R messages a second sends R*T/2 of them, message i at sqrt(2*i*T/R); from
+// then on everything is half a ramp later than it would be without one.
 uint64_t bench_due_ns(const struct bench_settings *settings, uint64_t start_ns, int64_t index)
 {
     if (settings->rate == 0)
         return start_ns;
+    double ramp_s = (double)settings->ramp_ms / 1000;
+    if ((double)index < (double)settings->rate * ramp_s / 2)
+        return start_ns + (uint64_t)(sqrt(2 * (double)index * ramp_s / (double)settings->rate) *
+                                     NS_PER_SECOND);
     // Whole seconds apart, so that the product cannot overflow and no error adds up.
     uint64_t rate = (uint64_t)settings->rate;
     uint64_t number = (uint64_t)index;
-    return start_ns + number / rate * NS_PER_SECOND + number % rate * NS_PER_SECOND / rate;
+    return start_ns + (uint64_t)settings->ramp_ms * NS_PER_MS / 2 + number / rate * NS_PER_SECOND +
+           number % rate * NS_PER_SECOND / rate;
+}
+
+int64_t bench_share(const struct bench *bench)
+{
+    int64_t count = bench->settings->count;
+
+    return count / bench->seats + (bench->seat < count % bench->seats ? 1 : 0);
+}
+
+uint64_t bench_await_start(const struct bench *bench, struct weir_client *client)
+{
+    struct bench_shared *shared = bench->shared;
+
+    if (shared == NULL)
+        return clock_monotonic_ns();
+    atomic_fetch_add(&shared->ready, 1);
+    while (atomic_load(&shared->start_ns) == 0 && !atomic_load(&shared->over))
+        weir_poll(client, 1);
+    return atomic_load(&shared->start_ns);
+}
+
+void bench_progress(const struct bench *bench, struct progress *progress,
+                    const struct bench_result *result)
+{
+    progress_update(progress, result->messages, result->bytes);
+    if (bench->counters == NULL)
+        return;
+    atomic_store_explicit(&bench->counters->messages, result->messages, memory_order_relaxed);
+    atomic_store_explicit(&bench->counters->bytes, result->bytes, memory_order_relaxed);
 }
 
 void bench_wait(const struct weir_client *client, uint64_t until_ns)
@@ -153,22 +190,64 @@ static double quantile_us(const struct bench_result *result, double quantile)
     return (double)histogram_quantile(&result->latency, quantile) / 1000;
 }
 
-json_t *bench_result_json(const struct bench_result *result)
+// The distribution as HDR histograms are printed: each step halves what lies above it, down to the
+// last message.
+static double next_quantile(double quantile)
 {
-    json_t *latency = json_null();
+    return quantile + (1 - quantile) / 2;
+}
 
-    if (result->latency_from != NULL && result->latency.total > 0)
-        latency = json_pack(
-            "{s:s, s:I, s:f, s:f, s:f, s:f, s:f}", "from", result->latency_from, "samples",
-            (json_int_t)result->latency.total, "mean_us", histogram_mean(&result->latency) / 1000,
-            "p50_us", quantile_us(result, 0.5), "p99_us", quantile_us(result, 0.99), "p999_us",
-            quantile_us(result, 0.999), "max_us", (double)result->latency.max / 1000);
+static bool has_quantile(const struct bench_result *result, double quantile)
+{
+    return (1 - quantile) * (double)result->latency.total >= 1;
+}
+
+static json_t *distribution_json(const struct bench_result *result)
+{
+    json_t *steps = json_array();
+
+    for (double q = 0; has_quantile(result, q); q = next_quantile(q))
+        json_array_append_new(steps,
+                              json_pack("{s:f, s:f}", "quantile", q, "us", quantile_us(result, q)));
+    json_array_append_new(
+        steps, json_pack("{s:f, s:f}", "quantile", 1.0, "us", (double)result->latency.max / 1000));
+    return steps;
+}
+
+static json_t *latency_json(const struct bench_result *result, bool percentiles)
+{
+    if (result->latency_from == NULL || result->latency.total == 0)
+        return json_null();
+    json_t *latency = json_pack(
+        "{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "from", result->latency_from,
+        "samples", (json_int_t)result->latency.total, "mean_us",
+        histogram_mean(&result->latency) / 1000, "min_us", (double)result->latency.min / 1000,
+        "p50_us", quantile_us(result, 0.5), "p90_us", quantile_us(result, 0.9), "p99_us",
+        quantile_us(result, 0.99), "p999_us", quantile_us(result, 0.999), "p9999_us",
+        quantile_us(result, 0.9999), "max_us", (double)result->latency.max / 1000);
+    if (percentiles)
+        json_object_set_new(latency, "distribution", distribution_json(result));
+    return latency;
+}
+
+json_t *bench_result_json(const struct bench_result *result, bool percentiles)
+{
     return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "messages",
                      (json_int_t)result->messages, "failed", (json_int_t)result->failed, "bytes",
                      (json_int_t)result->bytes, "seconds",
                      (double)result->elapsed_ns / NS_PER_SECOND, "messages_per_second",
                      per_second(result->messages, result->elapsed_ns), "mb_per_second",
-                     per_second(result->bytes, result->elapsed_ns) / 1e6, "latency", latency);
+                     per_second(result->bytes, result->elapsed_ns) / 1e6, "latency",
+                     latency_json(result, percentiles));
+}
+
+static void print_distribution(const struct bench_result *result, FILE *out)
+{
+    fprintf(out, "  %12s %14s %12s\n", "percentile", "us", "above");
+    for (double q = 0; has_quantile(result, q); q = next_quantile(q))
+        fprintf(out, "  %12.6f %14.1f %12.0f\n", q * 100, quantile_us(result, q),
+                (1 - q) * (double)result->latency.total);
+    fprintf(out, "  %12.6f %14.1f %12d\n", 100.0, (double)result->latency.max / 1000, 0);
 }
 
 static void print_latency(const char *name, double us, FILE *out)
@@ -179,7 +258,8 @@ static void print_latency(const char *name, double us, FILE *out)
         fprintf(out, "  %s %.2f ms", name, us / 1000);
 }
 
-void bench_result_print(const struct bench_result *result, const char *name, FILE *out)
+void bench_result_print(const struct bench_result *result, const char *name, bool percentiles,
+                        FILE *out)
 {
     char messages[32];
     char rate[32];
@@ -197,6 +277,9 @@ void bench_result_print(const struct bench_result *result, const char *name, FIL
     print_latency("p50", quantile_us(result, 0.5), out);
     print_latency("p99", quantile_us(result, 0.99), out);
     print_latency("p99.9", quantile_us(result, 0.999), out);
+    print_latency("p99.99", quantile_us(result, 0.9999), out);
     print_latency("max", (double)result->latency.max / 1000, out);
     fputc('\n', out);
+    if (percentiles)
+        print_distribution(result, out);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,18 +11,24 @@
 #include "clients/c/weir.h"
 #include "tools/command.h"
 #include "tools/histogram.h"
+#include "tools/progress.h"
 
 struct bench_settings {
     int64_t size;
-    int64_t rate; // messages per second; 0: as fast as it goes
+    int64_t rate;    // messages per second, of all clients together; 0: as fast as it goes
+    int64_t ramp_ms; // the rate grows evenly from nothing for so long
     int64_t in_flight;
     int64_t count;       // 0: no limit
     int64_t duration_ms; // 0: no limit
     int64_t partitions;
     int64_t linger_ms;
     int64_t batch_size;
+    int64_t keys;      // different ones; 0: messages have none
+    int64_t clients;   // each a thread with a connection of its own
+    int64_t consumers; // beside producers
     int acks;
     int codec;
+    bool percentiles; // the whole distribution
     bool keep;
 };
 
@@ -42,12 +49,31 @@ struct bench_payload {
     size_t next;
 };
 
-// One benchmark under way.
+// What the clients of one run tell each other, from thread to thread.
+struct bench_shared {
+    _Atomic int64_t ready;     // how many could begin
+    _Atomic uint64_t start_ns; // when they do; 0: not yet
+    _Atomic int64_t expected;  // messages that a consumer is to get; INT64_MAX: nobody knows yet
+    atomic_bool over;          // nothing more is to be done
+};
+
+// What one client has done so far, for the line that shows it.
+struct bench_counters {
+    _Atomic int64_t messages;
+    _Atomic int64_t bytes;
+};
+
+// One benchmark under way: the work of one client, which sends the messages seat, seat + seats, ...
 struct bench {
     struct app *app;
     const struct bench_settings *settings;
     const char *topic;
     struct bench_payload payload;
+    int64_t seat;
+    int64_t seats;
+    bool follows;                    // reads from the end on, until all have come that are expected
+    struct bench_shared *shared;     // NULL: the only client
+    struct bench_counters *counters; // NULL likewise
 };
 
 // Returns 0 or -ENOMEM.
@@ -64,8 +90,19 @@ bool bench_payload_stamp(struct weir_bytes value, uint64_t *wall_ns);
 // Nanoseconds since 1970: comparable between processes, which monotonic time is not everywhere.
 uint64_t bench_wall_ns(void);
 
-// When message number `index` is due; `start_ns` for all of them without a rate.
+// When message number `index` of all clients is due; `start_ns` for all of them without a rate.
 uint64_t bench_due_ns(const struct bench_settings *settings, uint64_t start_ns, int64_t index);
+
+// How many of the messages to be sent in all are this client's. 0: there is no limit.
+int64_t bench_share(const struct bench *bench);
+
+// Waits, driving the client, until all clients can begin, and returns when they do: now, for the
+// only one. 0: the run was given up meanwhile.
+uint64_t bench_await_start(const struct bench *bench, struct weir_client *client);
+
+// Shows how far the work is, on the client's own line or for the one of all.
+void bench_progress(const struct bench *bench, struct progress *progress,
+                    const struct bench_result *result);
 
 // Waits until `until_ns` or until the client has something to do, but does not drive it. Precise to
 // microseconds, which weir_poll's time-out is not.
@@ -76,6 +113,13 @@ void bench_wait(const struct weir_client *client, uint64_t until_ns);
 struct weir_client *bench_connect(const struct bench *bench, struct weir_config **config,
                                   int *code);
 
+// `work` done by so many clients at once, each in a thread of its own, together with so many
+// consumers that read the topic meanwhile, from its end on. The results are sums, their latencies
+// those of all. Reports the first failure and returns 0 or an exit code.
+typedef int bench_work(struct bench *bench, struct bench_result *result);
+int bench_crew_run(const struct bench *bench, bench_work *work, struct bench_result *result,
+                   struct bench_result *consumed);
+
 // The three measurements. Each reports its own failures and returns 0 or an exit code.
 int bench_produce(struct bench *bench, struct bench_result *result);
 int bench_consume(struct bench *bench, struct bench_result *result);
@@ -83,5 +127,6 @@ int bench_roundtrip(struct bench *bench, struct bench_result *acknowledged,
                     struct bench_result *received);
 
 // The numbers as JSON, and as lines for people.
-json_t *bench_result_json(const struct bench_result *result);
-void bench_result_print(const struct bench_result *result, const char *name, FILE *out);
+json_t *bench_result_json(const struct bench_result *result, bool percentiles);
+void bench_result_print(const struct bench_result *result, const char *name, bool percentiles,
+                        FILE *out);

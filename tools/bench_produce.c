@@ -2,18 +2,20 @@
 // Produces stamped messages, as fast as the bound on messages in flight allows or at a fixed rate.
 //
 // Invariants:
-//  1. Message number i is due at bench_due_ns(i), whatever happened to those before it.
+//  1. Message number i of all clients is due at bench_due_ns(i), whatever happened to those before
+//     it, and whichever client sends it.
 //  2. sent - reported never exceeds the bound on messages in flight.
 #include "tools/bench.h"
 
 #include <inttypes.h>
 
 #include "base/clock.h"
+#include "base/random.h"
 #include "tools/app.h"
 #include "tools/interrupt.h"
 #include "tools/progress.h"
 
-enum { NS_PER_MS = 1000 * 1000, WAIT_NS = 100 * 1000 * 1000, FLUSH_MS = 60 * 1000 };
+enum { NS_PER_MS = 1000 * 1000, WAIT_NS = 100 * 1000 * 1000, FLUSH_MS = 60 * 1000, KEY_SIZE = 8 };
 
 struct producing {
     struct bench *bench;
@@ -25,6 +27,8 @@ struct producing {
     uint64_t last_ns;
     int64_t sent;
     int64_t reported;
+    struct random random; // chooses keys
+    char key[KEY_SIZE];
     int first_error;
     char reason[512];
 };
@@ -52,9 +56,31 @@ static void delivery_done(void *context, const struct weir_delivery *delivery)
 
 static bool finished(const struct producing *run, uint64_t now_ns)
 {
-    int64_t count = run->bench->settings->count;
+    const struct bench *bench = run->bench;
 
-    return (count > 0 && run->sent >= count) || now_ns >= run->end_ns || interrupt_requested();
+    return (bench->settings->count > 0 && run->sent >= bench_share(bench)) ||
+           now_ns >= run->end_ns || interrupt_requested();
+}
+
+// When this client's next message is due.
+static uint64_t next_due_ns(const struct producing *run)
+{
+    const struct bench *bench = run->bench;
+
+    return bench_due_ns(bench->settings, run->start_ns, run->sent * bench->seats + bench->seat);
+}
+
+// One of so many keys, as hexadecimal digits. Absent when messages are to have none.
+static struct weir_bytes next_key(struct producing *run)
+{
+    int64_t keys = run->bench->settings->keys;
+
+    if (keys == 0)
+        return (struct weir_bytes){0};
+    uint64_t key = random_below(&run->random, (uint64_t)keys);
+    for (int i = KEY_SIZE - 1; i >= 0; i--, key >>= 4)
+        run->key[i] = "0123456789abcdef"[key & 0xf];
+    return weir_bytes_of(run->key, KEY_SIZE);
 }
 
 // Sends what is due. Returns WEIR_OK or the error that ends the run; a full queue is neither.
@@ -63,12 +89,13 @@ static int send_due(struct producing *run, uint64_t *now_ns)
     const struct bench_settings *settings = run->bench->settings;
 
     while (!finished(run, *now_ns) && run->sent - run->reported < settings->in_flight) {
-        uint64_t due_ns = bench_due_ns(settings, run->start_ns, run->sent);
+        uint64_t due_ns = next_due_ns(run);
         if (due_ns > *now_ns)
             break;
         uint64_t from_ns = settings->rate > 0 ? due_ns : *now_ns;
         uint64_t wall_ns = bench_wall_ns() - (*now_ns - from_ns);
         struct weir_message message = {
+            .key = next_key(run),
             .value = bench_payload_next(&run->bench->payload, wall_ns),
             .opaque = (void *)(uintptr_t)from_ns,
         };
@@ -86,8 +113,10 @@ static int send_due(struct producing *run, uint64_t *now_ns)
 static int produce(struct producing *run, struct progress *progress)
 {
     const struct bench_settings *settings = run->bench->settings;
-    uint64_t now_ns = clock_monotonic_ns();
+    uint64_t now_ns = bench_await_start(run->bench, run->client);
 
+    if (now_ns == 0)
+        return WEIR_OK;
     run->start_ns = now_ns;
     run->last_ns = now_ns;
     run->end_ns = settings->duration_ms > 0 ? now_ns + (uint64_t)settings->duration_ms * NS_PER_MS
@@ -98,11 +127,11 @@ static int produce(struct producing *run, struct progress *progress)
             return error;
         // Gives the library the occasion to send before anybody waits.
         weir_poll(run->client, 0);
-        progress_update(progress, run->result->messages, run->result->bytes);
+        bench_progress(run->bench, progress, run->result);
 
         uint64_t until_ns = now_ns + WAIT_NS;
         bool may_send = run->sent - run->reported < settings->in_flight;
-        uint64_t due_ns = bench_due_ns(settings, run->start_ns, run->sent);
+        uint64_t due_ns = next_due_ns(run);
         if (may_send && due_ns < until_ns)
             until_ns = due_ns;
         if (until_ns < run->end_ns)
@@ -133,6 +162,7 @@ int bench_produce(struct bench *bench, struct bench_result *result)
         return app_fail(app, EXIT_FAILED, "out of memory");
     }
     weir_producer_on_delivery(run.producer, delivery_done, &run);
+    random_system(&run.random.state, sizeof(run.random.state));
     progress_start(&progress, app->err, progress_wanted(app->err), "produced",
                    bench->settings->count);
     int error = produce(&run, &progress);

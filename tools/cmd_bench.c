@@ -66,14 +66,14 @@ static void add_result(struct bench *bench, json_t *results, const char *name,
     if (code != 0 && result->messages == 0)
         return;
     if (bench->app->common.output == OUTPUT_TEXT)
-        bench_result_print(result, name, bench->app->out);
-    json_object_set_new(results, name, bench_result_json(result));
+        bench_result_print(result, name, bench->settings->percentiles, bench->app->out);
+    json_object_set_new(results, name, bench_result_json(result, bench->settings->percentiles));
 }
 
 static int run_bench(struct app *app, const void *settings, int count, char **arguments,
                      measure_function *measure)
 {
-    struct bench bench = {.app = app, .settings = settings};
+    struct bench bench = {.app = app, .settings = settings, .seats = 1};
     char name[TOPIC_NAME_SIZE];
     bool own_topic = count == 0;
     int code = 0;
@@ -109,16 +109,35 @@ static struct bench_result *new_result(struct app *app, int *code)
 
 static int measure_produce(struct bench *bench, bool own_topic, json_t *results)
 {
+    const struct bench_settings *settings = bench->settings;
     int code = 0;
     struct bench_result *result = new_result(bench->app, &code);
+    struct bench_result *consumed = new_result(bench->app, &code);
 
     (void)own_topic;
-    if (result == NULL)
-        return code;
-    code = bench_produce(bench, result);
-    add_result(bench, results, "produce", result, code);
+    if (code == 0) {
+        bool alone = settings->clients == 1 && settings->consumers == 0;
+        code = alone ? bench_produce(bench, result)
+                     : bench_crew_run(bench, bench_produce, result, consumed);
+        add_result(bench, results, "produce", result, code);
+        if (settings->consumers > 0)
+            add_result(bench, results, "consume", consumed, code);
+    }
     free(result);
+    free(consumed);
     return code;
+}
+
+// The filling is not what is measured: one client, as fast as it can.
+static int fill_topic(const struct bench *bench, struct bench_result *filled)
+{
+    struct bench_settings settings = *bench->settings;
+    struct bench filling = *bench;
+
+    filling.settings = &settings;
+    settings.rate = 0;
+    settings.duration_ms = 0;
+    return bench_produce(&filling, filled);
 }
 
 static int measure_consume(struct bench *bench, bool own_topic, json_t *results)
@@ -127,17 +146,11 @@ static int measure_consume(struct bench *bench, bool own_topic, json_t *results)
     struct bench_result *filled = new_result(bench->app, &code);
     struct bench_result *result = new_result(bench->app, &code);
 
-    if (code == 0 && own_topic) {
-        // The filling is not what is measured: it goes as fast as it can.
-        struct bench_settings fill = *bench->settings;
-        struct bench filling = *bench;
-        filling.settings = &fill;
-        fill.rate = 0;
-        fill.duration_ms = 0;
-        code = bench_produce(&filling, filled);
-    }
+    if (code == 0 && own_topic)
+        code = fill_topic(bench, filled);
     if (code == 0) {
-        code = bench_consume(bench, result);
+        code = bench->settings->clients == 1 ? bench_consume(bench, result)
+                                             : bench_crew_run(bench, bench_consume, result, filled);
         add_result(bench, results, "consume", result, code);
     }
     free(filled);
@@ -166,6 +179,8 @@ static int run_bench_produce(struct app *app, const void *settings, int count, c
 {
     struct bench_settings copy = *(const struct bench_settings *)settings;
 
+    if (copy.ramp_ms > 0 && copy.rate == 0)
+        return app_fail(app, EXIT_USAGE, "--ramp: give the rate that it leads to, with --rate");
     if (copy.count == 0 && copy.duration_ms == 0)
         copy.duration_ms = 10 * 1000;
     return run_bench(app, &copy, count, arguments, measure_produce);
@@ -175,6 +190,8 @@ static int run_bench_consume(struct app *app, const void *settings, int count, c
 {
     struct bench_settings copy = *(const struct bench_settings *)settings;
 
+    if (copy.consumers > 0)
+        return app_fail(app, EXIT_USAGE, "--consumers stands beside producers, give --clients");
     if (count == 0 && copy.count == 0)
         copy.count = 100 * 1000;
     return run_bench(app, &copy, count, arguments, measure_consume);
@@ -184,6 +201,8 @@ static int run_bench_roundtrip(struct app *app, const void *settings, int count,
 {
     struct bench_settings copy = *(const struct bench_settings *)settings;
 
+    if (copy.clients > 1 || copy.consumers > 0)
+        return app_fail(app, EXIT_USAGE, "a roundtrip is one message at a time, of one client");
     if (copy.size < 16)
         return app_fail(app, EXIT_USAGE,
                         "--size: give at least 16, a message must have room for its stamp");
@@ -213,6 +232,36 @@ static const struct option_spec bench_options[] = {
      .offset = offsetof(struct bench_settings, rate),
      .min = 1,
      .max = 100000000},
+    {.name = "ramp",
+     .kind = OPTION_DURATION,
+     .placeholder = "DURATION",
+     .help = "let the rate grow evenly from nothing for so long (default: 0)",
+     .offset = offsetof(struct bench_settings, ramp_ms),
+     .min = 1,
+     .max = 24 * 3600 * 1000},
+    {.name = "clients",
+     .kind = OPTION_COUNT,
+     .placeholder = "N",
+     .help = "so many producers, or consumers, at once: a connection and a thread each. Producers "
+             "share the count and the rate, each consumer reads everything (default: 1)",
+     .offset = offsetof(struct bench_settings, clients),
+     .min = 1,
+     .max = 1000},
+    {.name = "consumers",
+     .kind = OPTION_COUNT,
+     .placeholder = "N",
+     .help = "of produce: so many consumers read meanwhile, each everything; their latency counts "
+             "like the producers' (default: 0)",
+     .offset = offsetof(struct bench_settings, consumers),
+     .min = 1,
+     .max = 1000},
+    {.name = "keys",
+     .kind = OPTION_COUNT,
+     .placeholder = "N",
+     .help = "give each message one of N keys, at random (default: none has a key)",
+     .offset = offsetof(struct bench_settings, keys),
+     .min = 1,
+     .max = UINT32_MAX},
     {.name = "count",
      .letter = 'n',
      .kind = OPTION_COUNT,
@@ -233,7 +282,8 @@ static const struct option_spec bench_options[] = {
      .letter = 'i',
      .kind = OPTION_COUNT,
      .placeholder = "N",
-     .help = "messages handed over and not yet acknowledged, at most (default: 10000)",
+     .help = "messages handed over and not yet acknowledged, at most, of each client (default: "
+             "10000)",
      .offset = offsetof(struct bench_settings, in_flight),
      .min = 1,
      .max = 100000000},
@@ -273,6 +323,10 @@ static const struct option_spec bench_options[] = {
      .help = "none, gzip, snappy, lz4 or zstd (default: none; the payload does not shrink)",
      .offset = offsetof(struct bench_settings, codec),
      .choices = codecs},
+    {.name = "percentiles",
+     .kind = OPTION_FLAG,
+     .help = "show the whole distribution of latencies, each step halving what lies above",
+     .offset = offsetof(struct bench_settings, percentiles)},
     {.name = "keep",
      .kind = OPTION_FLAG,
      .help = "leave the topic made for the purpose",
@@ -285,6 +339,7 @@ static const struct bench_settings bench_defaults = {
     .in_flight = 10000,
     .partitions = 1,
     .batch_size = 1 << 20,
+    .clients = 1,
 };
 
 const struct command cmd_bench_produce = {
@@ -299,6 +354,7 @@ const struct command cmd_bench_produce = {
         "was due, so that a stall shows in all messages that had to wait for it; otherwise from\n"
         "the send.\n",
     .examples = "  weir bench produce --size 1K --rate 10000 --duration 30s\n"
+                "  weir bench produce --rate 50000 --ramp 10s --clients 4 --consumers 2\n"
                 "  weir bench produce --size 1M --in-flight 4 --count 1000 -o json\n",
     .options = bench_options,
     .settings_size = sizeof(struct bench_settings),

@@ -41,6 +41,20 @@ void histogram_record(struct histogram *histogram, uint64_t value)
     histogram->sum += (double)value;
 }
 
+void histogram_add(struct histogram *histogram, const struct histogram *other)
+{
+    if (other->total == 0)
+        return;
+    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++)
+        histogram->counts[i] += other->counts[i];
+    if (histogram->total == 0 || other->min < histogram->min)
+        histogram->min = other->min;
+    if (other->max > histogram->max)
+        histogram->max = other->max;
+    histogram->total += other->total;
+    histogram->sum += other->sum;
+}
+
 uint64_t histogram_quantile(const struct histogram *histogram, double quantile)
 {
     if (histogram->total == 0)

@@ -26,5 +26,8 @@ void histogram_record(struct histogram *histogram, uint64_t value);
 // rounded up to its bucket's end but never above the maximum. 0 when empty.
 uint64_t histogram_quantile(const struct histogram *histogram, double quantile);
 
+// Adds what `other` has counted.
+void histogram_add(struct histogram *histogram, const struct histogram *other);
+
 // 0 when empty.
 double histogram_mean(const struct histogram *histogram);

@@ -42,6 +42,48 @@ class Bench(CommandTest):
         # The last message is due 499 ms after the first: no machine is fast enough to be earlier.
         self.assertGreaterEqual(result["seconds"], 0.499)
 
+    def test_a_ramp(self):
+        # 100 messages while the rate grows to 200/s within a second, then one each 5 ms.
+        result = self.bench("produce", "-n", "120", "--rate", "200", "--ramp", "1s")["produce"]
+        self.check(result, 120, 1024)
+        self.assertGreaterEqual(result["seconds"], 1.09)
+        self.refused(2, "bench", "produce", "--ramp", "1s", says="--rate")
+
+    def test_several_clients(self):
+        both = self.bench("produce", "-n", "1001", "-s", "100", "--clients", "3", "--consumers", "2", "--rate", "5000")
+        self.check(both["produce"], 1001, 100)
+        self.check_latency(both["produce"]["latency"], 1001, "intended send time")
+        self.check(both["consume"], 2002, 100)
+        self.check_latency(both["consume"]["latency"], 2002, "stamp of the producer")
+        self.check(self.bench("consume", "-n", "500", "-s", "100", "--clients", "2")["consume"], 1000, 100)
+        for arguments in (["consume", "--consumers", "1"], ["roundtrip", "--clients", "2"]):
+            self.refused(2, "bench", *arguments)
+
+    def test_failures_of_several_clients_are_reported_once(self):
+        self.weir("topic", "create", "narrow-for-two", "--set", "max.message.bytes=1000")
+        self.refused(1, "bench", "produce", "narrow-for-two", "-n", "10", "-s", "5000", "--clients", "2",
+                     says="not stored")
+        self.weir("topic", "delete", "narrow-for-two")
+        self.refused(3, "bench", "consume", "no-such-topic", "--clients", "2", says="no-such-topic")
+
+    def test_keys(self):
+        self.weir("topic", "create", "keyed", "-p", "3")
+        self.bench("produce", "keyed", "-n", "200", "--keys", "4")
+        lines = self.weir("consume", "keyed", "-e", "--format", r"%k %p\n").decode().split("\n")[:-1]
+        self.assertEqual(len(lines), 200)
+        keys = {line.split()[0] for line in lines}
+        self.assertLessEqual(len(keys), 4)
+        self.assertEqual(len(set(lines)), len(keys), "a key is in one partition")
+        self.weir("topic", "delete", "keyed")
+
+    def test_the_distribution(self):
+        latency = self.bench("produce", "-n", "1000", "--percentiles")["produce"]["latency"]
+        steps = latency["distribution"]
+        self.assertEqual([step["quantile"] for step in steps[:3]], [0, 0.5, 0.75])
+        self.assertEqual(steps[-1], {"quantile": 1, "us": latency["max_us"]})
+        self.assertEqual(sorted(step["us"] for step in steps), [step["us"] for step in steps])
+        self.assertRegex(self.weir("bench", "produce", "-n", "100", "--percentiles").decode(), r"100\.0+ ")
+
     def test_every_message_is_in_the_topic(self):
         self.weir("topic", "create", "kept", "-p", "4")
         for arguments in (["-i", "1"], ["--acks", "1"], ["-z", "zstd"], ["--linger", "5ms"],

@@ -49,6 +49,27 @@ Test(tools, small_values_are_exact)
     free(histogram);
 }
 
+Test(tools, histograms_add_up)
+{
+    struct histogram *all = new_histogram();
+    struct histogram *one = new_histogram();
+    struct histogram *other = new_histogram();
+
+    for (uint64_t i = 1; i <= 5000; i++) {
+        histogram_record(all, i * 1000);
+        histogram_record(i % 3 == 0 ? one : other, i * 1000);
+    }
+    histogram_add(one, other);
+    cr_assert_arr_eq(one->counts, all->counts, sizeof(all->counts));
+    cr_assert_eq(one->total, all->total);
+    cr_assert_eq(one->min, 1000);
+    cr_assert_eq(one->max, 5000000);
+    cr_assert_float_eq(histogram_mean(one), histogram_mean(all), 1e-6);
+    free(all);
+    free(one);
+    free(other);
+}
+
 // Against the same samples, sorted: never below the true quantile, above it by a 128th at most.
 Test(tools, quantiles_stay_within_one_bucket_of_the_truth)
 {
