@@ -48,6 +48,8 @@ func option(name, value string) kgo.Opt {
 	switch name {
 	case "auto.offset.reset":
 		return kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())
+	case "group.instance.id":
+		return kgo.InstanceID(value)
 	case "session.timeout.ms":
 		return kgo.SessionTimeout(milliseconds(value))
 	case "heartbeat.interval.ms":
