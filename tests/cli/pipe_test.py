@@ -105,12 +105,12 @@ class Pipe(CommandTest):
                     time.sleep(100)
                 print(line, end="")
             """)
-        summary, _ = self.pipe(source, target, "-d", "dead" + target, "--retries", "0", "--timeout", "1s",
+        summary, _ = self.pipe(source, target, "-d", "dead" + target, "--retries", "0", "--timeout", "5s",
                                command=command)
         self.assertEqual(summary["rejected"], 1)
         self.assertGreaterEqual(summary["timeouts"], 1)
         self.assertEqual(self.values(target), ["a", "b"])
-        self.assertIn("gave no answer for 1000 ms", self.values("dead" + target, "%h\\n")[0])
+        self.assertIn("gave no answer for 5000 ms", self.values("dead" + target, "%h\\n")[0])
 
     def test_fields_are_checked_and_named(self):
         source, target = self.topics('{"id": 1}', '{"id": "x"}', "{}")

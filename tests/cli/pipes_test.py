@@ -182,7 +182,7 @@ class Pipes(CommandTest):
     def test_a_broker_that_dies_in_the_middle_of_a_read(self):
         self.weir("produce", "torn", "-X", "batch.size=16k",
                   data=b"a line of some length\n" * 500000)
-        reader = self.start("consume", "torn", "-e", "--timeout", "700ms", "-X",
+        reader = self.start("consume", "torn", "-e", "--timeout", "3s", "-X",
                             "max.partition.fetch.bytes=16k", stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE)
         reader.stdout.read(100)

@@ -86,7 +86,7 @@ class Top(CommandTest):
 class Away(CommandTest):
     def test_the_view_stays_while_the_broker_is_away(self):
         self.weir("produce", "stays", data=b"a\n")
-        with Terminal(self.command("top", "-i", "100ms", "--timeout", "500ms"), self.environment(),
+        with Terminal(self.command("top", "-i", "100ms", "--timeout", "3s"), self.environment(),
                       columns=200) as top:
             top.wait_for(b"stays")
             self.broker.kill()

@@ -103,7 +103,7 @@ class Damage(unittest.TestCase):
         self.change(self.files()[0], 3 * BLOCK + 500)
         self.restart()
         done = subprocess.run([binary("weir"), "-b", self.broker.address, "consume", "t", "--until-end",
-                               "--timeout", "200ms"], capture_output=True, timeout=PATIENCE_S)
+                               "--timeout", "3s"], capture_output=True, timeout=PATIENCE_S)
         self.assertNotEqual(done.returncode, 0)
         self.assertEqual(done.stdout, value_of(0) + b"\n" + value_of(1) + b"\n")
         (line,) = done.stderr.decode().splitlines()
