@@ -207,7 +207,7 @@ int main(int argc, char **argv)
                                         .pool = pool,
                                         .directory = argv[1],
                                         .tail_cache_bytes = 32 << 20,
-        .read_cache_bytes = 64 << 20,
+                                        .read_cache_bytes = 64 << 20,
                                         .journal_bytes = 64 << 20,
                                         .direct = true};
     CHECK(log_store_open(&options, &store) == 0);
