@@ -32,7 +32,7 @@ static const struct own_error own_errors[] = {
     {WEIR_ERR_NOT_ASSIGNED, false, "NOT_ASSIGNED", "the consumer does not read that partition"},
     {WEIR_ERR_NO_GROUP, false, "NO_GROUP", "group.id is not set"},
     {WEIR_ERR_NO_OFFSET, false, "NO_OFFSET", "there is no such offset"},
-    {WEIR_ERR_ABANDONED, false, "ABANDONED", "the producer was freed before delivery"},
+    {WEIR_ERR_ABANDONED, false, "ABANDONED", "the handle was freed before this was done"},
     {WEIR_ERR_BUSY, false, "BUSY", "a callback must not call a function that waits"},
     {WEIR_ERR_PURGED, false, "PURGED", "weir_purge dropped the message before it was delivered"},
     {WEIR_ERR_SYSTEM, false, "SYSTEM", "the operating system refused"},

@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "clients/c/weir.h"
+#include "gen/kp_consumer_group_heartbeat.h"
 #include "gen/kp_fetch.h"
 #include "gen/kp_find_coordinator.h"
+#include "gen/kp_join_group.h"
 #include "gen/kp_list_offsets.h"
 #include "gen/kp_metadata.h"
 #include "gen/kp_offset_commit.h"
@@ -632,6 +634,32 @@ Test(client, freeing_in_the_middle_of_everything_leaks_nothing)
     assign(bench, 0, 0);
     assign(bench, 1, WEIR_STORED);
     expect(bench, 0, 30);
+    bench_free(bench);
+}
+
+// Subscribes and polls until the member has failed; returns why.
+static const char *member_failure(struct bench *bench)
+{
+    const char *topic = "t";
+    int error = WEIR_OK;
+    bench->mock->version_max[KP_CONSUMER_GROUP_HEARTBEAT_KEY] = -1;
+    bench->mock->version_max[KP_JOIN_GROUP_KEY] = -1;
+    cr_assert_eq(weir_subscribe(bench->consumer, &topic, 1), WEIR_OK);
+    for (int i = 0; i < 1000 && !error; i++)
+        error = weir_consumer_poll(bench->consumer, 20);
+    cr_assert_eq(error, WEIR_ERR_UNSUPPORTED);
+    return weir_last_error(bench->client);
+}
+
+// Before a broker that knows nothing of the newer protocol a member that may choose speaks the
+// classic one; this broker knows neither, and the one asked for last is named.
+Test(client, members_fall_back_where_the_newer_protocol_is_not_served)
+{
+    struct bench *bench = bench_new(1, "");
+    cr_assert(strstr(member_failure(bench), "JoinGroup"));
+    bench_free(bench);
+    bench = bench_new(1, "group.protocol=consumer");
+    cr_assert(strstr(member_failure(bench), "ConsumerGroupHeartbeat"));
     bench_free(bench);
 }
 
