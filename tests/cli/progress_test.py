@@ -61,20 +61,32 @@ class Progress(CommandTest):
             self.assertTrue(terminal.shown.endswith(ERASED), terminal.shown[-100:])
             out.close()
 
+    def all_steps(self, verb, command, names):
+        begun = time.monotonic()
+        with self.watched("topic", command, *names) as terminal:
+            self.assertEqual(terminal.end(), 0)
+            if b"left" not in terminal.shown and time.monotonic() - begun < 1:
+                self.skipTest("this machine was done before there was anything to show")
+            self.assertRegex(terminal.shown, verb + rb" [\d,]+ of 2,000 topics \(\d+ %\), [\d,]+/s, \d+:\d\d left")
+            self.assertTrue(terminal.shown.endswith(ERASED), terminal.shown[-100:])
+
     def test_many_topics(self):
-        names = [f"one-of-many-{i}" for i in range(3000)]
-        for command, verb in (("create", b"created"), ("delete", b"deleted")):
-            with self.subTest(command=command), self.watched("topic", command, *names) as terminal:
-                self.wait_for(terminal, verb + rb" [\d,]+ of 3,000 topics \(\d+ %\), [\d,]+/s, \d+:\d\d left")
-                self.assertEqual(terminal.end(), 0)
-                self.assertTrue(terminal.shown.endswith(ERASED), terminal.shown[-100:])
+        names = [f"one-of-many-{i}" for i in range(2000)]
+        self.all_steps(b"created", "create", names)
+        self.all_steps(b"deleted", "delete", names)
 
     def test_an_error_stands_on_a_line_of_its_own(self):
-        names = [f"one-of-some-{i}" for i in range(2000)]
+        # The broker stands still behind the first topics, so that there is a line to remove.
+        names = [f"one-of-some-{i}" for i in range(1000)]
         with self.watched("topic", "create", *names, "no good name") as terminal:
-            terminal.wait_for(b"of 2,001 topics")
-            terminal.wait_for(ERASED + b"weir topic create: cannot create topic 'no good name'")
+            while b"one-of-some-0" not in self.weir("topic", "list"):
+                self.assertIsNone(terminal.process.poll())
+            self.broker.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)  # as long as the line may take to be due
+            self.broker.process.send_signal(signal.SIGCONT)
             self.assertEqual(terminal.end(), 1)
+            self.assertEqual(terminal.shown.count(b"\n"), 1)
+            self.assertRegex(terminal.shown, rb"(^|\x1b\[K)weir topic create: cannot create topic 'no good name'")
 
 
 if __name__ == "__main__":
