@@ -155,8 +155,11 @@ class Pipe(unittest.TestCase):
     def test_nothing_is_lost_and_order_is_kept(self):
         for stage in self.stages:
             stage.start()
+        self.produced = None
         producer = threading.Thread(target=self.produce)
         producer.start()
+        # One that finds no broker when it begins gives up; later it waits.
+        self.weir("consume", "raw", "-n", "1")
         kills = {"worker": 0, "stage": 0, "broker": 0}
         while producer.is_alive():
             time.sleep(0.1 + self.chance.random() * 0.5)
