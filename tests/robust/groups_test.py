@@ -18,8 +18,9 @@ from harness.wire import call, create, encode
 NONE, ILLEGAL_GENERATION, INCONSISTENT_PROTOCOL, INVALID_GROUP_ID, UNKNOWN_MEMBER_ID = 0, 22, 23, 24, 25
 INVALID_SESSION_TIMEOUT, REBALANCE_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE = 26, 27, 15
 INVALID_REQUEST, UNKNOWN_TOPIC, OFFSET_METADATA_TOO_LARGE, POLICY_VIOLATION, GROUP_FULL, MEMBER_ID_REQUIRED = 42, 3, 12, 44, 81, 79
+INVALID_REGULAR_EXPRESSION, GROUP_ID_NOT_FOUND, UNSUPPORTED_ASSIGNOR = 128, 69, 112
 MEBIBYTE = 1 << 20
-JOIN_GROUP = 11
+JOIN_GROUP, CONSUMER_GROUP_HEARTBEAT = 11, 68
 INT32_MAX = (1 << 31) - 1
 
 
@@ -40,6 +41,35 @@ def heartbeat(connection, group, member, generation):
 def commit(connection, group, generation=-1, member="", topic="t", partition=0, offset=1, note=""):
     request = OffsetCommitRequest[2](group, generation, member, -1, [(topic, [(partition, offset, note)])])
     return call(connection, request).topics[0][1][0][1]
+
+
+def compact(text):
+    """A compact string; None: null."""
+    if text is None:
+        return b"\0"
+    size, coded = len(text) + 1, b""
+    while size > 127:
+        coded += bytes([size & 127 | 128])
+        size >>= 7
+    return coded + bytes([size]) + text
+
+
+def pulse(connection, group, member, epoch, topics=None, regex=None, rebalance_ms=-1, assignor=None, owned=None):
+    """ConsumerGroupHeartbeat, version 1: its error."""
+    names = b"\0" if topics is None else bytes([len(topics) + 1]) + b"".join(map(compact, topics))
+    body = (b"\0" + compact(group) + compact(member) + struct.pack(">i", epoch) + compact(None) + compact(None) +
+            struct.pack(">i", rebalance_ms) + names + compact(regex) + compact(assignor) +
+            (b"\0" if owned is None else owned) + b"\0")
+    connection.sendall(frame(CONSUMER_GROUP_HEARTBEAT, 1, body))
+    reply = read_reply(connection)
+    (error,) = struct.unpack_from(">h", reply, 9)  # behind the correlation id, tags, the throttle time
+    return error
+
+
+def subscription(topics):
+    """What a consumer says in JoinGroup."""
+    return (struct.pack(">hi", 1, len(topics)) + b"".join(struct.pack(">h", len(name)) + name for name in topics) +
+            struct.pack(">ii", -1, 0))
 
 
 def wait_for(condition):
@@ -272,6 +302,57 @@ class Groups(unittest.TestCase):
         directory = f"/proc/{self.broker.process.pid}/fd"
         return sum(os.path.islink(path) and os.readlink(path).startswith("socket:")
                    for path in (os.path.join(directory, name) for name in os.listdir(directory)))
+
+    def test_patterns_that_are_built_to_explode(self):
+        self.assertEqual(create(self.connection, "a" * 200, 1)[0], NONE)
+        for number, regex in enumerate((b"(a+)+[bc]", b"(a|aa)+[bc]", b"(.*)*(.*)*(.*)*[bc]", b"(" * 300 + b")" * 300, b"(",
+                                        b"a{1000}{1000}", b"\\", b"[", b"x" * 1025, b"x" * 32767, b"(?R)", b"(?{1})")):
+            with self.subTest(regex=regex[:20]):
+                error = pulse(self.connection, b"g%d" % number, b"m", 0, regex=regex, rebalance_ms=1000, owned=b"\1")
+                self.assertEqual(error, INVALID_REGULAR_EXPRESSION)
+        self.assertLess(self.broker.memory() - self.before, 32 * MEBIBYTE)
+
+    def test_heartbeats_that_make_no_sense(self):
+        def refused(**change):
+            asked = {"member": b"m", "epoch": 0, "topics": [b"t"], "rebalance_ms": 1000, "owned": b"\1", **change}
+            return pulse(self.connection, change.pop("group", b"odd"), **{k: v for k, v in asked.items() if k != "group"})
+        self.assertEqual(refused(rebalance_ms=-2), INVALID_REQUEST)
+        self.assertEqual(refused(rebalance_ms=-(1 << 31)), INVALID_REQUEST)
+        self.assertEqual(refused(epoch=-3), INVALID_REQUEST)
+        self.assertEqual(refused(epoch=-2), INVALID_REQUEST)  # of no static member
+        self.assertEqual(refused(epoch=-(1 << 31)), INVALID_REQUEST)
+        self.assertEqual(refused(epoch=INT32_MAX), UNKNOWN_MEMBER_ID)
+        self.assertEqual(refused(member=b"m" * 256), INVALID_REQUEST)
+        self.assertEqual(refused(member=b""), INVALID_REQUEST)
+        self.assertEqual(refused(topics=None), INVALID_REQUEST)
+        self.assertEqual(refused(owned=None), INVALID_REQUEST)
+        self.assertEqual(refused(assignor=b"best"), UNSUPPORTED_ASSIGNOR)
+        self.assertEqual(refused(group=b"g" * 32767), INVALID_GROUP_ID)
+        self.assertEqual(refused(group=b""), INVALID_GROUP_ID)
+        self.assertEqual(refused(rebalance_ms=INT32_MAX), NONE)
+        self.assertEqual(refused(group=b"neighbour"), GROUP_ID_NOT_FOUND)  # whose members are no consumers
+
+    def test_a_group_that_is_turned_over_and_over(self):
+        """As fast as a client can ask for it, and its members have said much. Those beside it do not wait."""
+        wish = subscription([b"topic-%d" % i for i in range(5000)])
+        member, generation = self.settle_as_consumer(wish)
+        slowest = 0
+        other = self.connect()
+        for number in range(100):
+            self.assertEqual(pulse(self.connection, b"g", b"c", 0, [b"t"], rebalance_ms=1000, owned=b"\1"), NONE)
+            begin = time.monotonic()
+            self.assertEqual(heartbeat(other, "neighbour", *self.neighbour), NONE)
+            slowest = max(slowest, time.monotonic() - begin)
+            self.assertEqual(pulse(self.connection, b"g", b"c", -1), NONE)
+        self.assertLess(slowest, PATIENCE_S)
+        self.assertIn(heartbeat(self.connection, "g", member, generation), (ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS))
+        self.assertLess(self.broker.memory() - self.before, 64 * MEBIBYTE)
+
+    def settle_as_consumer(self, wish):
+        joined = join(self.connection, "g", kind="consumer", session_ms=600000, protocols=[("range", wish)])
+        part = struct.pack(">hih1sii", 1, 1, 1, b"t", 1, 0) + struct.pack(">i", -1)
+        sync(self.connection, "g", joined.member_id, joined.generation_id, [(joined.member_id, part)])
+        return joined.member_id, joined.generation_id
 
     def test_many_names_in_one_request(self):
         names = [f"none-{i}" for i in range(20000)] + ["neighbour"]
