@@ -24,6 +24,7 @@ struct uneven {
     uint32_t *place;      // in the heap of its subscription, by member
     uint32_t *most_place; // in `most`
     struct heap *least;   // by subscription
+    uint64_t *top;        // of each of them: see top_of; what is looked at most is in a row
     uint32_t *least_room; // the members of all these heaps
     struct heap most;
     // The subscriptions that have a topic: interested[first_interested[t]] and on.
@@ -93,11 +94,19 @@ static void remove_top(const struct uneven *uneven, struct heap *heap)
     sift(uneven, heap, 0);
 }
 
+// The load of the member on top, and the member: less is less loaded, or the first of equals.
+static uint64_t top_of(const struct uneven *uneven, const struct heap *heap)
+{
+    return (uint64_t)uneven->load[heap->members[0]] << 32 | heap->members[0];
+}
+
 static void add_load(struct uneven *uneven, uint32_t member, int32_t more)
 {
-    struct heap *heap = &uneven->least[uneven->assign->member_subscription[member]];
+    uint32_t subscription = uneven->assign->member_subscription[member];
+    struct heap *heap = &uneven->least[subscription];
     uneven->load[member] += (uint32_t)more;
     sift(uneven, heap, uneven->place[member]);
+    uneven->top[subscription] = top_of(uneven, heap);
     if (uneven->most_place[member] != ASSIGN_NOBODY)
         sift(uneven, &uneven->most, uneven->most_place[member]);
 }
@@ -105,18 +114,13 @@ static void add_load(struct uneven *uneven, uint32_t member, int32_t more)
 // The subscriber of a topic that has the least; NOBODY: it has none.
 static uint32_t least_loaded(const struct uneven *uneven, uint32_t topic)
 {
-    uint32_t best = ASSIGN_NOBODY;
+    uint64_t best = UINT64_MAX;
     for (uint32_t i = uneven->first_interested[topic]; i < uneven->first_interested[topic + 1];
          i++) {
-        const struct heap *heap = &uneven->least[uneven->interested[i]];
-        if (heap->count == 0)
-            continue;
-        uint32_t member = heap->members[0];
-        if (best == ASSIGN_NOBODY || uneven->load[member] < uneven->load[best] ||
-            (uneven->load[member] == uneven->load[best] && member < best))
-            best = member;
+        uint64_t top = uneven->top[uneven->interested[i]];
+        best = top < best ? top : best;
     }
-    return best;
+    return (uint32_t)best;
 }
 
 // --- setting out ---------------------------------------------------------------------------------
@@ -188,6 +192,8 @@ static void fill_heaps(struct uneven *uneven)
         uneven->most_place[i] = ASSIGN_NOBODY;
         insert(uneven, &uneven->least[assign->member_subscription[i]], i);
     }
+    for (uint32_t i = 0; i < assign->subscription_count; i++)
+        uneven->top[i] = uneven->least[i].count ? top_of(uneven, &uneven->least[i]) : UINT64_MAX;
 }
 
 static void give_to(struct uneven *uneven, uint32_t partition, uint32_t member)
@@ -221,22 +227,19 @@ static void place_rest(struct uneven *uneven)
 
 static uint32_t least_of_all(const struct uneven *uneven)
 {
-    uint32_t least = UINT32_MAX;
-    for (uint32_t i = 0; i < uneven->assign->subscription_count; i++) {
-        const struct heap *heap = &uneven->least[i];
-        if (heap->count && uneven->load[heap->members[0]] < least)
-            least = uneven->load[heap->members[0]];
-    }
-    return least;
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 0; i < uneven->assign->subscription_count; i++)
+        least = uneven->top[i] < least ? uneven->top[i] : least;
+    return (uint32_t)(least >> 32);
 }
 
-// Moves one partition of a member to where it evens out most. False: none can move.
-static bool give_away(struct uneven *uneven, uint32_t member)
+// Moves one partition of a member to where it evens out most. False: none can move. Nobody has less
+// than `least`.
+static bool give_away(struct uneven *uneven, uint32_t member, uint32_t least)
 {
     uint32_t *best = NULL;
     uint32_t best_to = ASSIGN_NOBODY;
     uint32_t best_load = uneven->load[member] - 1;
-    uint32_t least = least_of_all(uneven);
     uint32_t seen = ASSIGN_NOBODY;
     for (uint32_t *link = &uneven->head[member]; *link != ASSIGN_NOBODY && best_load > least;
          link = &uneven->next[*link]) {
@@ -264,12 +267,13 @@ static bool give_away(struct uneven *uneven, uint32_t member)
 static bool even_out(struct uneven *uneven)
 {
     bool moved = false;
+    uint32_t least = least_of_all(uneven); // moving makes it more, if anything
     uneven->most.count = 0;
     for (uint32_t i = 0; i < uneven->assign->member_count; i++)
         if (uneven->load[i] > 1)
             insert(uneven, &uneven->most, i);
     while (uneven->most.count > 0) {
-        if (give_away(uneven, uneven->most.members[0]))
+        if (give_away(uneven, uneven->most.members[0], least))
             moved = true;
         else
             remove_top(uneven, &uneven->most);
@@ -288,10 +292,12 @@ static bool set_up(struct uneven *uneven, struct assign *assign)
         interests += assign->subscriptions[i].topic_count;
     *uneven = (struct uneven){.assign = assign, .most = {.most = true}};
     uneven->least = calloc(assign->subscription_count + 1u, sizeof(*uneven->least));
+    uneven->top = calloc(assign->subscription_count + 1u, sizeof(*uneven->top));
     size_t numbers = 6 * members + assign->topic_count + 2 + interests + 2 * partitions;
     uint32_t *room = calloc(numbers, sizeof(*room));
-    if (!uneven->least || !room) {
+    if (!uneven->least || !uneven->top || !room) {
         free(uneven->least);
+        free(uneven->top);
         free(room);
         return false;
     }
@@ -322,5 +328,6 @@ int assign_uneven(struct assign *assign)
             break;
     free(uneven.load);
     free(uneven.least);
+    free(uneven.top);
     return 0;
 }
