@@ -79,9 +79,8 @@ class Refusals(CommandTest):
             address = "127.0.0.1:%d" % nobody.getsockname()[1]
             for name, arguments in self.calls():
                 with self.subTest(command=name, arguments=arguments):
-                    said = self.nothing(4, *name.split(), "-b", address, "--timeout", "200ms", *arguments,
-                                        says="is the broker running there?")
-                    self.assertIn(address, said)
+                    self.nothing(4, *name.split(), "-b", address, "--timeout", "300ms", *arguments,
+                                 says="is the broker running there?")
 
     def test_brokers_that_speak_something_else(self):
         with socket.socket() as web:
