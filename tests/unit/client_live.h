@@ -120,8 +120,12 @@ static inline void broker_start(struct live *live, const char *listen)
     live->broker = fork();
     if (live->broker == 0) {
         child_bind(self, null, log);
-        execl(binary, binary, "--data-dir", live->directory, "--listen", listen,
-              live->setting ? "--set" : NULL, live->setting, (char *)NULL);
+        // Pauses of seconds would only make the tests longer.
+        execl(binary, binary, "--data-dir", live->directory, "--listen", listen, "--set",
+              "group.initial.rebalance.delay.ms=100", "--set",
+              "group.consumer.min.heartbeat.interval.ms=300", "--set",
+              "group.consumer.heartbeat.interval.ms=300", live->setting ? "--set" : NULL,
+              live->setting, (char *)NULL);
         _exit(127);
     }
     close(log);
