@@ -55,6 +55,14 @@ def call(*command, cwd):
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}")
 
 
+def unpack(where, pattern):
+    """Archives without their own top folder, below src/."""
+    source = os.path.join(where, "src")
+    os.makedirs(source, exist_ok=True)
+    for archive in glob.glob(os.path.join(where, pattern)):
+        call("tar", "xf", archive, "-C", source, "--strip-components=1", cwd=where)
+
+
 def install_maven(where, wanted):
     dependencies = [DEPENDENCY % (*package.split(":"), number) for _, _, package, number in wanted]
     with open(os.path.join(where, "pom.xml"), "w") as file:
@@ -73,8 +81,7 @@ def install_sdist(where, wanted):
     for _, _, package, number in wanted:
         call(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", package,
              f"{package}=={number}", "-d", "sdist", cwd=where)
-    for archive in glob.glob(os.path.join(where, "sdist", "*.tar.gz")):
-        call("tar", "xzf", archive, "--one-top-level=src", "--strip-components=1", cwd=where)
+    unpack(where, "sdist/*.tar.gz")
 
 
 def install_debian(where, wanted):
@@ -91,14 +98,20 @@ def install_debian(where, wanted):
     call("apt-get", *options, "-q", "update", cwd=where)
     for _, _, package, number in wanted:
         call("apt-get", *options, "-q", "source", "--download-only", "--tar-only", f"{package}={number}", cwd=where)
-    for archive in glob.glob(os.path.join(where, "*.orig.tar.*")):
-        call("tar", "xf", archive, "--one-top-level=src", "--strip-components=1", cwd=where)
+    unpack(where, "*.orig.tar.*")
 
 
 def install_npm(where, wanted):
     with open(os.path.join(where, "package.json"), "w") as file:
         file.write('{"private": true}\n')
     call("npm", "install", *[f"{package}@{number}" for _, _, package, number in wanted], cwd=where)
+
+
+def install_npm_source(where, wanted):
+    """Packages as they are in the registry, nothing run or compiled, below src/."""
+    for _, _, package, number in wanted:
+        call("npm", "pack", "--silent", f"{package}@{number}", cwd=where)
+    unpack(where, "*.tgz")
 
 
 def install_go(where, wanted):
@@ -108,7 +121,8 @@ def install_go(where, wanted):
 
 
 MANAGERS = {"maven": install_maven, "pip": install_pip, "sdist": install_sdist,
-            "debian": install_debian, "npm": install_npm, "go": install_go}
+            "debian": install_debian, "npm": install_npm, "npm-source": install_npm_source,
+            "go": install_go}
 
 
 def compile_go(client):
