@@ -59,7 +59,13 @@ void pipe_output_delivered(void *context, const struct weir_delivery *delivery)
                     delivery->error == WEIR_ERR_TOO_LARGE || delivery->error == INVALID_RECORD;
     bool refused = for_good && !record->batched && !is_dead_letter(stage, delivery);
 
-    if (delivery->error == WEIR_OK || (refused && (record->rejected || record->orphan))) {
+    if (delivery->error == WEIR_OK) {
+        if (is_dead_letter(stage, delivery))
+            stage->counts.rejected++;
+        else
+            stage->counts.written++;
+        ended(record);
+    } else if (refused && (record->rejected || record->orphan)) {
         ended(record);
     } else if (refused) {
         refuse(stage, record, delivery->reason);
@@ -115,10 +121,8 @@ int pipe_output_send(struct pipe_stage *stage, struct pipe_record *record,
 {
     int error = produce(stage, record, stage->options->to, message);
 
-    if (error == WEIR_OK) {
-        stage->counts.written++;
+    if (error == WEIR_OK)
         return 0;
-    }
     if (error == WEIR_ERR_TOO_LARGE) {
         pipe_output_begun(&record->entry);
         refuse(stage, record, weir_last_error(stage->client));
@@ -191,10 +195,8 @@ void pipe_output_reject(struct pipe_stage *stage, struct pipe_record *record,
         return;
     }
     int error = send_dead_letter(stage, record, why);
-    if (error == WEIR_OK) {
-        stage->counts.rejected++;
+    if (error == WEIR_OK)
         return;
-    }
     if (error != WEIR_ERR_ABANDONED)
         pipe_output_begun(&record->entry);
     pipe_stage_fail(stage, app_exit_code(error),

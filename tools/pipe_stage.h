@@ -48,7 +48,7 @@ struct pipe_options {
 
 struct pipe_counts {
     int64_t read;
-    int64_t written;
+    int64_t written; // acknowledged, as are those rejected
     int64_t dropped; // records whose answer was that there is no output
     int64_t rejected;
     int64_t failures; // of runs
