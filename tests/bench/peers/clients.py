@@ -22,6 +22,7 @@ from peers.peer import Client, run, shown
 
 MIB = 1 << 20
 LEADERS_S = 60
+CONSUMER_BEGINS_S = 2
 QUANTILES = {"p50_us": 0.5, "p99_us": 0.99, "p999_us": 0.999, "p9999_us": 0.9999}
 
 
@@ -131,13 +132,16 @@ class Librdkafka(KafkaClient):
             count = int(rate * seconds)
             consumer = Client([self.program(), "-C", "-b", peer.address, "-t", topic, "-p", "0", "-o", "beginning",
                                "-c", str(count), "-l", "-A", file.name, "-X", "fetch.wait.max.ms=100"])
+            time.sleep(CONSUMER_BEGINS_S)  # it does not say when it waits for messages
             try:
                 ended = run([self.program(), "-P", "-b", peer.address, "-t", topic, "-p", "0", "-s", str(size), "-c",
                              str(count), "-r", str(rate), "-l", "-a", "-1", "-X", "linger.ms=0"])
                 ended.append(consumer.wait(120).check())
             finally:
                 consumer.kill()
-            latencies = sorted(int(line) for line in file if line.strip())
+            latencies = [int(line) for line in file if line.strip()]
+        # The first second's messages waited for the producer to find its broker.
+        latencies = sorted(latencies[min(rate, len(latencies) // 2):])
         quantiles = {name: float(latencies[min(int(q * len(latencies)), len(latencies) - 1)])
                      for name, q in QUANTILES.items()} if latencies else {}
         return figures(ended, count, size, ended[0].seconds, **quantiles, mean_us=statistics.fmean(latencies or [0]))
@@ -205,12 +209,13 @@ class Libweir(KafkaClient):
         return figures(ended, found["messages"], size, found["seconds"],
                        **{key: value for key, value in latency.items() if key.endswith("_us")})
 
-    def produce(self, peer, topic, size, count, partitions=1, producers=1):
-        command = self.command(peer, "bench", "produce", topic, "--size", str(size), "--count", str(count // producers),
-                               "--in-flight", str(max(64 * MIB // size, 10)))
-        ended = run(*[command] * producers)
-        results = [self.read(one, "produce") for one in ended]
-        return figures(ended, sum(r["messages"] for r in results), size, max(r["seconds"] for r in results))
+    def produce(self, peer, topic, size, count, partitions=1, producers=1, keys=0):
+        in_flight = str(max(64 * MIB // size // producers, 10))
+        command = self.command(peer, "bench", "produce", topic, "--size", str(size), "--count", str(count),
+                               "--in-flight", in_flight, "--clients", str(producers))
+        ended = run([*command, "--keys", str(keys)] if keys else command)
+        found = self.read(ended[0], "produce")
+        return figures(ended, found["messages"], size, found["seconds"])
 
     def consume(self, peer, topic, size, count, partitions=1):
         return self.result(run(self.command(peer, "bench", "consume", topic, "--count", str(count))), "consume", size)
@@ -227,20 +232,18 @@ class Libweir(KafkaClient):
         return self.result(run(self.command(peer, "bench", "produce", topic, "--size", str(size), "--in-flight", "1",
                                             "--duration", f"{seconds}s")), "produce", size)
 
+    def paced_produce(self, peer, topic, size, rate, seconds, keys):
+        """Latency to the acknowledgement, from the moment each message was due."""
+        return self.result(run(self.command(peer, "bench", "produce", topic, "--size", str(size), "--rate", str(rate),
+                                            "--duration", f"{seconds}s", "--keys", str(keys))), "produce", size)
+
     def paced(self, peer, topic, size, rate, seconds):
-        """Latency to a consumer, from the moment each message was due."""
-        consumer = Client(self.command(peer, "bench", "consume", topic, "--duration", f"{seconds + 1}s"))
-        try:
-            ended = run(self.command(peer, "bench", "produce", topic, "--size", str(size), "--rate", str(rate),
-                                     "--duration", f"{seconds}s"))
-            consumed = consumer.wait(seconds + 60).check()
-        finally:
-            consumer.kill()
-        result = self.result([consumed], "consume", size)
-        produced = self.result(ended, "produce", size)
+        """Latency to a consumer of the same process, from the moment each message was due."""
+        ended = run(self.command(peer, "bench", "produce", topic, "--size", str(size), "--rate", str(rate),
+                                 "--duration", f"{seconds}s", "--consumers", "1"), timeout=seconds + 120)
+        result, produced = self.result(ended, "consume", size), self.result(ended, "produce", size)
         return {**result, "messages": produced["messages"], "messages_per_s": produced["messages_per_s"],
-                "mb_per_s": produced["mb_per_s"], "client_cpu": ended[0].cpu + consumed.cpu,
-                "command": produced["command"], "ack_p99_us": produced.get("p99_us")}
+                "mb_per_s": produced["mb_per_s"], "ack_p99_us": produced.get("p99_us")}
 
 
 def clients(options):

@@ -67,7 +67,7 @@ class Runner:
         try:
             with peer:
                 figures = work.run(peer, client, options.amount)
-        except (Failure, OSError, subprocess.SubprocessError, KeyError, ValueError, IndexError) as failure:
+        except (Failure, OSError, subprocess.SubprocessError, LookupError, ValueError, ArithmeticError) as failure:
             self.failed += 1
             print(f"  {peer.label}: {failure}", file=sys.stderr)
             self.note(**{**about, "kind": "failure", "reason": f"{type(failure).__name__}: {failure}"[:1000]})

@@ -48,8 +48,7 @@ class Produce(Work):
         self.title = f"Produce, {size_text(size)}, {where}{who}"
         self.text = f"{count:,} messages with acks=all where the protocol has that, as fast as they go."
         if producers > 1:
-            self.text += (" Of Kafka's protocol each producer is a process of its own; of the others each has a connection "
-                          "of its own.")
+            self.text += " Each librdkafka is a process of its own; of the others each producer is a connection of its own."
 
     def run(self, peer, client, amount):
         count = max(int(self.count * amount * peer.share), 1000)
@@ -57,6 +56,48 @@ class Produce(Work):
         client.produce(peer, "warm", self.size, max(count // WARM_UP, 1000), self.partitions, 1)
         client.create(peer, "load", self.partitions)
         return measured(peer, lambda: client.produce(peer, "load", self.size, count, self.partitions, self.producers))
+
+
+class Keyed(Work):
+    """The same bytes with keys, to many partitions and to one."""
+    needs = "produce"
+    clients = ("libweir",)
+    columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb")
+    size, count, keys = 100, 4000000, 100000
+
+    def __init__(self, name, partitions):
+        self.name, self.partitions = name, partitions
+        where = "one partition" if partitions == 1 else f"{partitions:,} partitions"
+        self.title = f"Produce, 100 B with keys, {where}"
+        self.text = f"{self.count:,} messages with one of {self.keys:,} keys each, chosen at random."
+
+    def run(self, peer, client, amount):
+        count = max(int(self.count * amount * peer.share), 1000)
+        client.create(peer, "warm", self.partitions)
+        client.produce(peer, "warm", self.size, max(count // WARM_UP, 1000), self.partitions, keys=self.keys)
+        client.create(peer, "load", self.partitions)
+        return measured(peer, lambda: client.produce(peer, "load", self.size, count, self.partitions, keys=self.keys))
+
+
+class PacedKeyed(Work):
+    """Acknowledged latency of keyed messages at a rate, to many partitions and to one."""
+    needs = "paced_produce"
+    clients = ("libweir",)
+    columns = ("p50_us", "p99_us", "p999_us", "broker_cpu_s_per_gb")
+    rate, size, keys = 20000, 100, 100000
+
+    def __init__(self, name, partitions):
+        self.name, self.partitions = name, partitions
+        where = "one partition" if partitions == 1 else f"{partitions:,} partitions"
+        self.title = f"Acknowledged at {self.rate:,} messages a second, 100 B with keys, {where}"
+        self.text = "From the moment a message was due until it is acknowledged, linger 0."
+
+    def run(self, peer, client, amount):
+        client.create(peer, "warm", self.partitions)
+        client.paced_produce(peer, "warm", self.size, self.rate, 2, self.keys)
+        client.create(peer, "load", self.partitions)
+        return measured(peer, lambda: client.paced_produce(peer, "load", self.size, self.rate, max(int(10 * amount), 2),
+                                                           self.keys))
 
 
 class Consume(Work):
@@ -128,7 +169,8 @@ class Paced(Work):
         self.title = f"End to end at {rate:,} messages a second, 1 KiB"
         self.text = ("From the moment a message was due to be sent until a consumer has it, linger 0; a message that "
                      "waits because the ones before it did counts from when it was due. librdkafka's program does not "
-                     "know that moment and counts from the send, and its pace is a sleep between messages.")
+                     "know that moment and counts from the send, its pace is a sleep between messages, and its first second, in "
+                     "which it connects, is left out.")
 
     def run(self, peer, client, amount):
         client.create(peer, "warm", 1)
@@ -211,6 +253,8 @@ def works():
         Produce("produce-100", 100, 12000000),
         Produce("partitions-12", 100, 6000000, partitions=12, clients=("librdkafka", "libweir")),
         Produce("partitions-1000", 100, 3000000, partitions=1000, clients=("librdkafka", "libweir")),
+        Keyed("keyed-1", 1), Keyed("keyed-1000", 1000),
+        PacedKeyed("paced-keyed-1", 1), PacedKeyed("paced-keyed-1000", 1000),
         Produce("producers-10", KIB, 1000000, producers=10, clients=("librdkafka", "libweir", "own")),
         Produce("producers-100", KIB, 1000000, producers=100, clients=("librdkafka", "libweir", "own")),
         Consume("consume-1k", KIB, 2000000, False),
