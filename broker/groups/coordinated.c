@@ -455,10 +455,11 @@ static void op_waits(struct shard *here, struct message *message)
 }
 
 // Its request may wait for long, and what it holds must not keep others from being read: the bytes
-// go, and who has filled memory with what no member has to say is not waited for.
+// go. Who has filled memory with what no member has to say is not waited for, nor who has gone
+// before the ask came to its turn.
 static void park(struct coordinated *group, struct group_step *step, struct coordinator_op *op)
 {
-    if (op->arena->used > PARKED_ARENA_MAX) {
+    if (op->cancelled || op->arena->used > PARKED_ARENA_MAX) {
         group_forsake(group->live, step, &op->ask);
         return;
     }

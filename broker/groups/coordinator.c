@@ -239,6 +239,7 @@ void coordinator_submit(struct shard *home, struct coordinator_op *op)
     op->home = home;
     op->returned = false;
     op->parked = false;
+    op->cancelled = false;
     op->error = 0;
     if (!op->group.data)
         op->group = span_text("");
@@ -265,10 +266,12 @@ static void cancel_returned(struct shard *here, struct message *message)
     go_on(op);
 }
 
-// An operation that is not parked ends soon by itself, or has ended.
+// An operation that is not parked ends soon by itself, or has ended; or its turn is still to come,
+// and then it does not get parked.
 static void cancel_arrived(struct shard *here, struct message *message)
 {
     struct coordinator_op *op = list_entry(message, struct coordinator_op, cancel_message);
+    op->cancelled = true;
     if (op->parked)
         coordinated_run_cancel(coordinated_find(here->coordinator, op->group), op);
     op->cancel_message.deliver = cancel_returned;

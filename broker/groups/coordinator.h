@@ -84,6 +84,7 @@ struct coordinator_op {
     struct message waits_message;
     struct list node; // of those that wait for their turn
     bool parked;      // owner's thread: in a group
+    bool cancelled;   // owner's thread: nobody waits for the answer any more
     bool returned;    // home's thread: done, but for the answer to the cancel
     bool cancelling;  // home's thread
 };

@@ -318,6 +318,34 @@ Test(broker, groups_keep_to_their_part_of_a_turn)
     state_close(shards);
 }
 
+Test(broker, groups_let_go_of_those_whose_client_has_gone_before_their_turn)
+{
+    enum { MANY = 3 * COORDINATOR_BUDGET };
+    static struct asked *asked[MANY];
+    struct shards *shards = groups_open();
+    struct member first = asked_settle_one(shards, "g", "a");
+    struct shard *owner = group_of(shards, "g")->coordinator->shard;
+    for (int i = 0; i < MANY; i++) {
+        asked[i] = asked_heartbeat("g", first.id, first.generation);
+        asked_submit(shards, owner->index, asked[i]);
+    }
+    struct asked *second = asked_join("g", "");
+    asked_submit(shards, owner->index, second);
+    // Both have arrived, and the join waits for what this turn's budget does not reach.
+    coordinator_cancel(&second->op);
+    shards_turn_one(owner);
+    shards_turn_one(owner);
+    cr_assert_not(asked[MANY - 1]->done);
+    shards_until(shards, &second->done);
+    cr_assert_eq(second->out.join.error_code, KP_ERROR_COORDINATOR_NOT_AVAILABLE);
+    asked_end(second);
+    for (int i = 0; i < MANY; i++) {
+        cr_assert(asked[i]->done, "in order");
+        asked_end(asked[i]);
+    }
+    state_close(shards);
+}
+
 static uint32_t list(struct shards *shards, const char *state, const char *type)
 {
     struct span states[] = {span_text(state)};
