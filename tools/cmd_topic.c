@@ -376,6 +376,29 @@ const struct command cmd_topic_describe = {
 
 // -------------------------------------------------------------------------------- alter
 
+// Settings are changed before partitions are added, so what is sure to be refused is found first.
+static int check_growth(struct app *app, struct weir_client *client, const char *topic,
+                        int64_t partitions)
+{
+    struct weir_topic_list *list = NULL;
+    int code = 0;
+    int error = weir_describe_topics(client, &topic, 1, &list, app_timeout_ms(app));
+
+    if (error != WEIR_OK)
+        return app_fail_client(app, client, error);
+    for (size_t i = 0; code == 0 && i < list->count; i++) {
+        const struct weir_topic *found = &list->topics[i];
+        if (found->error != WEIR_OK)
+            code = app_fail_topic(app, found);
+        else if (found->partition_count >= (size_t)partitions)
+            code = app_fail(app, EXIT_FAILED,
+                            "%s has %zu partitions and can only get more; nothing was changed",
+                            topic, found->partition_count);
+    }
+    weir_topic_list_free(list);
+    return code;
+}
+
 static int run_alter(struct app *app, const void *settings, int count, char **arguments)
 {
     const struct topic_settings *options = settings;
@@ -390,10 +413,13 @@ static int run_alter(struct app *app, const void *settings, int count, char **ar
     int code = make_settings(app, options, &changes);
     if (code == 0)
         client = app_open(app, &code);
-    if (client != NULL && setting_count > 0)
+    if (client != NULL && setting_count > 0 && options->partitions > 0)
+        code = check_growth(app, client, arguments[0], options->partitions);
+    bool sound = client != NULL && code == 0;
+    if (sound && setting_count > 0)
         error = weir_alter_settings(client, WEIR_RESOURCE_TOPIC, arguments[0], changes,
                                     setting_count, app_timeout_ms(app));
-    if (client != NULL && error == WEIR_OK && options->partitions > 0)
+    if (sound && error == WEIR_OK && options->partitions > 0)
         error = weir_create_partitions(client, arguments[0], (int32_t)options->partitions,
                                        app_timeout_ms(app));
     if (error != WEIR_OK)

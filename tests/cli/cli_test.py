@@ -60,6 +60,10 @@ class Topics(CommandTest):
         self.assertEqual([setting for setting in topic["settings"]
                           if setting["name"] == "retention.ms"], [])
         self.refused(1, "topic", "alter", "change", "-p", "2")
+        self.refused(1, "topic", "alter", "change", "-p", "4", "--set", "retention.ms=7", says="nothing was changed")
+        (topic,) = json.loads(self.weir("topic", "describe", "change", "-o", "json"))
+        self.assertNotIn("retention.ms", [setting["name"] for setting in topic["settings"]])
+        self.refused(3, "topic", "alter", "nothing", "-p", "4", "--set", "retention.ms=7", says="topic list")
         self.refused(1, "topic", "alter", "change", "--set", "no.such.setting=1")
         self.refused(2, "topic", "alter", "change", says="nothing to change")
 
