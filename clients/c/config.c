@@ -74,7 +74,8 @@ static const struct choice strategies[] = {
     }
 #define TEXT(name, member, initial)                                                                \
     {                                                                                              \
-        name, initial, NULL, offsetof(struct config, member), 0, CONFIG_TEXT_SIZE - 1, KIND_TEXT   \
+        name, initial, NULL, offsetof(struct config, member), 0,                                   \
+            sizeof(((struct config *)0)->member) - 1, KIND_TEXT                                    \
     }
 
 #define DAY_MS 86400000

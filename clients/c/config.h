@@ -8,7 +8,10 @@
 
 #include "clients/c/weir.h"
 
-enum { CONFIG_TEXT_SIZE = 256 };
+enum {
+    CONFIG_TEXT_SIZE = 256,
+    CONFIG_GROUP_SIZE = 1025, // a group's name has up to 1,024 bytes
+};
 
 enum idempotence_mode { IDEMPOTENCE_OFF, IDEMPOTENCE_ON, IDEMPOTENCE_AUTO };
 
@@ -46,7 +49,7 @@ struct config {
     int64_t idempotence; // enum idempotence_mode
     int64_t allow_auto_create_topics;
     // consumer
-    char group_id[CONFIG_TEXT_SIZE];
+    char group_id[CONFIG_GROUP_SIZE];
     int64_t auto_offset_reset; // enum offset_reset
     int64_t fetch_min_bytes;
     int64_t fetch_max_wait_ms;
