@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// weir group list|describe|delete|delete-offsets|remove: what groups there are, who is in them, how
-// far they are behind.
+// weir group list|describe|delete|delete-offsets|remove-member: what groups there are, who is in
+// them, how far they are behind.
 #include <stdlib.h>
 #include <string.h>
 

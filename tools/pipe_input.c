@@ -191,7 +191,7 @@ void pipe_inputs_balance(struct pipe_stage *stage)
 
     for (size_t i = 0; i < stage->seat_count; i++)
         idle |= stage->seats[i].input == NULL;
-    // A pause throws away what was fetched ahead: only for a partition that is really stuck.
+    // What was fetched ahead stays in memory: only for a partition that is really stuck.
     if (stage->full != NULL && idle && stage->now_ms - stage->full_ms >= STUCK_MS &&
         !stage->full->paused &&
         weir_consumer_pause(stage->consumer, stage->options->from, stage->full->partition) ==
