@@ -105,8 +105,8 @@ static void one_history(uint64_t seed)
 {
     struct history history = {.seed = seed, .random = {.state = seed * 7919}};
     desk_begin(&history.desk, seed);
-    history.desk.bytes = 128 * 1024 << random_below(&history.random, 3);
-    history.desk.file_bytes = 32 * 1024 << random_below(&history.random, 2);
+    history.desk.bytes = UINT64_C(128) * 1024 << random_below(&history.random, 3);
+    history.desk.file_bytes = UINT64_C(32) * 1024 << random_below(&history.random, 2);
     for (int life = 0; life < 8; life++)
         one_life(&history);
     cr_assert(start(&history), "seed %" PRIu64, seed);
