@@ -256,8 +256,9 @@ static void return_static(struct group *group, struct group_step *step, struct g
 
 // --- the request ---------------------------------------------------------------------------------
 
-int16_t classic_join_check(const struct group *group, const struct group_step *step,
-                           const struct kp_join_group_request *in)
+// 0, or why the request is refused whoever it comes from.
+static int16_t join_check(const struct group *group, const struct group_step *step,
+                          const struct kp_join_group_request *in)
 {
     if (in->session_timeout_ms < step->limits->min_session_timeout_ms ||
         in->session_timeout_ms > step->limits->max_session_timeout_ms)
@@ -270,6 +271,22 @@ int16_t classic_join_check(const struct group *group, const struct group_step *s
     if (group->member_count && !span_equal(in->protocol_type, group->protocol_type))
         return KP_ERROR_INCONSISTENT_GROUP_PROTOCOL;
     return 0;
+}
+
+int16_t classic_join_find(const struct group *group, const struct group_step *step,
+                          const struct kp_join_group_request *in, struct group_member **member,
+                          struct group_pending **pending)
+{
+    int16_t error = join_check(group, step, in);
+    *member = NULL;
+    *pending = NULL;
+    if (!error && in->member_id.size == 0)
+        *member = group_member_find_instance(group, in->group_instance_id);
+    else if (!error && !(*pending = group_pending_find(group, in->member_id)))
+        error = group_member_check(group, in->member_id, in->group_instance_id, member);
+    if (!error && *pending && in->group_instance_id.size)
+        error = KP_ERROR_UNKNOWN_MEMBER_ID; // ids are promised to dynamic members only
+    return error;
 }
 
 // Counts who waits while the group rebalances: those of a group that has become too large who come
@@ -333,15 +350,9 @@ static void join_without_id(struct group *group, struct group_step *step, struct
 void classic_join(struct group *group, struct group_step *step, struct group_ask *ask)
 {
     const struct kp_join_group_request *in = ask->in;
-    struct group_pending *pending = NULL;
-    struct group_member *member = NULL;
-    int16_t error = classic_join_check(group, step, in);
-    if (!error && in->member_id.size == 0)
-        member = group_member_find_instance(group, in->group_instance_id);
-    else if (!error && !(pending = group_pending_find(group, in->member_id)))
-        error = group_member_check(group, in->member_id, in->group_instance_id, &member);
-    if (!error && pending && in->group_instance_id.size)
-        error = KP_ERROR_UNKNOWN_MEMBER_ID; // ids are promised to dynamic members only
+    struct group_pending *pending;
+    struct group_member *member;
+    int16_t error = classic_join_find(group, step, in, &member, &pending);
     if (error) {
         group_refuse(step, ask, error);
     } else if (is_full(group, step, member)) {

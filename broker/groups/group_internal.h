@@ -272,9 +272,11 @@ void classic_try_complete(struct group *group, struct group_step *step);
 // classic_join.c
 struct kp_join_group_request;
 void classic_join(struct group *group, struct group_step *step, struct group_ask *ask);
-// 0, or why the request is refused whoever it comes from.
-int16_t classic_join_check(const struct group *group, const struct group_step *step,
-                           const struct kp_join_group_request *in);
+// Who joins: a member, who holds a promised id, or, with both NULL, nobody known yet. 0, or why the
+// request is refused.
+int16_t classic_join_find(const struct group *group, const struct group_step *step,
+                          const struct kp_join_group_request *in, struct group_member **member,
+                          struct group_pending **pending);
 struct group_identity classic_join_identity(const struct group_ask *ask, struct span id);
 // What is offered, if the group has room for it. `member` NULL: a new one; `more`: bytes that the
 // member itself will take, besides those it takes already. 0, a KP_ERROR, -ENOMEM.

@@ -301,18 +301,11 @@ static int16_t admit(const struct group *group, const struct group_step *step,
                      const struct kp_join_group_request *in, struct group_member **member,
                      struct group_pending **pending)
 {
-    int16_t error = classic_join_check(group, step, in);
-    *member = NULL;
-    *pending = NULL;
-    if (!error && in->member_id.size == 0)
-        *member = group_member_find_instance(group, in->group_instance_id);
-    else if (!error && !(*pending = group_pending_find(group, in->member_id)))
-        error = group_member_check(group, in->member_id, in->group_instance_id, member);
+    int16_t error = classic_join_find(group, step, in, member, pending);
     if (error)
         return error;
-    if ((*pending && in->group_instance_id.size) ||
-        (in->member_id.size && *member && !(*member)->offers))
-        return KP_ERROR_UNKNOWN_MEMBER_ID; // an id for a dynamic member; one of the other protocol
+    if (in->member_id.size && *member && !(*member)->offers)
+        return KP_ERROR_UNKNOWN_MEMBER_ID; // of the other protocol
     if (!*member && group->member_count >= step->limits->consumer_max_members)
         return KP_ERROR_GROUP_MAX_SIZE_REACHED;
     if (!group_offers_agree(group, in->protocols, in->protocols_count, *member))
