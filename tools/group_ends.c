@@ -88,14 +88,26 @@ void group_ends_free(struct group_ends *ends)
     *ends = (struct group_ends){0};
 }
 
+static int compare_ends(const void *a, const void *b)
+{
+    const struct weir_offset_query *left = a;
+    const struct weir_offset_query *right = b;
+    int topics = strcmp(left->topic, right->topic);
+
+    return topics != 0
+               ? topics
+               : (left->partition > right->partition) - (left->partition < right->partition);
+}
+
+// Asked for every partition there is, a few times a second; weir_describe_topics lists in order.
 int64_t group_ends_of(const struct group_ends *ends, const char *topic, int32_t partition)
 {
-    for (size_t i = 0; i < ends->count; i++) {
-        const struct weir_offset_query *end = &ends->ends[i];
-        if (end->partition == partition && strcmp(end->topic, topic) == 0)
-            return end->offset;
-    }
-    return 0;
+    struct weir_offset_query wanted = {.topic = topic, .partition = partition};
+    const struct weir_offset_query *end =
+        ends->count == 0 ? NULL
+                         : bsearch(&wanted, ends->ends, ends->count, sizeof(wanted), compare_ends);
+
+    return end != NULL ? end->offset : 0;
 }
 
 // Retention or a person may have taken away what nobody can commit any more.

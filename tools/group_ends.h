@@ -7,7 +7,7 @@
 
 struct group_ends {
     struct weir_topic_list *topics;
-    struct weir_offset_query *ends; // one per partition; `offset` is its end
+    struct weir_offset_query *ends; // one per partition, in order; `offset` is its end
     size_t count;
     uint64_t asked_ns; // when the broker was asked how far the group has come
     bool from_end;     // a partition of which nothing is committed begins at its end
