@@ -98,6 +98,17 @@ Test(broker, produce_checks_timestamps)
     topics_close(t);
 }
 
+static void send_built(struct topics *t, struct batch_builder *builder, enum batch_codec codec)
+{
+    struct batch_scratch scratch = {0};
+    struct span batch;
+    struct batch_producer nobody = {.id = -1, .epoch = -1, .base_sequence = -1};
+    cr_assert_eq(batch_builder_finish(builder, codec, 0, nobody, &scratch, &batch), BATCH_OK);
+    topics_send_batch(t, 1, batch, -1);
+    free(scratch.data);
+    batch_builder_free(builder);
+}
+
 static void send_times(struct topics *t, const int64_t *timestamps, int count,
                        enum batch_codec codec)
 {
@@ -105,13 +116,7 @@ static void send_times(struct topics *t, const int64_t *timestamps, int count,
     batch_builder_init(&builder, 1 << 20);
     for (int i = 0; i < count; i++)
         batch_builder_add(&builder, timestamps[i], (struct span){0}, span_text("v"), NULL, 0);
-    struct batch_scratch scratch = {0};
-    struct span batch;
-    struct batch_producer nobody = {.id = -1, .epoch = -1, .base_sequence = -1};
-    cr_assert_eq(batch_builder_finish(&builder, codec, 0, nobody, &scratch, &batch), BATCH_OK);
-    topics_send_batch(t, 1, batch, -1);
-    free(scratch.data);
-    batch_builder_free(&builder);
+    send_built(t, &builder, codec);
 }
 
 Test(broker, produce_names_the_records_whose_timestamps_are_refused)
@@ -247,13 +252,7 @@ static void send_mixed_keys(struct topics *t, int count, enum batch_codec codec)
     for (int i = 0; i < count; i++)
         batch_builder_add(&builder, 1, i % 3 ? span_text("k") : (struct span){0}, span_text("v"),
                           NULL, 0);
-    struct batch_scratch scratch = {0};
-    struct span batch;
-    struct batch_producer nobody = {.id = -1, .epoch = -1, .base_sequence = -1};
-    cr_assert_eq(batch_builder_finish(&builder, codec, 0, nobody, &scratch, &batch), BATCH_OK);
-    topics_send_batch(t, 1, batch, -1);
-    free(scratch.data);
-    batch_builder_free(&builder);
+    send_built(t, &builder, codec);
 }
 
 Test(broker, produce_names_the_records_that_have_no_key)
