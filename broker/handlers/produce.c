@@ -24,8 +24,7 @@
 #include "protocol/record_batch.h"
 
 enum {
-    ZSTD_VERSION = 7,         // the first that may carry zstd
-    INFLATE_LIMIT = 32 << 20, // of a batch that must be looked into
+    ZSTD_VERSION = 7, // the first that may carry zstd
 };
 
 struct produce {
@@ -169,9 +168,10 @@ static bool check_timestamps(struct produce_part *part, const struct topic_setti
 static bool check_keys(struct produce_part *part, struct span batch)
 {
     struct arena arena;
-    arena_init(&arena, INFLATE_LIMIT * 2);
+    arena_init(&arena, PRODUCE_INFLATE_MAX * 2);
     struct batch_facts facts;
-    enum batch_error error = batch_validate_records(batch, &arena, INFLATE_LIMIT, true, &facts);
+    enum batch_error error =
+        batch_validate_records(batch, &arena, PRODUCE_INFLATE_MAX, true, &facts);
     arena_free(&arena);
     if (error == BATCH_NO_KEY) {
         struct produce_verdict verdict = produce_blame_keys(batch, &part->produce->request->arena);
@@ -194,8 +194,8 @@ static bool recode(struct produce_part *part, const struct topic_settings *setti
     if (!settings->recoded || (part->header.attributes & BATCH_CODEC_MASK) == settings->codec)
         return true;
     struct arena inflated;
-    arena_init(&inflated, INFLATE_LIMIT * 2);
-    enum batch_error error = batch_recode(*batch, settings->codec, INFLATE_LIMIT, &inflated,
+    arena_init(&inflated, PRODUCE_INFLATE_MAX * 2);
+    enum batch_error error = batch_recode(*batch, settings->codec, PRODUCE_INFLATE_MAX, &inflated,
                                           &part->produce->request->arena, batch);
     arena_free(&inflated);
     if (!error && batch->size > (size_t)settings->max_message_bytes)

@@ -15,7 +15,6 @@
 #include "protocol/error.h"
 
 enum {
-    INFLATE_LIMIT = 32 << 20,
     NAMED_MAX = 500, // records that the answer names
     TEXT_MAX = 160,
 };
@@ -70,11 +69,11 @@ static bool name_record(struct look *look, int32_t index, const struct record *r
 static int look_at_records(struct look *look, struct span batch)
 {
     struct arena inflated;
-    arena_init(&inflated, INFLATE_LIMIT * 2);
+    arena_init(&inflated, PRODUCE_INFLATE_MAX * 2);
     struct batch_reader reader;
     struct record record;
     int refused = 0;
-    int result = batch_reader_init(&reader, batch, &inflated, INFLATE_LIMIT);
+    int result = batch_reader_init(&reader, batch, &inflated, PRODUCE_INFLATE_MAX);
     for (int32_t i = 0; result == BATCH_OK; i++) {
         result = batch_reader_next(&reader, &record);
         if (result <= 0)

@@ -6,6 +6,8 @@
 #include "gen/kp_produce.h"
 #include "protocol/record_batch.h"
 
+enum { PRODUCE_INFLATE_MAX = 32 << 20 }; // bytes of a batch that has to be looked into
+
 struct produce_verdict {
     int16_t error;                                    // 0, or the code for the whole batch
     const char *why;                                  // a sentence, when there is an error
