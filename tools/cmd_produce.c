@@ -384,6 +384,8 @@ static int configure(const struct production *run, struct weir_config *config)
         code = app_set_text(run->app, config, "acks", acks[options->acks]);
     if (code == 0)
         code = app_set(run->app, config, "linger.ms", options->linger_ms);
+    if (code == 0) // somebody waits to hear of a name mistyped
+        code = app_set(run->app, config, "topic.metadata.propagation.max.ms", 5000);
     // A record is its line, its headers and some framing.
     if (code == 0)
         code = app_set(run->app, config, "message.max.bytes", limit + FRAMING_MAX);

@@ -92,7 +92,7 @@ static const struct setting settings[] = {
     INTEGER("retry.backoff.ms", retry_backoff_ms, "50", 1, DAY_MS),
     INTEGER("retry.backoff.max.ms", retry_backoff_max_ms, "1000", 1, DAY_MS),
     INTEGER("metadata.max.age.ms", metadata_max_age_ms, "300000", 10, DAY_MS),
-    INTEGER("topic.metadata.propagation.max.ms", topic_propagation_max_ms, "5000", 0, DAY_MS),
+    INTEGER("topic.metadata.propagation.max.ms", topic_propagation_max_ms, "30000", 0, DAY_MS),
     INTEGER("max.in.flight.requests.per.connection", max_in_flight, "5", 1, 1000),
     SIZE("receive.message.max.bytes", receive_message_max_bytes, "256m", 1024, 2 * GIB - 1),
 

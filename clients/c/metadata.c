@@ -18,6 +18,8 @@
 #include "clients/c/error.h"
 #include "gen/kp_metadata.h"
 
+enum { WITHOUT_CREATION = 30 }; // part of the patience with topics that nobody creates
+
 struct metadata_request {
     struct request request;
     struct metadata *metadata;
@@ -110,9 +112,15 @@ int metadata_topic_error(const struct metadata *metadata, const struct metadata_
         return weir_error_retriable(topic->error) ? WEIR_OK : topic->error;
     int64_t limit_ms = metadata->client->config.topic_propagation_max_ms;
     if (!topic->create)
-        limit_ms /= 5;
+        limit_ms /= WITHOUT_CREATION;
     uint64_t missing_ns = metadata->client->now_ns - topic->missing_since_ns;
     return missing_ns >= (uint64_t)limit_ms * MS ? topic->error : WEIR_OK;
+}
+
+int metadata_produce_error(const struct metadata *metadata, const struct metadata_topic *topic)
+{
+    bool hope = topic->seen && topic->error == WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    return hope ? WEIR_OK : metadata_topic_error(metadata, topic);
 }
 
 // ------------------------------------------------------------------------------------ the request
@@ -203,6 +211,7 @@ static void partitions_store(struct metadata_topic *topic,
         to->leader = partition->leader_id < 0 ? -1 : partition->leader_id;
         to->leader_epoch = partition->leader_epoch;
     }
+    topic->seen |= topic->partition_count > 0;
     topic->due = false;
     for (int32_t i = 0; i < topic->partition_count; i++)
         topic->due |= topic->partitions[i].leader < 0;

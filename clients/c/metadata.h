@@ -23,6 +23,7 @@ struct metadata_topic {
     struct kp_uuid id; // zero when the brokers have no topic ids
     int error;         // WEIR_OK, or why there are no partitions
     bool create;       // the broker may create it
+    bool seen;         // the cluster has shown it once
     bool due;          // to be asked for
     bool asked;        // is part of the request under way
     struct metadata_partition *partitions;
@@ -68,6 +69,11 @@ int32_t metadata_leader(struct metadata *metadata, const struct metadata_topic *
                         int32_t partition);
 
 // Why the topic cannot be used, once waiting longer makes no sense: it is unknown for longer than
-// topic.metadata.propagation.max.ms (a fifth of that when we may not create it), or it was refused
-// for good. WEIR_OK while there is hope.
+// topic.metadata.propagation.max.ms (a thirtieth of that when we may not create it), or it was
+// refused for good. WEIR_OK while there is hope.
 int metadata_topic_error(const struct metadata *metadata, const struct metadata_topic *topic);
+
+// The same for who has messages for the topic, which have a time limit of their own: while they
+// last, there is hope for a topic that was there once. Brokers that lag behind deny what they have
+// just made.
+int metadata_produce_error(const struct metadata *metadata, const struct metadata_topic *topic);

@@ -308,7 +308,7 @@ uint64_t placement_drive(struct weir_producer *producer)
     uint64_t due_ns = UINT64_MAX;
     list_each(at, &producer->unplaced) {
         struct producer_topic *topic = list_entry(at, struct producer_topic, link);
-        int error = metadata_topic_error(&producer->client->metadata, topic->metadata);
+        int error = metadata_produce_error(&producer->client->metadata, topic->metadata);
         list_each(node, &topic->unplaced) {
             struct unplaced *unplaced = list_entry(node, struct unplaced, node);
             if (!unplaced_try(producer, topic, unplaced, error)) {

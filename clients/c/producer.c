@@ -374,7 +374,7 @@ static void expire(struct weir_producer *producer, struct batch_queue *queue)
     struct batch *stored;
     while ((stored = batch_queue_stored(queue)))
         producer_batch_done(producer, stored, WEIR_OK);
-    int error = metadata_topic_error(&producer->client->metadata, topic->metadata);
+    int error = metadata_produce_error(&producer->client->metadata, topic->metadata);
     if (error) {
         queue_fail(producer, queue, error, weir_error_text(error));
         return;

@@ -137,8 +137,10 @@ WEIR_API bool weir_error_retriable(int error);
 //   retry.backoff.ms               50        pause before a failed request is repeated; doubles ...
 //   retry.backoff.max.ms           1000      ... up to this
 //   metadata.max.age.ms            300000    leaders and partition counts are asked for this often
-//   topic.metadata.propagation.max.ms 5000   how long a topic may be unknown before that is an
-//                                            error; a fifth of it where it may not be created
+//   topic.metadata.propagation.max.ms 30000  how long a topic may be unknown before that is an
+//                                            error; a thirtieth of it where it may not be created.
+//                                            For messages to one that was there before, only
+//                                            delivery.timeout.ms counts
 //   max.in.flight.requests.per.connection 5  produce requests sent ahead of their answers
 //   receive.message.max.bytes      256m      a longer response closes the connection
 //

@@ -71,6 +71,7 @@ struct mock {
     bool strict;                    // an unknown producer has to begin with 0
     bool any_topic;                 // every topic exists; their logs are one
     bool topic_missing;             // "t" does not exist until somebody may create it
+    int hidden;                     // requests that will still find no topic at all
     int16_t version_max[MOCK_APIS]; // caps below the schema's; -1 for not offered
     struct mock_fault faults[MOCK_FAULTS_MAX];
     int fault_count;
@@ -94,6 +95,9 @@ void mock_producer_lost(struct mock *mock, int32_t partition);
 
 // Deletes the newest batch of a log, as a broker does that loses data.
 void mock_batch_lost(struct mock *mock, int32_t partition);
+
+// The next so many requests of Metadata and of Produce find no topic, though it is there.
+void mock_topic_hide(struct mock *mock, int requests);
 
 // How many requests of an API have arrived.
 int mock_requests(struct mock *mock, int16_t api_key);

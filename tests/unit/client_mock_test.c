@@ -71,6 +71,12 @@ static void handle_api_versions(struct exchange *x)
     kp_api_versions_response_encode(&x->writer, x->header.api_version, &out);
 }
 
+// Whether the request at hand is to find no topic.
+static bool hidden_now(struct mock *mock)
+{
+    return mock->hidden > 0 && mock->hidden-- > 0;
+}
+
 static void handle_metadata(struct exchange *x)
 {
     struct mock *mock = x->mock;
@@ -92,11 +98,12 @@ static void handle_metadata(struct exchange *x)
     int32_t count = in.topics_count > 0 ? in.topics_count : 0;
     out.topics = arena_array(&x->arena, (size_t)count, sizeof(*out.topics));
     out.topics_count = count;
+    bool hidden = hidden_now(mock);
     for (int32_t i = 0; i < count; i++) {
         struct kp_metadata_response_topic *topic = &out.topics[i];
         kp_metadata_response_topic_init(topic);
         topic->name = in.topics[i].name;
-        bool known = mock->any_topic || span_equal(topic->name, span_text("t"));
+        bool known = !hidden && (mock->any_topic || span_equal(topic->name, span_text("t")));
         if (known && mock->topic_missing) {
             mock->topic_missing = !in.allow_auto_topic_creation; // there the next time
             known = false;
@@ -220,6 +227,8 @@ static void handle_produce(struct exchange *x)
     struct kp_produce_response out;
     kp_produce_request_decode(&x->reader, x->header.api_version, &x->arena, &in);
     kp_produce_response_init(&out);
+    if (hidden_now(x->mock))
+        x->code = KP_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     out.responses = arena_array(&x->arena, (size_t)in.topic_data_count, sizeof(*out.responses));
     out.responses_count = in.topic_data_count;
     for (int32_t t = 0; t < in.topic_data_count; t++) {
@@ -730,6 +739,13 @@ void mock_producer_lost(struct mock *mock, int32_t partition)
 {
     pthread_mutex_lock(&mock->lock);
     mock->logs[partition].producer_id = -1;
+    pthread_mutex_unlock(&mock->lock);
+}
+
+void mock_topic_hide(struct mock *mock, int requests)
+{
+    pthread_mutex_lock(&mock->lock);
+    mock->hidden = requests;
     pthread_mutex_unlock(&mock->lock);
 }
 

@@ -151,6 +151,21 @@ Test(client, unknown_topics_fail)
     bench_free(bench);
 }
 
+// A broker that has just made a topic may deny it for a while, even after it has shown it.
+Test(client, a_topic_that_was_seen_is_waited_for)
+{
+    struct bench *bench =
+        bench_new(1, "topic.metadata.propagation.max.ms=0 retry.backoff.max.ms=5");
+    send_numbers(bench, 0, 0, 1);
+    flush_ok(bench);
+    mock_topic_hide(bench->mock, 20);
+    send_numbers(bench, 0, 1, 10);
+    flush_ok(bench);
+    cr_assert_str_eq(bench->reports.order, numbers(10));
+    cr_assert_str_eq(stored(bench, 0), numbers(10));
+    bench_free(bench);
+}
+
 Test(client, errors_that_repeating_cannot_cure_are_reported)
 {
     struct bench *bench = bench_new(1, "");
