@@ -21,7 +21,10 @@ _Static_assert(sizeof(struct weir_header) == sizeof(struct record_header) &&
                    offsetof(struct weir_bytes, size) == offsetof(struct span, size),
                "weir_header and record_header differ");
 
-enum { CHOSEN_WRONG = -2 };
+enum {
+    CHOSEN_WRONG = -2,
+    UNPLACED_STEP = 64 << 10, // bytes put aside between two looks at the network
+};
 
 static const char chosen_wrong[] = "the callback chose a partition that does not exist";
 
@@ -103,7 +106,7 @@ static void batch_complete(struct weir_producer *producer, struct batch_queue *q
     idempotence_number_early(&producer->idempotence, queue);
     produce_request_seal(producer, queue->open);
     batch_queue_close(queue);
-    producer->completed = true;
+    producer->eager = true;
 }
 
 // CHOSEN_WRONG when the application's own choice does not exist.
@@ -229,6 +232,12 @@ static int unplaced_add(struct weir_producer *producer, struct producer_topic *t
     list_append(&topic->unplaced, &unplaced->node);
     if (list_empty(&topic->link))
         list_append(&producer->unplaced, &topic->link);
+    // Who only produces would fill all of buffer.memory before the partitions are asked for.
+    producer->aside_bytes += size;
+    if (producer->aside_bytes >= UNPLACED_STEP) {
+        producer->aside_bytes = 0;
+        producer->eager = true;
+    }
     return WEIR_OK;
 }
 

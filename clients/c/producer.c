@@ -325,8 +325,8 @@ int weir_produce(struct weir_producer *producer, const char *topic_name, int32_t
     producer->queued++;
     producer->stats.messages++;
     producer->worker.due = true;
-    if (producer->completed && !client->in_callback) {
-        producer->completed = false;
+    if (producer->eager && !client->in_callback) {
+        producer->eager = false;
         client_turn(client, 0);
     }
     return WEIR_OK;

@@ -58,7 +58,8 @@ struct weir_producer {
     uint64_t retry_at_ns; // for batches that failed at retry_chosen_ns
     uint64_t retry_chosen_ns;
     uint32_t retry_attempts;
-    bool completed; // a batch was filled and not yet offered to the network
+    size_t aside_bytes; // of unplaced messages since the network was last looked at for them
+    bool eager;         // the network is to be looked at soon: a batch was filled, or aside_bytes
     bool flushing;
     int first_error;                       // since the last flush
     struct weir_producer_statistics stats; // what is counted as it happens

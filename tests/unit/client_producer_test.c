@@ -135,6 +135,22 @@ Test(client, topics_are_created_on_first_use)
     bench_free(bench);
 }
 
+// Before the partitions of a topic are known its messages are put aside, and only the network
+// tells.
+Test(client, who_only_produces_is_served)
+{
+    static char value[70000];
+    struct bench *bench = bench_new(1, "");
+    struct weir_message message = {.value = weir_bytes_of(value, sizeof(value))};
+    while (mock_requests(bench->mock, KP_PRODUCE_KEY) == 0) {
+        cr_assert_eq(weir_produce(bench->producer, "t", 0, &message), WEIR_OK,
+                     "buffer.memory is full, and nothing was sent");
+        usleep(20000);
+    }
+    flush_ok(bench);
+    bench_free(bench);
+}
+
 Test(client, unknown_topics_fail)
 {
     struct bench *bench = bench_new(1, "topic.metadata.propagation.max.ms=50");
