@@ -433,7 +433,7 @@ static void one_life(struct broker_model *model, bool last)
         sim_power_off(world->sim, 1 + world_random(world, 150));
         clean = false;
     }
-    if (!broker_start(&model->node, world) || !verify(model)) {
+    if (!broker_start(&model->node, world, broker_scale_tiny) || !verify(model)) {
         world->counts[COUNT_RECOVERY_CRASHES]++;
         if (last)
             world_fail(world, "the last start fails");

@@ -16,7 +16,16 @@
 #include "broker/partition.h"
 #include "broker/topics.h"
 
-enum { POOL_BYTES = 256 * 1024 * 1024, JOURNAL_FILE = 64 * 1024, DRAIN_TURNS = 20000 };
+enum { POOL_BYTES = 256 * 1024 * 1024, DRAIN_TURNS = 20000 };
+
+const struct broker_scale broker_scale_tiny = {
+    .segment_bytes = "16384",
+    .journal_file_bytes = 64 * 1024,
+    .tail_cache_bytes = 64 * 1024,
+    .read_cache_bytes = 256 * 1024,
+    .retention_interval_ms = "500",
+    .compaction_backoff_ms = 100,
+};
 
 static void set(struct config *config, const char *name, const char *value)
 {
@@ -24,14 +33,14 @@ static void set(struct config *config, const char *name, const char *value)
     CHECK(config_set(config, name, value, why) == 0);
 }
 
-static struct config *settings(void)
+static struct config *settings(const struct broker_scale *scale)
 {
     struct config *config = config_create();
     char why[CONFIG_WHY_SIZE];
     CHECK(config);
     set(config, "offsets.topic.num.partitions", "3");
-    set(config, "log.segment.bytes", "16384");
-    set(config, "log.retention.check.interval.ms", "500");
+    set(config, "log.segment.bytes", scale->segment_bytes);
+    set(config, "log.retention.check.interval.ms", scale->retention_interval_ms);
     set(config, "log.cleaner.backoff.ms", "500");
     CHECK(config_finish(config, why) == 0);
     return config;
@@ -65,20 +74,24 @@ static bool owns(void *context, struct kp_uuid topic_id, int32_t partition)
 
 static int open_store(struct shard *shard)
 {
+    const struct broker_scale *scale =
+        &list_entry(shard->server, struct broker_node, server)->scale;
     struct log_store_options options = {
         .io = shard->io,
         .pool = shard->pool,
         .directory = "/data",
-        .tail_cache_bytes = 64 * 1024,
-        .read_cache_bytes = 256 * 1024,
+        .tail_cache_bytes = scale->tail_cache_bytes,
+        .read_cache_bytes = scale->read_cache_bytes,
         .direct = true,
         .shard = shard->index,
         .shard_count = shard_count(shard),
         .owns = owns,
         .owns_context = shard,
-        .journal_bytes = 4 * JOURNAL_FILE,
-        .journal_file_bytes = JOURNAL_FILE,
-        .compaction = {.enabled = true, .map_bytes = 4096, .backoff_ms = 100},
+        .journal_bytes = 4 * scale->journal_file_bytes,
+        .journal_file_bytes = scale->journal_file_bytes,
+        .compaction = {.enabled = true,
+                       .map_bytes = 4096,
+                       .backoff_ms = scale->compaction_backoff_ms},
     };
     return log_store_open(&options, &shard->store);
 }
@@ -130,9 +143,9 @@ static int open_all(struct broker_node *node)
     return 0;
 }
 
-bool broker_start(struct broker_node *node, struct world *world)
+bool broker_start(struct broker_node *node, struct world *world, struct broker_scale scale)
 {
-    *node = (struct broker_node){.world = world, .config = settings()};
+    *node = (struct broker_node){.world = world, .scale = scale, .config = settings(&scale)};
     node->server.config = node->config;
     node->server.shards = node->shards;
     node->server.shard_count = world->shard_count;

@@ -7,8 +7,22 @@
 #include "broker/shard.h"
 #include "tests/sim/world.h"
 
+// How large everything is, and how often background work looks for something to do. Of a history
+// both are tiny, so that everything rolls and wraps.
+struct broker_scale {
+    const char *segment_bytes;
+    uint64_t journal_file_bytes; // a journal has four files
+    size_t tail_cache_bytes;
+    size_t read_cache_bytes;
+    const char *retention_interval_ms;
+    uint64_t compaction_backoff_ms;
+};
+
+extern const struct broker_scale broker_scale_tiny;
+
 struct broker_node {
     struct world *world;
+    struct broker_scale scale;
     struct server server;
     struct shard *shards[WORLD_SHARDS];
     struct config *config;
@@ -16,7 +30,7 @@ struct broker_node {
 };
 
 // False when the power failed on the way.
-bool broker_start(struct broker_node *node, struct world *world);
+bool broker_start(struct broker_node *node, struct world *world, struct broker_scale scale);
 
 // Lets every shard run its loop once, and time pass until something happens.
 void broker_turn(struct broker_node *node);
