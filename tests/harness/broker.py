@@ -32,6 +32,7 @@ class Broker:
         self.settings = list(settings)
         self.wrap = list(wrap)  # a command that becomes the broker's, such as prlimit
         self.port = 0
+        self.reservation = None
         self.process = None
         self.log_path = os.path.join(self.directory + ".log")
 
@@ -50,15 +51,28 @@ class Broker:
             Broker.started.remove(self)
         if self.process and self.process.poll() is None:
             self.kill()
+        if self.reservation:
+            self.reservation.close()
+            self.reservation = None
         if os.path.exists(self.log_path):
             os.unlink(self.log_path)
         if self.own_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
 
+    def reserve_port(self):
+        """The port stays ours while no broker listens: another test's broker could be given it. A socket
+        that is bound and does not listen is not in the way of one that does, with SO_REUSEADDR."""
+        self.reservation = socket.socket()
+        self.reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.reservation.bind(("127.0.0.1", self.port))
+        self.port = self.reservation.getsockname()[1]
+
     def start(self, timeout=PATIENCE_S):
         """Returns once the broker says that it is ready; restarts keep the port."""
         if self not in Broker.started:
             Broker.started.append(self)
+        if not self.reservation:
+            self.reserve_port()
         command = [*self.wrap, binary("weir-broker"), "--data-dir", self.directory,
                    "--listen", f"127.0.0.1:{self.port}", "--shards", str(self.shards)]
         for setting in self.settings:

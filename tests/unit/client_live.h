@@ -11,11 +11,13 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +28,7 @@ enum { WAIT_MS = 60000, TOPIC_SIZE = 64 };
 
 struct live {
     pid_t broker;        // 0: not ours
+    int reservation;     // of its port
     const char *setting; // of the broker, "name=value"; or NULL
     char directory[64];
     char brokers[256];
@@ -138,6 +141,21 @@ static inline void broker_start(struct live *live, const char *listen)
     }
 }
 
+// A port that stays ours while the broker is away: another test's could be given it. A socket that
+// is bound and does not listen is not in the way of one that does, with SO_REUSEADDR.
+static inline void port_reserve(struct live *live, char *listen, size_t size)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t address_size = sizeof(address);
+    int on = 1;
+    live->reservation = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_geq(live->reservation, 0);
+    cr_assert_eq(setsockopt(live->reservation, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+    cr_assert_eq(bind(live->reservation, (struct sockaddr *)&address, address_size), 0);
+    cr_assert_eq(getsockname(live->reservation, (struct sockaddr *)&address, &address_size), 0);
+    snprintf(listen, size, "127.0.0.1:%d", ntohs(address.sin_port));
+}
+
 // Asks a process to end, and expects that it does so in good order.
 static inline void child_stop(pid_t child, const char *what)
 {
@@ -167,7 +185,9 @@ static inline struct live *live_new_with(const char *setting)
             cr_skip_test("weir-broker is not built");
         snprintf(live->directory, sizeof(live->directory), "/tmp/weir-client-XXXXXX");
         cr_assert_not_null(mkdtemp(live->directory));
-        broker_start(live, "127.0.0.1:0");
+        char listen[32];
+        port_reserve(live, listen, sizeof(listen));
+        broker_start(live, listen);
     }
     snprintf(live->topic, sizeof(live->topic), "live-%d-%ld", (int)getpid(), (long)time(NULL));
     live->client = weir_client_new(live->brokers, NULL);
@@ -188,6 +208,7 @@ static inline void live_free(struct live *live)
         snprintf(command, sizeof(command), "rm -rf '%s' '%s.log'", live->directory,
                  live->directory);
         cr_assert_eq(system(command), 0);
+        close(live->reservation);
     }
     free(live);
 }
