@@ -7,11 +7,11 @@ import subprocess
 import unittest
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from kafka import KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from harness import script
 from harness.broker import PATIENCE_S, Broker
+from harness.kafka_python import KafkaAdminClient, KafkaProducer
 from harness.wire import NONE, batch, produce, wait_until
 
 INVALID_RECORD = 87
@@ -54,7 +54,7 @@ class Compaction(unittest.TestCase):
                 for key, value in self.records(round_number)]
         producer.flush()
         for future, key, value in sent:
-            self.note(future.get(20).offset, key, value)
+            self.note(future.get(PATIENCE_S).offset, key, value)
         producer.close()
 
     def write_librdkafka(self, topic, round_number):
@@ -65,7 +65,7 @@ class Compaction(unittest.TestCase):
         for key, value in self.records(round_number):
             producer.produce(topic, key=key, value=value, on_delivery=lambda error, message:
                              delivered.append((error, message.offset(), message.key(), message.value())))
-        self.assertEqual(producer.flush(30), 0)
+        self.assertEqual(producer.flush(PATIENCE_S), 0)
         for error, offset, key, value in sorted(delivered, key=lambda each: each[1]):
             self.assertIsNone(error)
             self.note(offset, key, value)

@@ -9,10 +9,11 @@ import unittest
 
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from harness import script
 from harness.broker import PATIENCE_S, Broker
+from harness.kafka_python import KafkaAdminClient, KafkaConsumer
 
 SETTINGS = ["group.initial.rebalance.delay.ms=100", "group.min.session.timeout.ms=500"]
 
@@ -275,7 +276,7 @@ class Groups(unittest.TestCase):
         self.assertEqual([member.generation for member in members], [generation, generation])
 
     def test_offsets_of_a_group_in_use_are_its_own(self):
-        member = self.member(ConfluentMember)
+        member = self.member(ConfluentMember, session_timeout_ms=30000)
         self.produce(40)
         self.expect_all([member])
         admin = KafkaAdminClient(bootstrap_servers=self.broker.address)

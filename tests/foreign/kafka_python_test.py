@@ -3,13 +3,14 @@
 import time
 import unittest
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewPartitions, NewTopic
+from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from kafka.errors import InvalidReplicationFactorError, InvalidTopicError, TopicAlreadyExistsError
 from kafka.structs import OffsetAndMetadata
 
 from harness import script
 from harness.broker import PATIENCE_S, Broker
+from harness.kafka_python import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 
 class KafkaPython(unittest.TestCase):
@@ -68,7 +69,7 @@ class KafkaPython(unittest.TestCase):
         self.admin.create_topics([NewTopic(topic, 1, 1)])
         producer = KafkaProducer(bootstrap_servers=self.broker.address)
         for i in range(50):
-            producer.send(topic, value=b"x", timestamp_ms=1000 * i).get(20)
+            producer.send(topic, value=b"x", timestamp_ms=1000 * i).get(PATIENCE_S)
         producer.close()
         consumer = self.consumer()
         self.assertEqual(consumer.beginning_offsets([where]), {where: 0})

@@ -8,11 +8,12 @@ import time
 import unittest
 import zlib
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka.record import MemoryRecordsBuilder
 
 from harness import script
 from harness.broker import PATIENCE_S, Broker, frame, is_closed, read_reply
+from harness.kafka_python import KafkaConsumer, KafkaProducer
 
 PRODUCE, FETCH, METADATA, API_VERSIONS, CREATE_TOPICS = 0, 1, 3, 18, 19
 CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION, MESSAGE_TOO_LARGE, INVALID_RECORD = 2, 3, 10, 87

@@ -6,10 +6,11 @@ import subprocess
 import tempfile
 import unittest
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 
 from harness import script
 from harness.broker import PATIENCE_S, Broker, binary
+from harness.kafka_python import KafkaConsumer, KafkaProducer
 
 
 class Startup(unittest.TestCase):
@@ -109,7 +110,7 @@ class Startup(unittest.TestCase):
         os.chmod(self.directory, 0o755)
         with Broker(directory=self.directory) as broker:
             producer = KafkaProducer(bootstrap_servers=broker.address)
-            producer.send("secrets", b"hush").get(20)
+            producer.send("secrets", b"hush").get(PATIENCE_S)
             producer.close()
             broker.stop()
             for root, directories, files in os.walk(self.directory):
@@ -123,7 +124,7 @@ class Startup(unittest.TestCase):
         aside = os.path.join(self.directory, "aside")
         with Broker(directory=self.directory) as broker:
             producer = KafkaProducer(bootstrap_servers=broker.address)
-            producer.send("orders", b"1").get(20)
+            producer.send("orders", b"1").get(PATIENCE_S)
             producer.close()
             broker.kill()
         shutil.move(metadata, aside)
@@ -137,7 +138,7 @@ class Startup(unittest.TestCase):
         shutil.move(aside, metadata)
         with Broker(directory=self.directory) as broker:
             consumer = KafkaConsumer("orders", bootstrap_servers=broker.address,
-                                     auto_offset_reset="earliest", consumer_timeout_ms=20000)
+                                     auto_offset_reset="earliest", consumer_timeout_ms=1000 * PATIENCE_S)
             self.assertEqual(next(consumer).value, b"1")
             consumer.close()
 
@@ -146,7 +147,7 @@ class Startup(unittest.TestCase):
             producer = KafkaProducer(bootstrap_servers=broker.address)
             sent = [producer.send("kept", b"%d" % i, partition=0) for i in range(500)]
             producer.flush()
-            self.assertEqual([future.get(10).offset for future in sent], list(range(500)))
+            self.assertEqual([future.get(PATIENCE_S).offset for future in sent], list(range(500)))
             producer.close()
             self.assertEqual(broker.stop(), 0)
             self.assertTrue(os.path.exists(os.path.join(self.directory, "clean")))
@@ -169,18 +170,17 @@ class Startup(unittest.TestCase):
 
     def test_stop_under_load_keeps_what_was_acknowledged(self):
         with Broker(directory=self.directory, shards=2) as broker:
-            producer = KafkaProducer(bootstrap_servers=broker.address, retries=0, acks="all",
-                                     request_timeout_ms=5000)
+            producer = KafkaProducer(bootstrap_servers=broker.address, retries=0, acks="all")
             sent = [producer.send("load", b"%d" % i, partition=0) for i in range(20000)]
-            sent[1000].get(20)
+            sent[1000].get(PATIENCE_S)
             self.assertEqual(broker.stop(), 0)
+            producer.close(timeout=1)  # gives up what has not been sent
             acknowledged = []
             for future in sent:
                 try:
-                    acknowledged.append(future.get(20).offset)
+                    acknowledged.append(future.get(PATIENCE_S).offset)
                 except Exception:  # noqa: BLE001 - whatever kafka-python says of a lost connection
                     pass
-            producer.close(timeout=1)
             broker.start()
             consumer = KafkaConsumer(bootstrap_servers=broker.address)
             where = TopicPartition("load", 0)
@@ -193,7 +193,7 @@ class Startup(unittest.TestCase):
             for shards in (2, 1, 2):
                 producer = KafkaProducer(bootstrap_servers=broker.address)
                 for partition in range(8):
-                    producer.send("moving", b"x", partition=partition).get(10)
+                    producer.send("moving", b"x", partition=partition).get(PATIENCE_S)
                 producer.close()
                 self.assertEqual(broker.stop(), 0)
                 broker.shards = shards

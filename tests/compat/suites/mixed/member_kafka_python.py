@@ -85,7 +85,15 @@ class Listener(kafka.ConsumerRebalanceListener):
 
 
 signal.signal(signal.SIGTERM, stop)
-consumer = kafka.KafkaConsumer(**settings)
+consumer = None
+while not consumer:
+    try:
+        consumer = kafka.KafkaConsumer(**settings)
+    except KafkaError as error:  # it does not wait for a broker that is away just now
+        print("beginning:", repr(error), file=sys.stderr)
+        if not going:
+            sys.exit(0)
+        time.sleep(0.05)
 consumer.subscribe([topic], listener=Listener())
 since, dirty = time.monotonic(), False
 while going:
