@@ -89,7 +89,7 @@ class Retention(unittest.TestCase):
 
     def test_the_active_segment_expires_too(self):
         hour_ago = int(time.time() * 1000) - 3600_000
-        self.create("t", retention_ms=1000)
+        self.create("t", retention_ms=1800_000)
         self.fill("t", 3, timestamp_ms=hour_ago)
         wait_until(lambda: self.start_of("t") == 3, "all records expire")
         self.assert_gone_below("t", 3, 3)
