@@ -100,7 +100,7 @@ class Groups(unittest.TestCase):
             self.assertEqual(commit(connection, "neighbour", generation, member), NONE)
 
     def connect(self):
-        connection = self.broker.connect(timeout=60)
+        connection = self.broker.connect()
         self.addCleanup(connection.close)
         return connection
 
@@ -185,14 +185,14 @@ class Groups(unittest.TestCase):
 
         def ask(connection):
             heartbeat(connection, "none", "m", 1)  # a first request of this size is not read
-            errors.append(join(connection, "fat", session_ms=2000, rebalance_ms=2000,
+            errors.append(join(connection, "fat", session_ms=10000, rebalance_ms=10000,
                                protocols=[("range", b"x" * MEBIBYTE)]).error_code)
 
         threads = [threading.Thread(target=ask, args=(self.connect(),)) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
         self.assertEqual(len(errors), 20)
         self.assertGreaterEqual(len([error for error in errors if error == GROUP_FULL]), 12)
         self.assertLess(self.broker.memory() - self.before, 160 * MEBIBYTE)
@@ -226,13 +226,13 @@ class Groups(unittest.TestCase):
         answers = []
 
         def ask(connection):
-            answers.append(join(connection, "full", rebalance_ms=2000))
+            answers.append(join(connection, "full", session_ms=10000, rebalance_ms=10000))
 
         threads = [threading.Thread(target=ask, args=(connection,)) for connection in connections]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
         self.assertEqual(len(answers), 60)
         refused = [answer for answer in answers if answer.error_code == GROUP_FULL]
         self.assertTrue(refused)
@@ -260,7 +260,7 @@ class Groups(unittest.TestCase):
 
     def test_clients_that_go_while_they_wait(self):
         """Their places and descriptors are free again; the member has its session to come back."""
-        member, generation = self.settle("g")
+        member, generation = self.settle("g", session_ms=600000)
         for _ in range(300):
             with self.broker.connect() as connection:
                 connection.sendall(frame(JOIN_GROUP, 2, self.join_body(b"g", rebalance_ms=INT32_MAX)))
@@ -274,15 +274,15 @@ class Groups(unittest.TestCase):
 
     def test_large_requests_that_wait(self):
         """They do not keep the broker from reading the one that they wait for."""
-        member, generation = self.settle("g", rebalance_ms=60000)
+        member, generation = self.settle("g", session_ms=600000, rebalance_ms=600000)
         waiting = []
         for _ in range(40):
             connection = self.connect()
             heartbeat(connection, "none", "m", 1)  # a first request of this size is not read
-            connection.sendall(frame(JOIN_GROUP, 2, self.join_body(b"g", rebalance_ms=60000)))
+            connection.sendall(frame(JOIN_GROUP, 2, self.join_body(b"g", session_ms=600000, rebalance_ms=600000)))
             waiting.append(connection)
         wait_for(lambda: len(call(self.connection, DescribeGroupsRequest[1](["g"])).groups[0][5]) == 41)
-        joined = join(self.connection, "g", member, rebalance_ms=60000)
+        joined = join(self.connection, "g", member, session_ms=600000, rebalance_ms=600000)
         self.assertEqual((joined.error_code, len(joined.members)), (NONE, 41))
         mebibyte = [("stranger", b"x" * MEBIBYTE)]
         followers = [row[0] for row in joined.members if row[0] != joined.leader_id]
@@ -294,8 +294,8 @@ class Groups(unittest.TestCase):
         for connection in waiting:
             self.assertIn(b"part", read_reply(connection))
 
-    def join_body(self, group, rebalance_ms=10000):
-        return (struct.pack(">h", len(group)) + group + struct.pack(">ii", 10000, rebalance_ms) + struct.pack(">h", 0) +
+    def join_body(self, group, session_ms=10000, rebalance_ms=10000):
+        return (struct.pack(">h", len(group)) + group + struct.pack(">ii", session_ms, rebalance_ms) + struct.pack(">h", 0) +
                 struct.pack(">h4s", 4, b"test") + struct.pack(">ih5si", 1, 5, b"range", 4) + b"wish")
 
     def open_sockets(self):
