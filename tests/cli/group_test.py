@@ -8,6 +8,7 @@ import unittest
 
 from command import CommandTest
 from harness import script
+from harness.wire import wait_until
 
 
 class Groups(CommandTest):
@@ -112,12 +113,12 @@ class Groups(CommandTest):
         topic = self.topic("busy")
         member = subprocess.Popen(["kcat", "-q", "-b", self.broker.address, "-G", "workers", topic],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        def works():
+            self.assertIsNone(member.poll())
+            listed = json.loads(self.weir("group", "list", "--state", "Stable", "-o", "json"))
+            return "workers" in {group["group"] for group in listed}
         try:
-            while True:
-                listed = json.loads(self.weir("group", "list", "--state", "Stable", "-o", "json"))
-                if "workers" in {group["group"] for group in listed}:
-                    break
-                self.assertIsNone(member.poll())
+            wait_until(works, "kcat is a member")
             described = self.describe("workers")
             (only,) = described["members"]
             self.assertEqual([row["partition"] for row in only["assigned"]], [0, 1])
@@ -161,10 +162,11 @@ class Groups(CommandTest):
         topic = self.topic("shared", 200)
         members = [subprocess.Popen(self.command("consume", "-g", "pair", topic, "-F", r"%p:%o\n"),
                                     stdout=subprocess.PIPE, env=self.environment()) for _ in range(2)]
+        def done():
+            group = self.describe_or_none("pair")
+            return group and len(group["members"]) == 2 and len(group["partitions"]) == 2 and group["lag"] == 0
         try:
-            while self.describe_or_none("pair") is None or self.describe("pair")["lag"] > 0 or \
-                    len(self.committed("pair")) < 2:
-                pass
+            wait_until(done, "both are members, and everything is committed")
         finally:
             for member in members:
                 member.terminate()

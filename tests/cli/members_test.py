@@ -1,26 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """weir pipe and weir consume among other members of a group, which join, leave and die."""
 import json
+import os
+import shlex
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 
 from command import CommandTest
 from harness import script
+from harness.broker import PATIENCE_S
+from harness.wire import wait_until
 
 PARTITIONS = 4
 
 
-class Members(CommandTest):
-    settings = (f"num.partitions={PARTITIONS}", "group.initial.rebalance.delay.ms=0",
-                "group.consumer.min.session.timeout.ms=3000", "group.consumer.session.timeout.ms=3000",
-                "group.consumer.min.heartbeat.interval.ms=500", "group.consumer.heartbeat.interval.ms=500")
+def settings(session_ms):
+    return (f"num.partitions={PARTITIONS}", "group.initial.rebalance.delay.ms=0",
+            "group.consumer.min.session.timeout.ms=3000", f"group.consumer.session.timeout.ms={session_ms}",
+            "group.consumer.min.heartbeat.interval.ms=500", "group.consumer.heartbeat.interval.ms=500")
+
+
+class MembersTest(CommandTest):
     count = 0
 
     def setUp(self):
-        Members.count += 1
-        self.source, self.target = f"in{Members.count}", f"out{Members.count}"
+        MembersTest.count += 1
+        self.source, self.target = f"in{MembersTest.count}", f"out{MembersTest.count}"
+        self.gate = os.path.join(tempfile.gettempdir(), f"weir-gate-{os.getpid()}-{MembersTest.count}")
+        self.addCleanup(lambda: os.path.exists(self.gate) and os.unlink(self.gate))
         self.weir("topic", "create", self.source, self.target)
 
     def produce(self, numbers):
@@ -38,18 +48,24 @@ class Members(CommandTest):
 
     def finish(self, process, code=0):
         """The summary of a stage that ends by itself, or has been told to."""
-        out, said = process.communicate(timeout=60)
+        out, said = process.communicate(timeout=PATIENCE_S)
         self.assertEqual((process.returncode, said.decode()), (code, ""))
         return json.loads(out)
 
     def wait_for(self, what, condition):
-        deadline = time.monotonic() + 60
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, f"waited for {what} in vain")
-            time.sleep(0.02)
+        wait_until(condition, what)
+
+    def until_the_gate_opens(self, before):
+        """A command that does `before` for each line as long as there is no such file."""
+        gate = shlex.quote(self.gate)
+        return ("sh", "-c", f"while read -r line; do {before.format(gate=gate)}; echo $line!; done")
+
+    def open_the_gate(self):
+        with open(self.gate, "w"):
+            pass
 
     def group(self):
-        asked = subprocess.run(self.command("group", "describe", "g", "-o", "json"), timeout=60,
+        asked = subprocess.run(self.command("group", "describe", "g", "-o", "json"), timeout=PATIENCE_S,
                                env=self.environment(), capture_output=True)
         groups = json.loads(asked.stdout) if asked.returncode == 0 else []
         return groups[0] if groups else {"state": "", "partitions": []}
@@ -77,6 +93,11 @@ class Members(CommandTest):
         for key in range(20):
             first = list(dict.fromkeys(value for value in values if value % 20 == key))
             self.assertEqual(first, list(range(key, count, 20)))
+
+
+class Members(MembersTest):
+    """Some of them die, or stand still for longer than a session lasts."""
+    settings = settings(session_ms=3000)
 
     def test_members_share_the_work_while_they_come_and_go(self):
         enough = threading.Event()
@@ -132,10 +153,34 @@ class Members(CommandTest):
         self.share(killed, left)
         killed.kill()
         left.send_signal(signal.SIGTERM)
-        left.communicate(timeout=60)
+        left.communicate(timeout=PATIENCE_S)
         self.produce(range(100, 200))
-        out, _ = consume("--until-end").communicate(timeout=60)
+        out, _ = consume("--until-end").communicate(timeout=PATIENCE_S)
         self.assertLessEqual(set(range(100, 200)), set(map(int, out.split())))
+
+    def test_a_member_that_loses_partitions_it_was_giving_up_goes_on(self):
+        self.produce(range(40))
+        frozen = self.start("--until-end", "--grace", "1h", "--timeout", "1h", "--workers", "4",
+                            command=self.until_the_gate_opens("until [ -e {gate} ]; do sleep 0.1; done"))
+        self.share(frozen)
+        (before,) = set(self.owners())
+        other = self.start()
+        self.wait_for("a rebalance", lambda: self.group()["state"] == "Reconciling")
+        time.sleep(1)  # two heartbeats: it knows by then, most likely
+        frozen.send_signal(signal.SIGSTOP)
+        self.wait_for("the other member to have everything",
+                      lambda: before not in self.owners() and None not in self.owners())
+        self.open_the_gate()
+        frozen.send_signal(signal.SIGCONT)
+        self.finish(frozen)
+        self.check_all(40)
+        other.send_signal(signal.SIGTERM)
+        self.finish(other)
+
+
+class UndisturbedMembers(MembersTest):
+    """Nobody dies here, and no session ends before its time because the machine is busy."""
+    settings = settings(session_ms=60000)
 
     def test_consume_from_the_end_waits_for_nothing(self):
         self.produce(range(100))
@@ -145,6 +190,8 @@ class Members(CommandTest):
         self.addCleanup(other.kill)
         self.share(other)
         self.assertEqual(self.weir("consume", "-g", "g", self.source, "--from", "end", "-e"), b"")
+        other.send_signal(signal.SIGTERM)
+        self.assertEqual(other.wait(PATIENCE_S), 0)
 
     def test_until_end_waits_for_what_other_members_work_on(self):
         slow = self.start(command=("sh", "-c", "while read -r line; do sleep 0.02; echo $line!; done"))
@@ -155,41 +202,23 @@ class Members(CommandTest):
         slow.send_signal(signal.SIGTERM)
         self.finish(slow)
 
-    def test_a_member_that_loses_partitions_it_was_giving_up_goes_on(self):
-        self.produce(range(40))
-        frozen = self.start("--until-end", "--grace", "1h", "--workers", "4", command=(
-            "sh", "-c", "while read -r line; do sleep 0.5; echo $line!; done"))
-        self.share(frozen)
-        (before,) = set(self.owners())
-        other = self.start()
-        self.wait_for("a rebalance", lambda: self.group()["state"] == "Reconciling")
-        time.sleep(1)  # two heartbeats: it knows by then, most likely
-        frozen.send_signal(signal.SIGSTOP)
-        self.wait_for("the other member to have everything",
-                      lambda: before not in self.owners() and None not in self.owners())
-        frozen.send_signal(signal.SIGCONT)
-        self.finish(frozen)
-        self.check_all(40)
-        other.send_signal(signal.SIGTERM)
-        self.finish(other)
-
     def test_until_end_does_not_take_back_what_others_have_committed(self):
-        self.produce(range(100))
-        until_end = self.start("--until-end", command=(
-            "sh", "-c", "while read -r line; do sleep 0.1; echo $line!; done"))
+        self.produce(range(400))
+        until_end = self.start("--until-end", command=self.until_the_gate_opens("[ -e {gate} ] || sleep 0.1"))
         self.share(until_end)
         (slow,) = set(self.owners())
         other = self.start()
         self.share(until_end, other)
-        self.produce(range(100, 200))
+        self.produce(range(400, 500))
         self.wait_for("the other member to have done its part", lambda: all(
             row["lag"] == 0 for row in self.group()["partitions"] if row["member"] not in (slow, None)))
         other.send_signal(signal.SIGTERM)
         self.finish(other)
+        self.open_the_gate()
         self.finish(until_end)
         self.finish(self.start("--until-end"))
-        self.check_all(200)
-        self.assertEqual(len(self.values()), 200, "nothing was done twice")
+        self.check_all(500)
+        self.assertEqual(len(self.values()), 500, "nothing was done twice")
 
     def test_until_end_does_not_wait_for_records_that_are_gone(self):
         self.produce(range(100))
@@ -198,6 +227,8 @@ class Members(CommandTest):
         self.share(other)
         self.finish(self.start("--until-end"))
         self.assertEqual(self.values(), [])
+        other.send_signal(signal.SIGTERM)
+        self.finish(other)
 
 
 if __name__ == "__main__":

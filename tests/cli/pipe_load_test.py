@@ -12,9 +12,9 @@ import unittest
 
 from command import CommandTest
 from harness import script
+from harness.broker import PATIENCE_S as PATIENCE
 from harness.broker import binary
 
-PATIENCE = 60
 LINE = r"\r\x1b\[Kread %s \([0-9,]+/s\), wrote 40, rejected 1, lag %s\r"
 RECORD = 1000  # bytes
 MEMORY = 1 << 20  # what --memory is given, the least there is
@@ -48,13 +48,13 @@ class Load(CommandTest):
         self.weir("produce", "shown", data=b"bad\n" + b"good\n" * 100)
         master, slave = pty.openpty()
         self.addCleanup(os.close, master)
+        self.addCleanup(os.close, slave)  # not before: what nobody has open cannot be read to its end
         # It stops working in the middle, so that there is something left to do.
         process = self.start("--from", "shown", "--to", "out", "--group", "g", "--dead-letter", "dead",
                              "--retries", "0", "--timeout", "1h", "--grace", "0s", "--", "sh", "-c",
                              "n=0; while read -r line; do [ $line = good ] || exit 1; n=$((n + 1)); "
                              "[ $n -le 40 ] || sleep 1000; echo $line; done",
                              stderr=slave)
-        os.close(slave)
         self.watch(master, LINE % ("101", "60"))
         self.weir("produce", "shown", data=b"good\n" * 1000)
         self.watch(master, LINE % ("1,101", "1,060"))

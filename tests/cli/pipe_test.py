@@ -98,14 +98,14 @@ class Pipe(CommandTest):
 
     def test_a_slow_record_is_timed_out(self):
         source, target = self.topics("a", "slow", "b")
-        # The others have two seconds, twice, also on a machine that is busy.
-        summary, _ = self.pipe(source, target, "-d", "dead" + target, "--retries", "1", "--timeout", "2s",
+        # The others have five seconds, twice, also on a machine that is busy.
+        summary, _ = self.pipe(source, target, "-d", "dead" + target, "--retries", "1", "--timeout", "5s",
                                command=["sh", "-c", "while read -r line; do [ $line != slow ] || sleep 100; "
                                         "echo $line; done"])
         self.assertEqual(summary["rejected"], 1)
         self.assertGreaterEqual(summary["timeouts"], 2)
         self.assertEqual(self.values(target), ["a", "b"])
-        self.assertIn("gave no answer for 2000 ms", self.values("dead" + target, "%h\\n")[0])
+        self.assertIn("gave no answer for 5000 ms", self.values("dead" + target, "%h\\n")[0])
 
     def test_fields_are_checked_and_named(self):
         source, target = self.topics('{"id": 1}', '{"id": "x"}', "{}")
@@ -216,7 +216,7 @@ class Pipe(CommandTest):
         process = subprocess.Popen(self.command(*self.arguments(source, target), "--", *self.script("""
             import sys, time
             for line in sys.stdin:
-                time.sleep(0.005)
+                time.sleep(0.02)
                 print(line, end="")
             """)), env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while len(self.values(target)) < 100:

@@ -9,6 +9,7 @@ import time
 
 from command import CommandTest
 from harness import script
+from harness.wire import NONE, topics, wait_until
 from terminal import PATIENCE, Terminal
 
 ERASED = b"\r\x1b[K"
@@ -78,9 +79,9 @@ class Progress(CommandTest):
     def test_an_error_stands_on_a_line_of_its_own(self):
         # The broker stands still behind the first topics, so that there is a line to remove.
         names = [f"one-of-some-{i}" for i in range(1000)]
-        with self.watched("topic", "create", *names, "no good name") as terminal:
-            while b"one-of-some-0" not in self.weir("topic", "list"):
-                self.assertIsNone(terminal.process.poll())
+        with self.watched("topic", "create", *names, "no good name") as terminal, self.broker.connect() as other:
+            wait_until(lambda: topics(other, 4, names[:1], False)[0][0] == NONE, "the first topic")
+            self.assertIsNone(terminal.process.poll())
             self.broker.process.send_signal(signal.SIGSTOP)
             time.sleep(0.5)  # as long as the line may take to be due
             self.broker.process.send_signal(signal.SIGCONT)

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import time
 
+from harness.broker import PATIENCE_S
+
 CLONE_NEWNS = 0x00020000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 
@@ -40,11 +42,11 @@ class Ext4:
         return run("mount", "-o", "loop,errors=remount-ro", self.image, self.directory)
 
     def unmount(self):
-        for _ in range(100):
-            if not os.path.ismount(self.directory) or run("umount", self.directory):
-                return
+        deadline = time.monotonic() + PATIENCE_S  # the kernel closes what a killed process had open when it can
+        while os.path.ismount(self.directory) and not run("umount", self.directory):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.directory} cannot be unmounted")
             time.sleep(0.05)
-        raise RuntimeError(f"{self.directory} cannot be unmounted")
 
     def repair(self):
         """As an administrator would after an error."""

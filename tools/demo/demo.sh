@@ -75,7 +75,7 @@ start_broker() {
         cat "$directory/ready.log" >"$directory/broker.log"
         kill -0 "$broker" 2>/dev/null || fail "the broker did not start"
         tries=$((tries + 1))
-        [ $tries -lt 200 ] || fail "the broker is not ready after 10 seconds"
+        [ $tries -lt 2000 ] || fail "the broker is not ready after 100 seconds"
         sleep 0.05
     done
     WEIR_BROKERS=$(sed -n 's/.*ready on \([^,]*\),.*/\1/p' "$directory/ready.log" | head -n 1)

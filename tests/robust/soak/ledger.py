@@ -8,6 +8,7 @@ import time
 
 from confluent_kafka import Consumer, TopicPartition
 
+from harness.broker import PATIENCE_S
 from values import parse
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -54,7 +55,7 @@ class Client:
             self.wrong.append(f"{self.topic}-{partition} offset {offset}: {record}, before that "
                               f"{self.seen[partition, offset]}")
 
-    def stop(self, timeout=60):
+    def stop(self, timeout=PATIENCE_S):
         self.process.stdin.close()
         try:
             self.process.wait(timeout)
@@ -80,10 +81,10 @@ def read_partition(address, topic, partition):
                          "fetch.message.max.bytes": 8 << 20})
     stored = {}
     try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE_S)
         consumer.assign([TopicPartition(topic, partition, low)])
         last = low - 1
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while last < high - 1:
             assert time.monotonic() < deadline, f"{where}: nothing behind offset {last} of {high}"
             for message in consumer.consume(1000, 0.05):
@@ -92,7 +93,7 @@ def read_partition(address, topic, partition):
                 last = message.offset()
                 stored[last] = parse(message.value())
                 assert stored[last], f"{where} offset {last}: bytes that nobody wrote"
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + PATIENCE_S
         return stored
     finally:
         consumer.close()
@@ -141,7 +142,7 @@ def check_commits(address, topic, partitions, client):
     known = dict(client.committed)
     consumer = Consumer({"bootstrap.servers": address, "group.id": client.name.decode(), "log_level": 0})
     try:
-        for place in consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=30):
+        for place in consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=PATIENCE_S):
             assert place.error is None, place.error
             assert max(place.offset, 0) >= known.get(place.partition, 0), \
                 f"group {client.name.decode()}, {topic}-{place.partition}: committed {known[place.partition]}, " \

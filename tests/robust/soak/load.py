@@ -51,15 +51,18 @@ def produce(options, lines):
     producer = Producer(settings)
     name = options.name.encode()
     chance = random.Random(options.seed)
+    number = 0
+    stored = 0
 
     def delivered(error, message, number):
+        nonlocal stored
         if error is None:
+            stored += 1
             lines.add(f"A {message.partition()} {message.offset()} {number}")
         else:
             lines.add(f"F {message.partition()} {number} {error.code()}")
 
-    number = 0
-    while not told_to_stop():
+    while not (told_to_stop() and stored):  # that nothing was stored at all is for the checker a failure
         for _ in range(chance.choice((1, 1, 3, 20, 100))):
             try:
                 producer.produce(options.topic, value_of(name, number), partition=number % options.partitions,

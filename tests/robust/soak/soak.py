@@ -85,7 +85,7 @@ class Scene:
                 assert self.broker.alive(), self.broker.log()[-2000:]
             self.broker.kill()
             self.kills += 1
-        self.broker.start(timeout=60)
+        self.broker.start()
 
     def wait(self, least, most):
         end = time.monotonic() + least + self.chance.random() * (most - least)
