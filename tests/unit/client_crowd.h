@@ -68,7 +68,8 @@ static inline struct crowd *crowd_new_on(struct live *live, const char *protocol
     crowd->config = weir_config_new();
     weir_config_set(crowd->config, "group.id", crowd->live->topic);
     weir_config_set(crowd->config, "auto.offset.reset", "earliest");
-    weir_config_set(crowd->config, "session.timeout.ms", "6000");
+    // No longer than it takes to miss one who died; nobody is driven while records are flushed.
+    weir_config_set(crowd->config, "session.timeout.ms", "15000");
     weir_config_set(crowd->config, "heartbeat.interval.ms", "100");
     cr_assert_eq(weir_config_set(crowd->config, "group.protocol", protocol), WEIR_OK);
     cr_assert_eq(weir_config_set(crowd->config, "partition.assignment.strategy", strategy),
