@@ -140,7 +140,6 @@ int durable_measure(struct io *io, int fd, const void *from, uint64_t offset,
                     struct durable_measured *out)
 {
     uint64_t times[2][MEASURES];
-    uint64_t hops = io_uring_workers().runs;
     struct io_op op = {0};
     io_nop(io, &op);
     io_wait(io, &op); // the clock as of now
@@ -158,6 +157,5 @@ int durable_measure(struct io *io, int fd, const void *from, uint64_t offset,
         rounds++;
     } while (!judge(times, rounds, io->now_ns - begin, out));
     out->operations = 2 * rounds;
-    out->hops = io_uring_workers().runs - hops;
     return 0;
 }

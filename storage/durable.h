@@ -35,7 +35,6 @@ int64_t durable_write_wait(struct io *io, enum durable_way way, int fd, const vo
 struct durable_measured {
     uint64_t median_ns[2]; // of each way
     uint32_t operations;   // how many were tried
-    uint64_t hops;         // of those, how many the kernel moved to worker threads
     enum durable_way better;
 };
 

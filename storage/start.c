@@ -64,10 +64,9 @@ static void measure(struct log_store *store, const struct log_store_options *opt
     store->way = measured.better;
     log_line(LOG_INFO,
              "shard %u: a durable write of 4 KiB takes %" PRIu64 " us with %s, %" PRIu64
-             " us with %s; using %s; %" PRIu64 " of %u were moved to worker threads",
+             " us with %s; using %s",
              options->shard, measured.median_ns[DURABLE_DSYNC] / 1000, names[DURABLE_DSYNC],
-             measured.median_ns[DURABLE_FSYNC] / 1000, names[DURABLE_FSYNC], names[store->way],
-             measured.hops, measured.operations);
+             measured.median_ns[DURABLE_FSYNC] / 1000, names[DURABLE_FSYNC], names[store->way]);
 }
 
 int start_open(struct log_store *store, const struct log_store_options *options)
