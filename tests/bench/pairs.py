@@ -36,7 +36,8 @@ class Pairs:
         (result,) = self.bench.weir(broker, *arguments).values()
         used = cpu_seconds(broker.process) - before
         latency = result["latency"] or {}
-        return {"mb_per_s": result["mb_per_second"], "cpu": used / (result["bytes"] / 1e9),
+        gigabytes = result["bytes"] / 1e9
+        return {"mb_per_s": result["mb_per_second"], "cpu": used / gigabytes, "gb": gigabytes,
                 "p50": latency.get("p50_us"), "p99": latency.get("p99_us")}
 
     def produce(self, size, in_flight, *more):
