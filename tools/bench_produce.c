@@ -5,6 +5,8 @@
 //  1. Message number i of all clients is due at bench_due_ns(i), whatever happened to those before
 //     it, and whichever client sends it.
 //  2. sent - reported never exceeds the bound on messages in flight.
+//  3. Without a rate, a message counts from a moment at most CLOCK_EVERY messages before its send:
+//     too early, never too late.
 #include "tools/bench.h"
 
 #include <inttypes.h>
@@ -15,7 +17,13 @@
 #include "tools/interrupt.h"
 #include "tools/progress.h"
 
-enum { NS_PER_MS = 1000 * 1000, WAIT_NS = 100 * 1000 * 1000, FLUSH_MS = 60 * 1000, KEY_SIZE = 8 };
+enum {
+    NS_PER_MS = 1000 * 1000,
+    WAIT_NS = 100 * 1000 * 1000,
+    FLUSH_MS = 60 * 1000,
+    KEY_SIZE = 8,
+    CLOCK_EVERY = 16
+};
 
 struct producing {
     struct bench *bench;
@@ -25,6 +33,8 @@ struct producing {
     uint64_t start_ns;
     uint64_t end_ns; // of sending; UINT64_MAX without a duration
     uint64_t last_ns;
+    uint64_t wall_offset_ns; // from monotonic time to wall time
+    int64_t share;           // of the messages to be sent in all; INT64_MAX without a limit
     int64_t sent;
     int64_t reported;
     struct random random; // chooses keys
@@ -33,33 +43,41 @@ struct producing {
     char reason[512];
 };
 
-static void delivery_done(void *context, const struct weir_delivery *delivery)
+// Messages that were sent at the same time have had the same latency.
+static void latency_record(struct histogram *latency, uint64_t now_ns, void *const *opaques,
+                           size_t count)
+{
+    for (size_t i = 0, next; i < count; i = next) {
+        for (next = i + 1; next < count && opaques[next] == opaques[i];)
+            next++;
+        histogram_record_times(latency, now_ns - (uint64_t)(uintptr_t)opaques[i], next - i);
+    }
+}
+
+static void batch_done(void *context, const struct weir_batch_delivery *delivery)
 {
     struct producing *run = context;
     struct bench_result *result = run->result;
-    uint64_t from_ns = (uint64_t)(uintptr_t)delivery->opaque;
+    int64_t count = (int64_t)delivery->count;
 
-    run->reported++;
+    run->reported += count;
     run->last_ns = clock_monotonic_ns();
     if (delivery->error != WEIR_OK) {
-        result->failed++;
+        result->failed += count;
         if (run->first_error == WEIR_OK) {
             run->first_error = delivery->error;
             snprintf(run->reason, sizeof(run->reason), "%s", delivery->reason);
         }
         return;
     }
-    result->messages++;
-    result->bytes += run->bench->settings->size;
-    histogram_record(&result->latency, run->last_ns - from_ns);
+    result->messages += count;
+    result->bytes += count * run->bench->settings->size;
+    latency_record(&result->latency, run->last_ns, delivery->opaques, delivery->count);
 }
 
 static bool finished(const struct producing *run, uint64_t now_ns)
 {
-    const struct bench *bench = run->bench;
-
-    return (bench->settings->count > 0 && run->sent >= bench_share(bench)) ||
-           now_ns >= run->end_ns || interrupt_requested();
+    return run->sent >= run->share || now_ns >= run->end_ns || interrupt_requested();
 }
 
 // When this client's next message is due.
@@ -73,39 +91,47 @@ static uint64_t next_due_ns(const struct producing *run)
 // One of so many keys, as hexadecimal digits. Absent when messages are to have none.
 static struct weir_bytes next_key(struct producing *run)
 {
+    static const char digits[] = "0123456789abcdef";
     int64_t keys = run->bench->settings->keys;
 
     if (keys == 0)
         return (struct weir_bytes){0};
     uint64_t key = random_below(&run->random, (uint64_t)keys);
-    for (int i = KEY_SIZE - 1; i >= 0; i--, key >>= 4)
-        run->key[i] = "0123456789abcdef"[key & 0xf];
+    for (int i = 0; i < KEY_SIZE; i++)
+        run->key[i] = digits[key >> (4 * (KEY_SIZE - 1 - i)) & 0xf];
     return weir_bytes_of(run->key, KEY_SIZE);
+}
+
+static int send_one(struct producing *run, uint64_t from_ns)
+{
+    struct weir_message message = {
+        .key = next_key(run),
+        .value = bench_payload_next(&run->bench->payload, from_ns + run->wall_offset_ns),
+        .opaque = (void *)(uintptr_t)from_ns,
+    };
+    return weir_produce(run->producer, run->bench->topic, WEIR_ANY_PARTITION, &message);
 }
 
 // Sends what is due. Returns WEIR_OK or the error that ends the run; a full queue is neither.
 static int send_due(struct producing *run, uint64_t *now_ns)
 {
     const struct bench_settings *settings = run->bench->settings;
+    bool paced = settings->rate > 0;
 
+    run->wall_offset_ns = bench_wall_ns() - clock_monotonic_ns();
     while (!finished(run, *now_ns) && run->sent - run->reported < settings->in_flight) {
-        uint64_t due_ns = next_due_ns(run);
+        uint64_t due_ns = paced ? next_due_ns(run) : *now_ns;
         if (due_ns > *now_ns)
             break;
-        uint64_t from_ns = settings->rate > 0 ? due_ns : *now_ns;
-        uint64_t wall_ns = bench_wall_ns() - (*now_ns - from_ns);
-        struct weir_message message = {
-            .key = next_key(run),
-            .value = bench_payload_next(&run->bench->payload, wall_ns),
-            .opaque = (void *)(uintptr_t)from_ns,
-        };
-        int error = weir_produce(run->producer, run->bench->topic, WEIR_ANY_PARTITION, &message);
+        int error = send_one(run, due_ns);
         if (error == WEIR_ERR_QUEUE_FULL)
             break;
         if (error != WEIR_OK)
             return error;
         run->sent++;
-        *now_ns = clock_monotonic_ns();
+        // Reading the clock costs as much as sending a message.
+        if (paced || run->sent % CLOCK_EVERY == 0)
+            *now_ns = clock_monotonic_ns();
     }
     return WEIR_OK;
 }
@@ -117,6 +143,7 @@ static int produce(struct producing *run, struct progress *progress)
 
     if (now_ns == 0)
         return WEIR_OK;
+    run->share = settings->count > 0 ? bench_share(run->bench) : INT64_MAX;
     run->start_ns = now_ns;
     run->last_ns = now_ns;
     run->end_ns = settings->duration_ms > 0 ? now_ns + (uint64_t)settings->duration_ms * NS_PER_MS
@@ -161,7 +188,7 @@ int bench_produce(struct bench *bench, struct bench_result *result)
         weir_client_free(run.client);
         return app_fail(app, EXIT_FAILED, "out of memory");
     }
-    weir_producer_on_delivery(run.producer, delivery_done, &run);
+    weir_producer_on_batch(run.producer, batch_done, &run);
     random_system(&run.random.state, sizeof(run.random.state));
     progress_start(&progress, app->err, progress_wanted(app->err), "produced",
                    bench->settings->count);

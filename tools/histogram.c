@@ -32,13 +32,20 @@ static uint64_t bucket_end(uint32_t bucket)
 
 void histogram_record(struct histogram *histogram, uint64_t value)
 {
-    histogram->counts[bucket_of(value)]++;
+    histogram_record_times(histogram, value, 1);
+}
+
+void histogram_record_times(struct histogram *histogram, uint64_t value, uint64_t times)
+{
+    if (times == 0)
+        return;
+    histogram->counts[bucket_of(value)] += times;
     if (histogram->total == 0 || value < histogram->min)
         histogram->min = value;
     if (value > histogram->max)
         histogram->max = value;
-    histogram->total++;
-    histogram->sum += (double)value;
+    histogram->total += times;
+    histogram->sum += (double)value * (double)times;
 }
 
 void histogram_add(struct histogram *histogram, const struct histogram *other)

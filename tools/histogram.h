@@ -22,6 +22,9 @@ struct histogram {
 
 void histogram_record(struct histogram *histogram, uint64_t value);
 
+// The same value so many times.
+void histogram_record_times(struct histogram *histogram, uint64_t value, uint64_t times);
+
 // The smallest recorded value that at least `quantile` (0 to 1) of all values do not exceed,
 // rounded up to its bucket's end but never above the maximum. 0 when empty.
 uint64_t histogram_quantile(const struct histogram *histogram, double quantile);

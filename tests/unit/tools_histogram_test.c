@@ -33,6 +33,22 @@ Test(tools, an_empty_histogram_has_no_quantiles)
     free(histogram);
 }
 
+Test(tools, a_value_may_count_several_times)
+{
+    struct histogram *one_by_one = new_histogram();
+    struct histogram *at_once = new_histogram();
+
+    for (uint64_t value = 1; value < 1000000000; value *= 7) {
+        for (uint64_t i = 0; i < value % 10; i++)
+            histogram_record(one_by_one, value);
+        histogram_record_times(at_once, value, value % 10);
+    }
+    cr_assert_gt(at_once->total, 0);
+    cr_assert_arr_eq(one_by_one, at_once, sizeof(*at_once));
+    free(one_by_one);
+    free(at_once);
+}
+
 Test(tools, small_values_are_exact)
 {
     struct histogram *histogram = new_histogram();
