@@ -92,7 +92,7 @@ static enum batch_error builder_reserve(struct batch_builder *builder, size_t si
     return BATCH_OK;
 }
 
-static uint8_t *write_bytes(uint8_t *to, struct span span)
+static inline uint8_t *write_bytes(uint8_t *to, struct span span)
 {
     to = batch_write_varint(to, span.data ? (int64_t)span.size : -1);
     if (span.size > 0)
@@ -100,7 +100,8 @@ static uint8_t *write_bytes(uint8_t *to, struct span span)
     return to + span.size;
 }
 
-static uint8_t *write_headers(uint8_t *to, const struct record_header *headers, int32_t count)
+static inline uint8_t *write_headers(uint8_t *to, const struct record_header *headers,
+                                     int32_t count)
 {
     to = batch_write_varint(to, count);
     for (int32_t i = 0; i < count; i++) {
@@ -108,6 +109,25 @@ static uint8_t *write_headers(uint8_t *to, const struct record_header *headers, 
         to = write_bytes(to, headers[i].value);
     }
     return to;
+}
+
+// Sees to it that there is room for a record, and sets *length_size to the size of its length
+// field. Both follow from what the record takes at least and at most, unless the batch is about to
+// be full or a length lies near the border between two sizes: only then is it measured.
+static enum batch_error record_reserve(struct batch_builder *builder, int64_t timestamp_delta,
+                                       const struct record *record,
+                                       const struct record_header *headers, size_t *length_size)
+{
+    size_t bound = batch_record_bound(record->key, record->value, headers, record->header_count);
+    size_t least = record->key.size + record->value.size;
+    size_t records = builder->size - BATCH_HEADER_SIZE;
+    *length_size = batch_varint_size((int64_t)bound);
+    if (bound <= builder->limit - records && builder->size + bound <= builder->capacity &&
+        *length_size == batch_varint_size((int64_t)least))
+        return BATCH_OK;
+    size_t size = record_size(timestamp_delta, builder->count, record, headers);
+    *length_size = batch_varint_size((int64_t)size);
+    return builder_reserve(builder, size + *length_size);
 }
 
 enum batch_error batch_builder_add(struct batch_builder *builder, int64_t timestamp,
@@ -120,17 +140,20 @@ enum batch_error batch_builder_add(struct batch_builder *builder, int64_t timest
     int64_t base = first ? timestamp : builder->base_timestamp;
     int64_t timestamp_delta = (int64_t)((uint64_t)timestamp - (uint64_t)base);
     const struct record record = {.key = key, .value = value, .header_count = header_count};
-    size_t size = record_size(timestamp_delta, builder->count, &record, headers);
-    enum batch_error error = builder_reserve(builder, size + batch_varint_size((int64_t)size));
+    size_t length_size;
+    enum batch_error error =
+        record_reserve(builder, timestamp_delta, &record, headers, &length_size);
     if (error)
         return error;
-    uint8_t *to = batch_write_varint(builder->data + builder->size, (int64_t)size);
+    uint8_t *start = builder->data + builder->size + length_size;
+    uint8_t *to = start;
     *to++ = 0; // attributes
     to = batch_write_varint(to, timestamp_delta);
     to = batch_write_varint(to, builder->count);
     to = write_bytes(to, key);
     to = write_bytes(to, value);
     to = write_headers(to, headers, header_count);
+    batch_write_varint(builder->data + builder->size, to - start);
     builder->size = (size_t)(to - builder->data);
     builder->count++;
     builder->base_timestamp = base;

@@ -30,6 +30,7 @@ struct batch {
     int32_t count;
     size_t charge;       // bytes counted against buffer.memory
     uint64_t created_ns; // when its first message came
+    int64_t opened_ms;   // the same as wall time
     uint64_t sequence;   // place in the partition's order, the first of its `places`
     uint64_t places;     // there, for when it is split
     uint32_t attempts;

@@ -27,5 +27,7 @@ uint32_t partitioner_murmur2(struct span key)
 
 int32_t partitioner_keyed(struct span key, int32_t count)
 {
+    if (count == 1)
+        return 0;
     return (int32_t)(partitioner_murmur2(key) & INT32_MAX) % count;
 }

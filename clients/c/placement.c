@@ -109,9 +109,10 @@ static void batch_complete(struct weir_producer *producer, struct batch_queue *q
     producer->eager = true;
 }
 
-// CHOSEN_WRONG when the application's own choice does not exist.
+// CHOSEN_WRONG when the application's own choice does not exist. `bound` is what the message takes
+// at most in a batch.
 static int32_t partition_choose(struct weir_producer *producer, struct producer_topic *topic,
-                                const struct weir_message *message)
+                                const struct weir_message *message, size_t bound)
 {
     int32_t count = topic->metadata->partition_count;
     if (producer->choose) {
@@ -125,8 +126,7 @@ static int32_t partition_choose(struct weir_producer *producer, struct producer_
                                     ? topic->queues[topic->sticky]
                                     : NULL;
     // The batch that messages were sticking to is complete: the next one goes elsewhere.
-    if (queue && queue->open &&
-        queue->open->builder.size + message_bound(message) > queue->open->builder.limit)
+    if (queue && queue->open && queue->open->builder.size + bound > queue->open->builder.limit)
         batch_complete(producer, queue);
     if (topic->sticky < 0 || topic->sticky >= count || !queue || !queue->open)
         topic->sticky = sticky_choose(producer, topic);
@@ -147,13 +147,22 @@ static bool opaque_reserve(const struct weir_producer *producer, struct batch *b
     return true;
 }
 
+// What a message without a timestamp gets. The clock is read for the first one of a batch; the
+// others get the kernel's last tick, some milliseconds ago, but never less than the first.
+static int64_t timestamp_now(const struct batch *batch)
+{
+    int64_t coarse_ms = clock_wall_coarse_ms();
+    return coarse_ms > batch->opened_ms ? coarse_ms : batch->opened_ms;
+}
+
 static enum batch_error batch_append(struct weir_producer *producer, struct batch *batch,
                                      const struct weir_message *message)
 {
     if (!opaque_reserve(producer, batch))
         return BATCH_NO_MEMORY;
     enum batch_error error = batch_builder_add(
-        &batch->builder, message->timestamp, span_of(message->key.data, message->key.size),
+        &batch->builder, message->timestamp ? message->timestamp : timestamp_now(batch),
+        span_of(message->key.data, message->key.size),
         span_of(message->value.data, message->value.size),
         (const struct record_header *)(const void *)message->headers,
         (int32_t)message->header_count);
@@ -180,6 +189,7 @@ static int message_place(struct weir_producer *producer, struct batch_queue *que
         batch_complete(producer, queue);
         batch_queue_open(queue, batch, &producer->limits, charge,
                          created_ns ? created_ns : clock_monotonic_ns());
+        batch->opened_ms = clock_wall_ms();
         error = batch_append(producer, batch, message);
         if (error && batch->count == 0) {
             queue->open = NULL;
@@ -222,6 +232,8 @@ static int unplaced_add(struct weir_producer *producer, struct producer_topic *t
     unplaced->partition = partition;
     unplaced->created_ns = clock_monotonic_ns();
     unplaced->message = *message;
+    if (message->timestamp == 0)
+        unplaced->message.timestamp = clock_wall_ms();
     unplaced->message.key = bytes_copy(&to, message->key);
     unplaced->message.value = bytes_copy(&to, message->value);
     unplaced->message.headers = unplaced->headers;
@@ -298,7 +310,8 @@ static bool unplaced_try(struct weir_producer *producer, struct producer_topic *
         return true;
     }
     if (partition < 0)
-        partition = partition_choose(producer, topic, &unplaced->message);
+        partition = partition_choose(producer, topic, &unplaced->message,
+                                     message_bound(&unplaced->message));
     if (partition == CHOSEN_WRONG) {
         unplaced_fail(producer, topic, unplaced, WEIR_ERR_BAD_ARGUMENT, chosen_wrong);
         return true;
@@ -347,7 +360,7 @@ int placement_add(struct weir_producer *producer, struct producer_topic *topic, 
                            topic->metadata->partition_count, partition);
     }
     if (partition < 0)
-        partition = partition_choose(producer, topic, message);
+        partition = partition_choose(producer, topic, message, charge - PLACEMENT_OVERHEAD);
     if (partition == CHOSEN_WRONG)
         return client_fail(producer->client, WEIR_ERR_BAD_ARGUMENT, "topic '%s': %s", topic->name,
                            chosen_wrong);

@@ -260,16 +260,27 @@ static struct producer_topic *topic_add(struct weir_producer *producer, const ch
     return topic;
 }
 
+// NULL when memory is short. Programs mostly produce to the topic they have produced to before.
 static struct producer_topic *topic_find(struct weir_producer *producer, const char *name)
 {
-    struct producer_topic *topic = producer->last_topic;
-    if (topic && strcmp(topic->name, name) == 0)
-        return topic;
-    topic = map_get(&producer->topics, span_text(name));
+    struct producer_topic *topic = map_get(&producer->topics, span_text(name));
     if (!topic)
         topic = topic_add(producer, name);
     producer->last_topic = topic;
     return topic;
+}
+
+static bool is_last_topic(const struct weir_producer *producer, const char *name)
+{
+    return name && producer->last_topic && strcmp(producer->last_topic->name, name) == 0;
+}
+
+static int topic_check(struct weir_producer *producer, const char *name)
+{
+    if (name && *name && strlen(name) <= TOPIC_NAME_MAX)
+        return WEIR_OK;
+    return client_fail(producer->client, WEIR_ERR_BAD_ARGUMENT,
+                       "a topic's name has 1 to %d characters", TOPIC_NAME_MAX);
 }
 
 // Also computes what the message will count against buffer.memory.
@@ -277,9 +288,6 @@ static int message_check(struct weir_producer *producer, const char *topic, int3
                          const struct weir_message *message, size_t *charge)
 {
     struct weir_client *client = producer->client;
-    if (!topic || !*topic || strlen(topic) > TOPIC_NAME_MAX)
-        return client_fail(client, WEIR_ERR_BAD_ARGUMENT, "a topic's name has 1 to %d characters",
-                           TOPIC_NAME_MAX);
     if (partition < WEIR_ANY_PARTITION || !message || message->timestamp < 0 ||
         message->header_count > INT32_MAX || (message->header_count && !message->headers))
         return client_fail(client, WEIR_ERR_BAD_ARGUMENT,
@@ -301,22 +309,22 @@ static int message_check(struct weir_producer *producer, const char *topic, int3
 }
 
 int weir_produce(struct weir_producer *producer, const char *topic_name, int32_t partition,
-                 const struct weir_message *given)
+                 const struct weir_message *message)
 {
     struct weir_client *client = producer->client;
     size_t charge = 0;
-    int error = message_check(producer, topic_name, partition, given, &charge);
+    bool known = is_last_topic(producer, topic_name);
+    int error = known ? WEIR_OK : topic_check(producer, topic_name);
+    if (!error)
+        error = message_check(producer, topic_name, partition, message, &charge);
     if (error == WEIR_ERR_QUEUE_FULL)
         producer->worker.due = true;
     if (error)
         return error;
-    struct producer_topic *topic = topic_find(producer, topic_name);
+    struct producer_topic *topic = known ? producer->last_topic : topic_find(producer, topic_name);
     if (!topic)
         return client_fail(client, WEIR_ERR_NO_MEMORY, "out of memory");
-    struct weir_message message = *given;
-    if (message.timestamp == 0)
-        message.timestamp = clock_wall_ms();
-    error = placement_add(producer, topic, partition, &message, charge);
+    error = placement_add(producer, topic, partition, message, charge);
     if (error == WEIR_ERR_NO_MEMORY)
         return client_fail(client, error, "out of memory");
     if (error)

@@ -331,7 +331,7 @@ struct weir_message {
     struct weir_bytes value; // absent: on a compacted topic, deletes the key
     const struct weir_header *headers;
     size_t header_count;
-    int64_t timestamp; // milliseconds since 1970; 0 = now
+    int64_t timestamp; // milliseconds since 1970; 0 = now, or up to 10 ms ago under load
     void *opaque;      // comes back in the delivery report; the library does not look at it
 };
 
