@@ -211,6 +211,7 @@ static void retry_stalled(struct timer *timer)
 static void wait_for_memory(struct partition_op *op, struct partition *partition)
 {
     struct shard *shard = op->owner;
+    op->waits = true;
     op->give_up_ns = shard->io->now_ns + APPEND_WAIT_MS * ns_per_ms;
     list_append(&partition->waiting, &op->node);
     if (!shard->stalled.next)
@@ -281,6 +282,7 @@ void partition_start(struct shard *home, struct partition_op *op)
     op->owner = shard_of_partition(home, op->key.topic_id, op->key.partition);
     op->error = 0;
     op->offsets = (struct log_offsets){0};
+    op->waits = false;
     op->refused = false;
     op->holds = false;
     op->settled = false;
@@ -293,6 +295,11 @@ void partition_start(struct shard *home, struct partition_op *op)
     }
     op->message.deliver = start_on_owner;
     shard_post(home, op->owner, &op->message);
+}
+
+bool partition_has_taken(const struct partition_op *op)
+{
+    return op->owner == op->home && !op->waits;
 }
 
 // --- leaving the shard ------------------------------------------------------------------------

@@ -47,7 +47,8 @@ struct partition_op {
                                 // read; for PARTITION_APPEND only `start`
     union {
         struct {
-            struct span batch; // in: checked; its bytes stay valid and unchanged until `done`
+            struct span batch; // in: checked; its bytes stay valid and unchanged until `done`, or
+                               // until partition_has_taken
             const struct batch_header *header; // in
             int32_t leader_epoch;              // in
             struct log_append op;              // out
@@ -68,6 +69,7 @@ struct partition_op {
     void (*released)(struct partition_op *op);
     struct list node;    // APPEND: in partition->waiting
     uint64_t give_up_ns; // APPEND: when it waits no longer
+    bool waits;          // APPEND: it did not find memory when it was started
     bool refused;        // APPEND: for lack of memory, and the log has not called back yet
     bool holds;          // READ: there are slices to give back
     bool settled;        // WATCH, owner's thread: the outcome is on its way
@@ -76,6 +78,11 @@ struct partition_op {
 
 // Fill key, kind, done and the kind's inputs first.
 void partition_start(struct shard *home, struct partition_op *op);
+
+// Right after partition_start of a PARTITION_APPEND: whether the bytes of its batch are not needed
+// any more, since the log has copied them, or will never have them. Of an append to another shard
+// that is not known.
+bool partition_has_taken(const struct partition_op *op);
 
 // Gives a finished read's slices back to the owner; not needed for one that failed or brought no
 // bytes, and harmless then. `released` is called on the home shard, possibly from inside, when the

@@ -162,13 +162,19 @@ bool request_is_malformed(struct request *request, int decoded)
     return true;
 }
 
+void request_unpin_body(struct request *request)
+{
+    if (request->pin)
+        buffer_unref(request->pin);
+    request->pin = NULL;
+    request->client_id = (struct span){0};
+}
+
 void request_drop_body(struct request *request)
 {
     if (!request->pin)
         return;
-    buffer_unref(request->pin);
-    request->pin = NULL;
-    request->client_id = (struct span){0};
+    request_unpin_body(request);
     request->charge -= request->body_charge;
     request->connection->listener->request_bytes -= request->body_charge;
 }

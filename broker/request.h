@@ -64,7 +64,7 @@ struct request {
     bool finished;
     bool silent;        // no reply is sent
     bool aborted;       // instead of a reply the connection breaks
-    struct buffer *pin; // holds the bytes of `body`; NULL after request_drop_body
+    struct buffer *pin; // holds the bytes of `body`; NULL when those are not needed any more
     size_t body_charge; // part of `charge`
     size_t charge;      // bytes counted against the shard's bounds
     size_t reply_charge;
@@ -89,6 +89,10 @@ void request_no_reply(struct request *request);
 // Nothing needs the body any more, nor client_id: gives its memory back before the reply, so that a
 // request that waits for long does not keep the shard from reading the ones it waits for.
 void request_drop_body(struct request *request);
+
+// As above, for a body whose contents have gone to the memory of a log: it still counts against the
+// shard's bound until the reply, so that no more is read than can be stored.
+void request_unpin_body(struct request *request);
 
 // The connection is closed after the replies before this one; `why` is a constant sentence for the
 // log. For malformed bodies and for what the protocol has no answer to.

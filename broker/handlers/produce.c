@@ -3,7 +3,9 @@
 //
 // Batches are stored as they came; the broker only sets offset and leader epoch and, for topics
 // with LogAppendTime, the timestamp (all outside of the records themselves). The log copies the
-// bytes when it takes them; until the operation is done they stay where they were received. For a
+// bytes when it takes them. When it has taken all of a request at once, as a log of the same shard
+// with memory does, the receive buffer is free for the next request before this one is durable: so
+// bulk data passes through one buffer that stays in the processor's cache. For a
 // topic with a compression of its own, a batch in another one is compressed anew, into the
 // request's memory; that takes the shard's time, as long as the batch is large.
 //
@@ -33,6 +35,7 @@ struct produce {
     struct kp_produce_response out;
     uint32_t pending; // appends, and the handler itself while it starts them
     bool failed;
+    bool needs_body; // a batch is not in its log yet
 };
 
 struct produce_part {
@@ -275,6 +278,8 @@ static void start_part(struct produce_part *part, const struct catalog_topic *to
     part->op.append.leader_epoch = DATA_PATH_EPOCH;
     part->produce->pending++;
     partition_start(part->produce->request->shard, &part->op);
+    if (!partition_has_taken(&part->op))
+        part->produce->needs_body = true;
 }
 
 // --- the request ------------------------------------------------------------------------------
@@ -289,12 +294,13 @@ static int start_topic(struct produce *produce, const struct kp_produce_request_
 {
     struct request *request = produce->request;
     size_t count = (size_t)in->partition_data_count;
-    out->name = in->name;
+    out->name.size = in->name.size;
+    out->name.data = (const uint8_t *)arena_text(&request->arena, in->name.data, in->name.size);
     out->topic_id = in->topic_id;
     out->partition_responses =
         arena_array(&request->arena, count, sizeof(*out->partition_responses));
     struct produce_part *parts = arena_array(&request->arena, count, sizeof(*parts));
-    if (!out->partition_responses || !parts)
+    if (!out->name.data || !out->partition_responses || !parts)
         return -ENOMEM;
     out->partition_responses_count = in->partition_data_count;
     int16_t error;
@@ -343,5 +349,7 @@ void handle_produce(struct request *request)
         }
         produce->out.responses_count++;
     }
+    if (!produce->needs_body)
+        request_unpin_body(request);
     one_done(produce);
 }
