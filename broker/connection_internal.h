@@ -16,6 +16,7 @@ enum {
     CONNECTION_STEP_BYTES = 2 << 20,       // larger requests get memory as their bytes arrive
     CONNECTION_PIECE_BYTES = 1 << 20,      // one receive asks for no more, so progress is visible
     CONNECTION_IN_FLIGHT = 100,            // requests without a reply sent
+    CONNECTION_IN_FLIGHT_BYTES = 16 << 20, // in them: a device is busy with less
     CONNECTION_VECTORS = 24,               // replies sent together
     CONNECTION_SEND_BYTES = 4 << 20,       // likewise
 };
@@ -53,6 +54,7 @@ struct connection {
     uint32_t sending_vectors; // of the first request when it is sent in parts; else 0
     struct list requests;     // in order of arrival, those being sent first
     uint32_t in_flight;       // length of that list
+    size_t in_flight_bytes;   // of those requests
     uint32_t sending_count;   // how many of them are in the send
     uint32_t large_replies;   // requests in flight that block the next one
     struct iovec vectors[CONNECTION_VECTORS];

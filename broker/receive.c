@@ -61,7 +61,9 @@ static size_t dispatch_complete(struct connection *connection)
         size_t total = (size_t)size + KP_FRAME_LENGTH_SIZE;
         if (have(connection) < total)
             return total;
-        if (connection->in_flight >= CONNECTION_IN_FLIGHT || connection->large_replies > 0)
+        if (connection->in_flight >= CONNECTION_IN_FLIGHT ||
+            connection->in_flight_bytes >= CONNECTION_IN_FLIGHT_BYTES ||
+            connection->large_replies > 0)
             break;
         struct request *request = request_create(connection);
         if (!request) {

@@ -85,6 +85,7 @@ void request_destroy(struct request *request)
     if (request->api && request->api->large_replies)
         connection->large_replies--;
     connection->in_flight--;
+    connection->in_flight_bytes -= request->body_charge;
     list_remove(&request->node);
     if (request->pin)
         buffer_unref(request->pin);
@@ -123,6 +124,7 @@ void request_dispatch(struct request *request, struct span frame)
 {
     charge(request, frame.size);
     request->body_charge = frame.size;
+    request->connection->in_flight_bytes += frame.size;
     request->body = kp_reader_init(frame.data, frame.size);
     struct kp_request_header header;
     enum kp_frame_status status = kp_request_header_read(&request->body, &header, &request->schema);

@@ -240,6 +240,51 @@ Test(broker, replies_keep_the_order_of_the_requests)
     shards_close(shards);
 }
 
+enum { LARGE_SIZE = 1 << 20 };
+
+// Large requests one after the other, the first one has number 2: the place in `data` of what comes
+// after `written` bytes of them. Most of each is behind the message, which is ignored.
+static size_t large_place(uint8_t *data, size_t written)
+{
+    if (written % LARGE_SIZE == 0) {
+        put_request(data, (int32_t)(2 + written / LARGE_SIZE));
+        store_be32(data, LARGE_SIZE - 4);
+    }
+    return written % LARGE_SIZE;
+}
+
+// What is behind them waits in the client's memory, not in the broker's.
+Test(broker, large_requests_in_flight_are_bounded_by_their_bytes)
+{
+    enum { COUNT = 24, SIZE = LARGE_SIZE };
+    _Static_assert(COUNT * SIZE > CONNECTION_IN_FLIGHT_BYTES + SIZE, "more than may be in flight");
+    struct shards *shards = shards_open(1);
+    struct peer *peer = peer_open(shards);
+    static uint8_t data[SIZE];
+    peer_write(peer, data, put_request(data, 0));
+    struct request *first = make_request(peer, 1);
+    size_t written = 0;
+    ssize_t more = 0;
+    while (written < (size_t)COUNT * SIZE && more >= 0) {
+        size_t at = large_place(data, written);
+        more = write(peer->fd, data + at, SIZE - at);
+        written += more > 0 ? (size_t)more : 0;
+        shards_settle(shards);
+        cr_assert_lt(peer->connection->in_flight_bytes, CONNECTION_IN_FLIGHT_BYTES + SIZE);
+    }
+    cr_assert_geq(peer->connection->in_flight_bytes, CONNECTION_IN_FLIGHT_BYTES);
+    answer(first);
+    while (written < (size_t)COUNT * SIZE) {
+        size_t at = large_place(data, written);
+        peer_write(peer, data + at, SIZE - at);
+        written += SIZE - at;
+    }
+    check_replies(peer, 2 + COUNT);
+    cr_assert_eq(peer->connection->in_flight_bytes, 0);
+    peer_close(peer);
+    shards_close(shards);
+}
+
 Test(broker, silent_requests_are_passed_over)
 {
     struct shards *shards = shards_open(1);

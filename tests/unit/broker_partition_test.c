@@ -147,6 +147,29 @@ Test(broker, partition_append_and_read)
     for_both_places(check_append_and_read);
 }
 
+static void check_batch_is_taken(struct shards *shards, struct partition_key key)
+{
+    struct batch_header header;
+    struct span batch = shards_batch(20000, &header);
+    struct tried tried = {0};
+    tried.op.append.batch = batch;
+    tried.op.append.header = &header;
+    start(shards, &tried, key, PARTITION_APPEND);
+    bool here = tried.op.owner == tried.op.home;
+    cr_assert_eq(partition_has_taken(&tried.op), here);
+    if (here)
+        shards_free_batch(batch);
+    shards_until(shards, &tried.done);
+    cr_assert_eq(tried.op.error, 0);
+    if (!here)
+        shards_free_batch(batch);
+}
+
+Test(broker, partition_takes_a_batch_of_its_own_shard_at_once)
+{
+    for_both_places(check_batch_is_taken);
+}
+
 static void check_offsets_time_and_trim(struct shards *shards, struct partition_key key)
 {
     for (int i = 0; i < 4; i++)
@@ -309,6 +332,7 @@ static void check_appends_wait_for_memory(struct shards *shards, struct partitio
         tried[i].op.append.batch = batch;
         tried[i].op.append.header = &header;
         start(shards, &tried[i], key, PARTITION_APPEND);
+        cr_assert_not(partition_has_taken(&tried[i].op));
         shards_settle(shards);
         cr_assert_not(tried[i].done);
     }
