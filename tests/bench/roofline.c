@@ -6,6 +6,8 @@
 //   memory   the client sends chunks, the server sums them (CRC-32C) and replies
 //   durable  as above, with one O_DIRECT + RWF_DSYNC write into a prewritten file before each reply
 //   fetch    the client sends small requests, the server answers each with a chunk from memory
+//   disk     nobody is asked or told: a prewritten file of --bytes is read once, from its begin to
+//            its end, with O_DIRECT, --in-flight chunks at a time (a thread for each)
 //
 // Prints one line of JSON. MB are 10^6 bytes, GB 10^9.
 #include <arpa/inet.h>
@@ -14,6 +16,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,9 +40,9 @@ enum {
     WARM_UP = 16, // chunks that are not counted
 };
 
-enum mode { MEMORY, DURABLE, FETCH };
+enum mode { MEMORY, DURABLE, FETCH, DISK };
 
-static const char *const mode_names[] = {"memory", "durable", "fetch"};
+static const char *const mode_names[] = {"memory", "durable", "fetch", "disk"};
 
 struct options {
     enum mode mode;
@@ -65,6 +68,21 @@ struct latencies {
     size_t room;
 };
 
+// A file that several threads read, each the next chunk that nobody has begun.
+struct sequence {
+    int file;
+    size_t chunk;
+    uint64_t size;
+    _Atomic uint64_t next;
+};
+
+struct reader {
+    struct sequence *sequence;
+    pthread_t thread;
+    double cpu_s;
+    struct latencies latencies;
+};
+
 static _Noreturn void give_up(const char *what)
 {
     fprintf(stderr, "roofline: %s: %s\n", what, strerror(errno));
@@ -73,7 +91,7 @@ static _Noreturn void give_up(const char *what)
 
 static _Noreturn void usage(void)
 {
-    fputs("usage: roofline [--mode memory|durable|fetch] [--chunk BYTES] [--in-flight N]\n"
+    fputs("usage: roofline [--mode memory|durable|fetch|disk] [--chunk BYTES] [--in-flight N]\n"
           "                [--seconds S] [--bytes N] [--dir DIRECTORY]\n"
           "Prints MB/s, the server's CPU seconds per GB, and latencies as one line of JSON.\n",
           stderr);
@@ -124,7 +142,7 @@ static void send_all(int fd, const void *from, size_t size)
 }
 
 // A file without a name, every block of it written.
-static int prewritten_file(const char *directory)
+static int prewritten_file(const char *directory, uint64_t size)
 {
     char path[4096];
     snprintf(path, sizeof(path), "%s/roofline.XXXXXX", directory);
@@ -134,8 +152,8 @@ static int prewritten_file(const char *directory)
     unlink(path);
     uint8_t *piece = aligned(FILE_PIECE);
     memset(piece, 0x77, FILE_PIECE);
-    for (off_t at = 0; at < FILE_SIZE; at += FILE_PIECE) {
-        if (pwrite(fd, piece, FILE_PIECE, at) != FILE_PIECE)
+    for (uint64_t at = 0; at < size; at += FILE_PIECE) {
+        if (pwrite(fd, piece, FILE_PIECE, (off_t)at) != FILE_PIECE)
             give_up("filling the file");
     }
     if (fsync(fd) < 0)
@@ -253,6 +271,57 @@ static double drive(const struct options *options, int fd, struct latencies *lat
     return (double)(now - start) / 1e9;
 }
 
+static void *read_chunks(void *context)
+{
+    struct reader *reader = context;
+    struct sequence *sequence = reader->sequence;
+    uint8_t *data = aligned(sequence->chunk);
+    memset(data, 0, sequence->chunk);
+    double start = thread_cpu_s();
+    for (;;) {
+        uint64_t at = atomic_fetch_add(&sequence->next, sequence->chunk);
+        if (at + sequence->chunk > sequence->size)
+            break;
+        uint64_t begun = clock_monotonic_ns();
+        if (pread(sequence->file, data, sequence->chunk, (off_t)at) != (ssize_t)sequence->chunk)
+            give_up("reading");
+        note_latency(&reader->latencies, clock_monotonic_ns() - begun);
+    }
+    reader->cpu_s = thread_cpu_s() - start;
+    free(data);
+    return NULL;
+}
+
+// Returns the seconds that it took.
+static double read_disk(const struct options *options, struct latencies *latencies, double *cpu_s)
+{
+    uint64_t bytes = options->bytes ? options->bytes : FILE_SIZE;
+    struct sequence sequence = {.chunk = (options->chunk + BLOCK - 1) / BLOCK * BLOCK};
+    sequence.size = (bytes + sequence.chunk - 1) / sequence.chunk * sequence.chunk;
+    sequence.file = prewritten_file(options->directory, sequence.size);
+    struct reader *readers = calloc(options->in_flight, sizeof(readers[0]));
+    if (!readers)
+        give_up("memory");
+    uint64_t start = clock_monotonic_ns();
+    for (unsigned i = 0; i < options->in_flight; i++) {
+        readers[i].sequence = &sequence;
+        if (pthread_create(&readers[i].thread, NULL, read_chunks, &readers[i]) != 0)
+            give_up("thread");
+    }
+    *cpu_s = 0;
+    for (unsigned i = 0; i < options->in_flight; i++) {
+        pthread_join(readers[i].thread, NULL);
+        *cpu_s += readers[i].cpu_s;
+        for (size_t k = 0; k < readers[i].latencies.count; k++)
+            note_latency(latencies, readers[i].latencies.us[k] * 1000ULL);
+        free(readers[i].latencies.us);
+    }
+    double seconds = (double)(clock_monotonic_ns() - start) / 1e9;
+    free(readers);
+    close(sequence.file);
+    return seconds;
+}
+
 static int compare(const void *a, const void *b)
 {
     const uint32_t *x = a;
@@ -292,7 +361,7 @@ static uint64_t number(const char *text, uint64_t least, uint64_t most)
 
 static enum mode mode_of(const char *name)
 {
-    for (int i = MEMORY; i <= FETCH; i++) {
+    for (int i = MEMORY; i <= DISK; i++) {
         if (strcmp(name, mode_names[i]) == 0)
             return (enum mode)i;
     }
@@ -325,25 +394,35 @@ static struct options parse(int argc, char **argv)
     return options;
 }
 
-int main(int argc, char **argv)
+static double serve_and_drive(const struct options *options, struct latencies *latencies,
+                              double *cpu_s)
 {
-    struct options options = parse(argc, argv);
-    struct server server = {.options = &options, .file = -1};
+    struct server server = {.options = options, .file = -1};
     int client;
     connect_both(&client, &server.socket);
-    if (options.mode == DURABLE)
-        server.file = prewritten_file(options.directory);
-    server.data = aligned(options.chunk);
-    memset(server.data, 0xa5, (options.chunk + BLOCK - 1) / BLOCK * BLOCK);
+    if (options->mode == DURABLE)
+        server.file = prewritten_file(options->directory, FILE_SIZE);
+    server.data = aligned(options->chunk);
+    memset(server.data, 0xa5, (options->chunk + BLOCK - 1) / BLOCK * BLOCK);
     pthread_t thread;
     if (pthread_create(&thread, NULL, serve, &server) != 0)
         give_up("thread");
-    struct latencies latencies = {0};
-    double seconds = drive(&options, client, &latencies);
+    double seconds = drive(options, client, latencies);
     shutdown(client, SHUT_RDWR);
     pthread_join(thread, NULL);
-    report(&options, &latencies, seconds, server.cpu_s);
-    free(latencies.us);
     free(server.data);
+    *cpu_s = server.cpu_s;
+    return seconds;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = parse(argc, argv);
+    struct latencies latencies = {0};
+    double cpu_s;
+    double seconds = options.mode == DISK ? read_disk(&options, &latencies, &cpu_s)
+                                          : serve_and_drive(&options, &latencies, &cpu_s);
+    report(&options, &latencies, seconds, cpu_s);
+    free(latencies.us);
     return 0;
 }
