@@ -12,9 +12,8 @@ import subprocess
 import tempfile
 import time
 
-from machine import Failure
+from machine import Failure, process_cpu_seconds, stat_fields
 
-TICK = os.sysconf("SC_CLK_TCK")
 READY_S = 90
 STOP_S = 60
 OUTPUT_SHOWN = 600
@@ -26,15 +25,6 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def stat_fields(pid):
-    """The fields of /proc/PID/stat after the name, from the state on; None when it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 def family(pid):
@@ -158,12 +148,36 @@ class Peer:
 
     def cpu_seconds(self):
         """Of all threads of all its processes so far, those included that have ended."""
-        ticks = 0
+        return sum(process_cpu_seconds(pid) for pid in family(self.process.pid))
+
+    def threads(self):
+        """{thread: (seconds, times woken)} of the broker's own process, the kernel's helpers left out."""
+        found = {}
+        tasks = f"/proc/{self.process.pid}/task"
+        for task in os.listdir(tasks):
+            try:
+                with open(f"{tasks}/{task}/status") as status, open(f"{tasks}/{task}/schedstat") as times:
+                    about = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+                    if not about["Name"].startswith("iou-"):
+                        found[task] = int(times.read().split()[0]) / 1e9, int(about["voluntary_ctxt_switches"])
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return found
+
+    def peak_memory(self):
+        """The most resident bytes that its processes ever had, each by itself, since the start."""
+        total = 0
         for pid in family(self.process.pid):
-            fields = stat_fields(pid)
-            if fields:
-                ticks += sum(int(field) for field in fields[11:15])
-        return ticks / TICK
+            try:
+                with open(f"/proc/{pid}/status") as file:
+                    total += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return total
+
+    def memory_budget(self):
+        """What it is configured to use at most, in bytes; None when it has no such setting."""
+        return None
 
     def memory(self):
         """Resident bytes of all its processes."""
