@@ -67,6 +67,7 @@ class Librdkafka(KafkaClient):
     """rdkafka_performance on the newest library, batches of up to 1 MB, as its own default says."""
 
     key, label = "librdkafka", "librdkafka rdkafka_performance"
+    starts_quickly = True
 
     def __init__(self, options):
         self.options = options
@@ -187,6 +188,7 @@ class Libweir(KafkaClient):
     """weir bench: as many messages in flight as its memory of 64 MiB holds."""
 
     key, label = "libweir", "libweir weir bench"
+    starts_quickly = True
 
     def __init__(self, options):
         self.options = options
@@ -232,10 +234,11 @@ class Libweir(KafkaClient):
         return self.result(run(self.command(peer, "bench", "produce", topic, "--size", str(size), "--in-flight", "1",
                                             "--duration", f"{seconds}s")), "produce", size)
 
-    def paced_produce(self, peer, topic, size, rate, seconds, keys):
+    def paced_produce(self, peer, topic, size, rate, seconds, keys=0):
         """Latency to the acknowledgement, from the moment each message was due."""
-        return self.result(run(self.command(peer, "bench", "produce", topic, "--size", str(size), "--rate", str(rate),
-                                            "--duration", f"{seconds}s", "--keys", str(keys))), "produce", size)
+        command = self.command(peer, "bench", "produce", topic, "--size", str(size), "--rate", str(rate), "--duration",
+                               f"{seconds}s")
+        return self.result(run([*command, "--keys", str(keys)] if keys else command), "produce", size)
 
     def paced(self, peer, topic, size, rate, seconds):
         """Latency to a consumer of the same process, from the moment each message was due."""

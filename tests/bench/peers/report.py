@@ -21,7 +21,10 @@ FIGURES = {
     "max_us": ("max us", 0), "ack_p99_us": ("acknowledged p99 us", 0), "alone_p50_us": ("alone p50 us", 0),
     "alone_p99_us": ("alone p99 us", 0), "replayed_mb_per_s": ("replay MB/s", 0), "ready_ms": ("ready ms", 0),
     "memory_mb": ("memory MB", 1), "opened": ("opened", 0), "kb_per_connection": ("KB each", 1),
-    "kb_per_partition": ("KB each", 1), "created_s": ("created s", 2), "join_p50_ms": ("join p50 ms", 1),
+    "kb_per_partition": ("KB each", 1), "created_s": ("created s", 2), "peak_mb": ("most memory MB", 0),
+    "alone_ack_p99_us": ("alone acknowledged p99 us", 0), "local_produce": ("produce, local", 3),
+    "remote_produce": ("produce, remote", 3), "local_consume": ("consume, local", 3), "remote_consume": ("consume, remote", 3),
+    "local_paced": ("at a rate, local", 2), "remote_paced": ("at a rate, remote", 2), "join_p50_ms": ("join p50 ms", 1),
     "sync_p50_ms": ("sync p50 ms", 1), "worst_ms": ("worst ms", 1)}
 PLOTTED = ("messages_per_s", "broker_cpu_s_per_gb", "p99_us", "ready_ms", "memory_mb")
 
@@ -73,9 +76,9 @@ class Results:
         return statistics.median(ratios) if ratios else None
 
 
-def title_of(results, peer, client):
+def title_of(results, work, peer, client):
     if peer == "roofline":
-        return "the least work possible"
+        return work.least_title
     label = results.about("peers")[peer]["label"]
     if client is None or client == peer.rsplit("-", 1)[0]:
         return label
@@ -90,7 +93,7 @@ def table(results, work, rows):
         busy = max(record["busy"] for record in records)
         mark = " (busy)" if busy > QUIET else ""
         cells = [cell([r["figures"].get(name) for r in records], FIGURES[name][1]) for name in columns]
-        lines.append(f"| {title_of(results, peer, client)}{mark} | " + " | ".join(cells) + " |")
+        lines.append(f"| {title_of(results, work, peer, client)}{mark} | " + " | ".join(cells) + " |")
     return lines + [""]
 
 
@@ -102,7 +105,7 @@ def plots_of(results, work, rows, synced):
         for (peer, client), records in rows.items():
             values = [r["figures"][figure] for r in records if r["figures"].get(figure) is not None]
             if values:
-                bars.append((title_of(results, peer, client), peer.split("-")[0], statistics.median(values),
+                bars.append((title_of(results, work, peer, client), peer.split("-")[0], statistics.median(values),
                              min(values), max(values)))
         if len(bars) > 1:
             name = f"{work.name}-{figure.replace('_', '-')}-{'synced' if synced else 'unsynced'}.svg"
@@ -122,14 +125,14 @@ def section(results, work):
         lines += [f"![{work.title}](plots/{name})\n" for name in made]
     reasons = {(r["peer"], r["client"]): r["reason"] for r in results.failures(work.name)}
     for (peer, client), reason in reasons.items():
-        lines += [f"Failed: {title_of(results, peer, client)}: {' '.join(reason.split())[:300]}", ""]
+        lines += [f"Failed: {title_of(results, work, peer, client)}: {' '.join(reason.split())[:300]}", ""]
     return lines, plots
 
 
 WEIR, SHIPPED, FLUSHED, REDIS = "weir-synced", "kafka-unsynced", "kafka-synced", "redis-synced"
 LIB, OURS = "librdkafka", "libweir"
 LEAST = ("roofline", None)
-# What, (work, whose figure), the figure, (work, compared with whose) or None, limit, unit, at least.
+# What, (work, whose figure), the figure, (work, compared with whose[, figure]) or None, limit, unit, at least.
 TARGETS = (
     ("durable produce, 1 KiB, librdkafka: MB/s against Kafka unsynced",
      ("produce-1k", WEIR, LIB), "mb_per_s", ("produce-1k", SHIPPED, LIB), 1, "times", True),
@@ -153,7 +156,7 @@ TARGETS = (
     ("the same, librdkafka: p50 against Kafka unsynced",
      ("single", WEIR, LIB), "p50_us", ("single", SHIPPED, LIB), 1.3, "times", False),
     ("the same, librdkafka: p50 against Kafka synced",
-     ("single", WEIR, LIB), "p50_us", ("single", FLUSHED, LIB), 0.333, "times", False),
+     ("single", WEIR, LIB), "p50_us", ("single", FLUSHED, LIB), 1 / 3, "times", False),
     ("the same, libweir: p50 against Redis with appendfsync always",
      ("single", WEIR, OURS), "p50_us", ("single", REDIS, "redis"), 1, "times", False),
     ("end to end at 10,000 messages/s: p99", ("paced-10k", WEIR, OURS), "p99_us", None, 1000, "us", False),
@@ -162,10 +165,16 @@ TARGETS = (
      ("paced-10k", WEIR, OURS), "p99_us", ("paced-10k", SHIPPED, OURS), 0.1, "times", False),
     ("consume, libweir: MB/s against the least work",
      ("consume-1k", WEIR, OURS), "mb_per_s", ("consume-1k", *LEAST), 0.6, "times", True),
+    ("consume, librdkafka: MB/s against what it reaches with Kafka",
+     ("consume-1k", WEIR, LIB), "mb_per_s", ("consume-1k", SHIPPED, LIB), 1, "times", True),
     ("consume, librdkafka: broker CPU per GB",
      ("consume-1k", WEIR, LIB), "broker_cpu_s_per_gb", None, 0.12, "s/GB", False),
     ("the same against Kafka's sendfile",
      ("consume-1k", WEIR, LIB), "broker_cpu_s_per_gb", ("consume-1k", SHIPPED, LIB), 0.5, "times", False),
+    ("catch-up from the disk, libweir: MB/s against the disk's own sequential read",
+     ("catch-up", WEIR, OURS), "mb_per_s", ("catch-up", *LEAST), 0.8, "times", True),
+    ("producers beside a catch-up: p99 against what it is alone",
+     ("replay", WEIR, OURS), "ack_p99_us", ("replay", WEIR, OURS, "alone_ack_p99_us"), 1.3, "times", False),
     ("1,000 partitions instead of 1, keyed: broker CPU per GB",
      ("keyed-1000", WEIR, OURS), "broker_cpu_s_per_gb", ("keyed-1", WEIR, OURS), 2, "times", False),
     ("the same at a rate: p99",
@@ -177,8 +186,27 @@ TARGETS = (
     ("memory, idle", ("start", WEIR, None), "memory_mb", None, 8, "MB", False),
     ("memory of 10,000 idle partitions", ("partitions", WEIR, None), "memory_mb", None, 200, "MB", False),
     ("memory of an idle connection", ("connections", WEIR, None), "kb_per_connection", None, 16, "KB", False),
+    ("most memory, produce of 1 KiB by librdkafka, of the configured budget",
+     ("produce-1k", WEIR, LIB), "of_budget", None, 1, "times", False),
+    ("the same, produce of 100 B by libweir", ("produce-100", WEIR, OURS), "of_budget", None, 1, "times", False),
+    ("the same, consume by librdkafka", ("consume-1k", WEIR, LIB), "of_budget", None, 1, "times", False),
+    ("the same, catch-up by libweir", ("catch-up", WEIR, OURS), "of_budget", None, 1, "times", False),
     ("ready, empty", ("start", WEIR, None), "ready_ms", None, 20, "ms", False),
-    ("ready with 10,000 partitions after a clean stop", ("partitions", WEIR, None), "ready_ms", None, 300, "ms", False))
+    ("ready with 10,000 partitions after a clean stop", ("partitions", WEIR, None), "ready_ms", None, 300, "ms", False),
+    ("two shards, all traffic remote, produce: broker CPU against all local",
+     ("cross-shard", WEIR, OURS), "remote_produce", ("cross-shard", WEIR, OURS, "local_produce"), 1.15, "times", False),
+    ("the same, consume",
+     ("cross-shard", WEIR, OURS), "remote_consume", ("cross-shard", WEIR, OURS, "local_consume"), 1.15, "times", False),
+    ("the same, 10,000 messages/s one by one",
+     ("cross-shard", WEIR, OURS), "remote_paced", ("cross-shard", WEIR, OURS, "local_paced"), 1.15, "times", False))
+
+
+def needed():
+    """The (work, peer, client) that the targets are about."""
+    found = set()
+    for _, whose, _, other, *_ in TARGETS:
+        found.update({whose, other[:3] if other else whose})
+    return {one for one in found if one[1:] != LEAST}
 
 
 def target_lines(results):
@@ -186,7 +214,7 @@ def target_lines(results):
     rows = []
     for what, whose, figure, other, limit, unit, at_least in TARGETS:
         if other:
-            found = results.ratio((*whose, figure), (*other, figure))
+            found = results.ratio((*whose, figure), (*other, figure)[:4])
         else:
             values = list(results.values(*whose, figure).values())
             found = statistics.median(values) if values else None
@@ -203,20 +231,39 @@ def target_lines(results):
             "|---|---|---|---|", *rows, ""]
 
 
+def rounds_of(results, run):
+    rounds = {record["round"] for record in results.records if record["run"] == run["run"]}
+    text = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}"
+    if run.get("once") in rounds and len(rounds) > 1:
+        text = f"{len(rounds) - 1} rounds, one of what no target is about"
+    amount = "" if run["amount"] == 1 else f", {run['amount']:g} of the full amounts"
+    return text + amount
+
+
 def head(results):
     lines = ["## Beside other brokers", "",
              "Every broker is installed from a package registry and runs alone on loopback, with the settings below, in a "
              "fresh directory for each measurement. In every round each work goes through all brokers in turn. Before a "
              "measurement what is dirty is written out and the machine must be quiet (a row that began with more than "
-             f"{QUIET * 100:.0f} % of the processors busy says so), and a smaller one warms up. Client and broker share the "
-             "machine; the kernel accounts their processor time apart. GB are 10^9 bytes of values. Median (smallest to "
-             "largest) of the rounds.", "",
+             f"{QUIET * 100:.0f} % of the processors busy says so). Client and broker share the machine; the kernel accounts "
+             "their processor time apart. GB are 10^9 bytes of values. Median (smallest to largest) of the rounds; a row with "
+             "one figure was measured once.", "",
+             "Before a produce is measured, every broker gets 1 GB of the same messages in another topic (a slow one its share "
+             "of that), then the topic that counts. So virtual machines have compiled what is hot, and Weir has used all the "
+             "memory that it may use: the first touch of memory costs as much as the work itself. What others store in "
+             "the page cache or in a growing heap is new memory every time; that is how they work, and counts.", "",
+             "Most memory is the peak of what is resident, all processes of the broker together, from its start (VmHWM). The "
+             "configured budget of Weir is weir.buffer.bytes (512 MiB as shipped; receiving, storing, reading and all caches "
+             "come out of it) and 8 MB for the process itself.", "",
              "Brokers that acknowledge what is durable and brokers that do not are never in one table: the second may lose "
              "what they acknowledged when the machine fails.", ""]
     for run in results.used.values():
         quick = ", **a quick run of small amounts**" if run["quick"] else ""
-        lines.append(f"- {run['date']}, {run['rounds']} round{'s' if run['rounds'] > 1 else ''}{quick}: {run['system']}, {run['filesystem']}. "
+        lines.append(f"- {run['date']}, {rounds_of(results, run)}{quick}: {run['system']}, {run['filesystem']}. "
                      f"Again: `{run['command']}`")
+    lines += ["", "Processor time of brokers is counted in " + " and ".join(sorted({
+        run.get("cpu_source", "ticks of 10 ms, from /proc") for run in results.used.values()})) + "; what threads that have "
+              "ended used is part of it. That of clients is what the kernel says when they are waited for."]
     lines += ["", "| broker | version | settings |", "|---|---|---|"]
     lines += [f"| {p['label']} | {p['version']} | {p['settings']} |" for p in results.about("peers").values()]
     lines += [f"| {label} | not to be had | {' '.join(reason.split())[:200]} |" for label, reason in results.absent.items()]
@@ -274,6 +321,7 @@ def write(docs, text, plots):
         if BEGIN in before and END in before:
             before, rest = before.split(BEGIN, 1)
             after = rest.split(END, 1)[1]
+    os.makedirs(docs, exist_ok=True)
     with open(path, "w") as file:
         file.write(f"{before.rstrip()}\n\n{BEGIN}\n{text.rstrip()}\n{END}\n{after.lstrip()}")
     os.makedirs(os.path.join(docs, "plots"), exist_ok=True)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The works that a client does with a broker. Each runs in a fresh broker; `amount` is the share of the
-full size that this run does; a slow broker does a share of that, as rates do not depend on it. What comes before the measurement warms up: JIT compilers, caches, the
-first touch of memory."""
+full size that this run does; a slow broker does a share of that, as rates do not depend on it. What comes
+before the measurement warms up: JIT compilers, caches, the first touch of memory."""
+import socket
+import statistics
 import threading
 
 from machine import Failure
@@ -9,14 +11,24 @@ from peers.load import drop_caches
 from peers.peer import Client
 
 KIB = 1024
-WARM_UP = 5  # one message in so many of the measured ones is sent before
+WARM_UP_BYTES = 10**9  # twice the memory that Weir may use: none of it is touched first while it is measured
+WHOLE = 0.1  # runs of less than this amount are trials, and warm up less
+TAIL_BYTES = 80 * 10**6  # of values: what every broker still has in memory
+
+
+def warm_up_count(peer, size, amount):
+    """So many messages are sent before those that count: the same bytes to all but slow brokers."""
+    return max(int(WARM_UP_BYTES / size * peer.share * min(amount / WHOLE, 1)), 1000)
 
 
 def measured(peer, call):
-    """The call's figures, and the broker's processor time meanwhile."""
+    """The call's figures, the broker's processor time meanwhile, and the most memory it has had."""
     before = peer.cpu_seconds()
     result = call()
     used = peer.cpu_seconds() - before
+    budget = peer.memory_budget()
+    result["peak_mb"] = peer.peak_memory() / 1e6
+    result["of_budget"] = result["peak_mb"] * 1e6 / budget if budget else None
     gigabytes = result.pop("moved_gb", None) or result["mb_per_s"] * result["messages"] / result["messages_per_s"] / 1e3
     return {**result, "broker_cpu_s_per_gb": used / gigabytes, "client_cpu_s_per_gb": result["client_cpu"] / gigabytes,
             "messages_per_client_cpu_s": result["messages"] / result["client_cpu"] if result["client_cpu"] else None}
@@ -24,20 +36,28 @@ def measured(peer, call):
 
 class Work:
     """name is short, for options and files; title and text are the report's; columns are the figures
-    it shows. `least` is roofline's mode for synced and not, chunk and number in flight."""
+    it shows. `least` is roofline's mode for synced and not, chunk and number in flight; least_title is
+    the name of its row."""
 
     clients = ("librdkafka", "java", "libweir", "own")
-    least = None
+    peers = None  # all that have such a client
+    least, least_title = None, "the least work possible"
+
+    def least_bytes(self, amount):
+        """How much roofline does, where that is not a matter of time."""
+        return None
 
     def suits(self, peer, client):
         if client is None or client.protocol != peer.protocol or not hasattr(client, self.needs):
+            return False
+        if self.peers and peer.name not in self.peers:
             return False
         return client.key in self.clients or (client.protocol != "kafka" and "own" in self.clients)
 
 
 class Produce(Work):
     needs = "produce"
-    columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb")
+    columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb", "peak_mb")
     least = ("durable", "memory", KIB * KIB, 8)
 
     def __init__(self, name, size, count, partitions=1, producers=1, clients=Work.clients):
@@ -53,7 +73,7 @@ class Produce(Work):
     def run(self, peer, client, amount):
         count = max(int(self.count * amount * peer.share), 1000)
         client.create(peer, "warm", self.partitions)
-        client.produce(peer, "warm", self.size, max(count // WARM_UP, 1000), self.partitions, 1)
+        client.produce(peer, "warm", self.size, warm_up_count(peer, self.size, amount), self.partitions, 1)
         client.create(peer, "load", self.partitions)
         return measured(peer, lambda: client.produce(peer, "load", self.size, count, self.partitions, self.producers))
 
@@ -74,7 +94,8 @@ class Keyed(Work):
     def run(self, peer, client, amount):
         count = max(int(self.count * amount * peer.share), 1000)
         client.create(peer, "warm", self.partitions)
-        client.produce(peer, "warm", self.size, max(count // WARM_UP, 1000), self.partitions, keys=self.keys)
+        client.produce(peer, "warm", self.size, warm_up_count(peer, self.size, amount), self.partitions,
+                       keys=self.keys)
         client.create(peer, "load", self.partitions)
         return measured(peer, lambda: client.produce(peer, "load", self.size, count, self.partitions, keys=self.keys))
 
@@ -101,32 +122,65 @@ class PacedKeyed(Work):
 
 
 class Consume(Work):
+    """Of what every broker has in memory. A client that starts quickly reads it again and again."""
     needs = "consume"
-    columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb")
+    columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb", "peak_mb")
     least = ("fetch", "fetch", KIB * KIB, 2)
 
-    def __init__(self, name, size, count, cold, clients=Work.clients):
-        self.name, self.size, self.count, self.cold, self.clients = name, size, count, cold, clients
-        if cold:
-            self.title = f"Catch up from the disk, {size_text(size)}"
-            self.text = (f"{count:,} messages in one partition, none of them in the page cache nor in the memory of the "
-                         "broker, which was started again, read once.")
-            self.least = None
-        else:
-            self.title = f"Consume what was just written, {size_text(size)}"
-            self.text = f"{count:,} messages in one partition, read once to warm up, then once more."
+    def __init__(self, name, size, count):
+        self.name, self.size, self.count = name, size, count
+        self.tail = TAIL_BYTES // size
+        self.title = f"Consume what was just written, {size_text(size)}"
+        self.text = (f"{self.tail:,} messages in one partition, which every broker still has in memory, read to warm up and "
+                     f"then again and again, a new client each time, until it is {count:,}. Clients whose start takes seconds "
+                     f"(Java's, and the others' own) read {count:,} different ones once instead, after reading them once to "
+                     "warm up; of those Weir, which reads past the page cache, has most on the disk.")
 
     def run(self, peer, client, amount):
         count = max(int(self.count * amount * peer.share), 1000)
+        passes = max(count // self.tail, 1) if getattr(client, "starts_quickly", False) else 1
+        if passes > 1:
+            count = self.tail
         client.create(peer, "load", 1)
-        filler = getattr(client, "filler", client)
-        filler.produce(peer, "load", self.size, count)
-        if self.cold:
-            peer.stop()
-            drop_caches(peer.data())
-            peer.start()
-        else:
-            client.consume(peer, "load", self.size, count)
+        client.produce(peer, "load", self.size, count)
+        client.consume(peer, "load", self.size, count)
+        return measured(peer, lambda: summed([client.consume(peer, "load", self.size, count) for _ in range(passes)]))
+
+
+def summed(results):
+    """One result of several runs one after the other, the time between them left out."""
+    messages = sum(one["messages"] for one in results)
+    seconds = sum(one["messages"] / one["messages_per_s"] for one in results)
+    megabytes = sum(one["mb_per_s"] * one["messages"] / one["messages_per_s"] for one in results)
+    return {**results[0], "messages": messages, "messages_per_s": messages / seconds, "mb_per_s": megabytes / seconds,
+            "client_cpu": sum(one["client_cpu"] for one in results)}
+
+
+class CatchUp(Work):
+    needs = "consume"
+    name = "catch-up"
+    clients = ("librdkafka", "libweir")
+    columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb", "peak_mb")
+    least, least_title = ("disk", "disk", KIB * KIB, 8), "the disk itself"
+    size, count = KIB, 4000000
+    title = "Catch up from the disk, 1 KiB"
+    text = (f"{count:,} messages in one partition, none of them in the page cache nor in the memory of the broker, which was "
+            "started again, read once. The disk itself: a file of as many bytes, just written, read from begin to end with "
+            "O_DIRECT, 8 pieces of 1 MiB at a time, by nobody's client.")
+
+    def wanted(self, amount, share=1.0):
+        return max(int(self.count * amount * share), 1000)
+
+    def least_bytes(self, amount):
+        return self.wanted(amount) * self.size
+
+    def run(self, peer, client, amount):
+        count = self.wanted(amount, peer.share)
+        client.create(peer, "load", 1)
+        client.produce(peer, "load", self.size, count)
+        peer.stop()
+        drop_caches(peer.data())
+        peer.start()
         return measured(peer, lambda: client.consume(peer, "load", self.size, count))
 
 
@@ -141,7 +195,7 @@ class Both(Work):
     def run(self, peer, client, amount):
         count = max(int(self.count * amount * peer.share), 1000)
         client.create(peer, "warm", 1)
-        client.both(peer, "warm", self.size, max(count // WARM_UP, 1000))
+        client.both(peer, "warm", self.size, warm_up_count(peer, self.size, amount))
         client.create(peer, "load", 1)
         return measured(peer, lambda: client.both(peer, "load", self.size, count))
 
@@ -185,10 +239,10 @@ class Replay(Work):
     name = "replay"
     clients = ("libweir",)
     rate, size, count = 2000, 16 * KIB, 250000
-    columns = ("alone_p50_us", "alone_p99_us", "p50_us", "p99_us", "p999_us", "ack_p99_us", "replayed_mb_per_s")
+    columns = ("alone_p50_us", "alone_p99_us", "alone_ack_p99_us", "p50_us", "p99_us", "ack_p99_us", "replayed_mb_per_s")
     title = "Live traffic beside a replay"
     text = ("End to end at 2,000 messages a second of 1 KiB, alone and while a second consumer with nice -n 19 reads "
-            f"{count:,} old messages of 16 KiB from the disk, again and again.")
+            f"{count:,} old messages of 16 KiB from the disk, again and again. Acknowledged is what the producer sees.")
 
     def run(self, peer, client, amount):
         client.create(peer, "old", 1)
@@ -196,7 +250,7 @@ class Replay(Work):
         peer.stop()
         drop_caches(peer.data())
         peer.start()
-        seconds = max(int(10 * amount), 2)
+        seconds = max(int(20 * amount), 2)
         client.create(peer, "warm", 1)
         client.paced(peer, "warm", KIB, self.rate, 2)
         client.create(peer, "alone", 1)
@@ -211,6 +265,7 @@ class Replay(Work):
             over.set()
             reader.join()
         return {**beside, "alone_p50_us": alone.get("p50_us"), "alone_p99_us": alone.get("p99_us"),
+                "alone_ack_p99_us": alone.get("ack_p99_us"),
                 "replayed_mb_per_s": sum(speeds) / len(speeds) if speeds else None}
 
     @staticmethod
@@ -224,6 +279,73 @@ class Replay(Work):
                 reader.kill()
             else:
                 speeds.append(client.read(reader.ended.check(), "consume")["mb_per_second"])
+
+
+class CrossShard(Work):
+    """With two shards a connection belongs to the shard that accepted it, and a partition to the one
+    that its name gives: which, nobody outside can ask. How often the threads were woken tells it
+    afterwards: where only one of the two was the traffic was local, where both were it was remote."""
+    needs = "paced_produce"
+    name = "cross-shard"
+    clients, peers = ("libweir",), ("weir",)
+    columns = ("local_produce", "remote_produce", "local_consume", "remote_consume", "local_paced", "remote_paced")
+    size, count, topics, rate = KIB, 500000, 4, 10000
+    tail, cache = 50 * 10**6 // KIB, 256 << 20
+    wanted, tries = 3, 48  # measurements of each kind and place; how often to try for them
+    local, remote = 20, 40  # times that the less busy shard's thread was woken: at most, at least
+    title = "Traffic between two shards"
+    text = (f"Broker CPU s/GB of Weir with two shards: {count:,} messages of 1 KiB produced as fast as they go, {tail:,} that "
+            f"are in memory consumed, and {rate:,} a second produced for a while, each by one connection with one partition. "
+            "They belong to the same shard (local) or to two (remote); the broker's threads show which it was: every request "
+            f"to another shard wakes it, so where the less busy one was woken at most {local} times, for the connections "
+            f"themselves, it was local, where at least {remote} times, remote. Each is tried, every time with a new connection to the next of {topics} topics, until both have happened "
+            f"{wanted} times; their medians. weir.tail.cache.bytes={cache}, so that all that is consumed is in memory.")
+
+    def run(self, peer, client, amount):
+        peer.kill()
+        peer.shards, peer.more = 2, ("--set", f"weir.tail.cache.bytes={self.cache}")
+        try:
+            peer.wipe()
+            peer.start()
+            return self.measure(peer, client, amount)
+        finally:
+            peer.shards, peer.more = None, ()
+
+    def measure(self, peer, client, amount):
+        count = max(int(self.count * amount), 10000)
+        seconds = max(int(6 * amount), 1)
+        kinds = {
+            "produce": lambda topic: client.produce(peer, topic, self.size, count),
+            "consume": lambda topic: client.consume(peer, topic + "-tail", self.size, self.tail),
+            "paced": lambda topic: client.paced_produce(peer, topic, self.size, self.rate, seconds, 0)}
+        for number in range(self.topics):
+            client.create(peer, f"{number}", 1)
+            client.produce(peer, f"{number}", self.size, warm_up_count(peer, self.size, amount) // self.topics)
+        found = {}
+        for kind, call in kinds.items():
+            if kind == "consume":
+                for number in range(self.topics):
+                    client.create(peer, f"{number}-tail", 1)
+                    client.produce(peer, f"{number}-tail", self.size, self.tail)
+            for place, costs in self.both_places(peer, call, kind).items():
+                found[f"{place}_{kind}"] = statistics.median(costs)
+        return {**found, "command": "weir bench produce, weir bench consume"}
+
+    def both_places(self, peer, call, kind):
+        costs = {"local": [], "remote": []}
+        for number in range(self.tries):
+            if number // self.topics % 2:  # the shards take connections in turns: the next one goes to the other
+                socket.create_connection(("127.0.0.1", peer.port)).close()
+            threads = peer.threads()
+            result = measured(peer, lambda: call(f"{number % self.topics}"))
+            used = sorted((seconds - threads.get(thread, (0, 0))[0], wake_ups - threads.get(thread, (0, 0))[1])
+                          for thread, (seconds, wake_ups) in peer.threads().items())
+            wake_ups = used[-2][1]  # of the less busy shard
+            if wake_ups <= self.local or wake_ups >= self.remote:
+                costs["local" if wake_ups <= self.local else "remote"].append(result["broker_cpu_s_per_gb"])
+            if min(len(one) for one in costs.values()) >= self.wanted:
+                return costs
+        raise Failure(f"{kind}: of {self.tries} connections {len(costs['local'])} were local, {len(costs['remote'])} remote")
 
 
 class Steady(Work):
@@ -257,13 +379,13 @@ def works():
         PacedKeyed("paced-keyed-1", 1), PacedKeyed("paced-keyed-1000", 1000),
         Produce("producers-10", KIB, 1000000, producers=10, clients=("librdkafka", "libweir", "own")),
         Produce("producers-100", KIB, 1000000, producers=100, clients=("librdkafka", "libweir", "own")),
-        Consume("consume-1k", KIB, 2000000, False),
-        Consume("consume-100", 100, 12000000, False),
+        Consume("consume-1k", KIB, 2000000),
+        Consume("consume-100", 100, 12000000),
         Both(),
-        Consume("catch-up", KIB, 4000000, True, clients=("librdkafka", "libweir")),
+        CatchUp(),
         Single(),
         Paced("paced-1k", 1000), Paced("paced-10k", 10000), Paced("paced-100k", 100000),
-        Replay(), Steady()]
+        Replay(), CrossShard(), Steady()]
 
 
 def check_names(wanted, known):
