@@ -156,7 +156,7 @@ static bool is_begun_only(const struct segment *segment)
 }
 
 // An index without the producers would say that there are none.
-static uint8_t *image_make(const struct segment *segment, size_t *size)
+uint8_t *segment_index_image(const struct segment *segment, size_t *size)
 {
     struct index_header header = {
         .salt = segment->header.salt,
@@ -195,7 +195,7 @@ static struct checkpoint *checkpoint_new(struct segment *segment)
     checkpoint->path = segment_path(segment->log, segment->header.base_offset, ".index");
     checkpoint->beside = segment_path(segment->log, segment->header.base_offset, ".index.new");
     if (!segment->damaged)
-        checkpoint->image = image_make(segment, &checkpoint->size);
+        checkpoint->image = segment_index_image(segment, &checkpoint->size);
     if (checkpoint->path && checkpoint->beside && (checkpoint->image || segment->damaged))
         return checkpoint;
     checkpoint_free(checkpoint);

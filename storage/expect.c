@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "storage/rest.h"
 #include "storage/store.h"
 
 enum { EXPECTED_MAX = 64, EXPECT_BYTES = 64 * 1024 };
@@ -208,7 +209,7 @@ static int64_t last_base(const struct listing *files, bool *has_index)
 
 void log_expect(struct log_store *store, struct log_name name)
 {
-    if (store->expectation_count == EXPECTED_MAX)
+    if (store->expectation_count == EXPECTED_MAX || rest_has(store, name))
         return;
     struct expectation *expected = calloc(1, sizeof(*expected));
     if (!expected)

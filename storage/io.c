@@ -211,6 +211,11 @@ int64_t io_file_size(struct io *io, int fd)
     return io->ops->file_size(io, fd);
 }
 
+int io_stamp_of(struct io *io, const char *path, struct io_stamp *out)
+{
+    return io->ops->stamp_of(io, path, out);
+}
+
 int64_t io_next_data(struct io *io, int fd, uint64_t offset)
 {
     return io->ops->next_data(io, fd, offset);

@@ -70,6 +70,12 @@ struct io_stats {
     uint64_t system_calls; // entries into the kernel to submit or wait
 };
 
+// What tells whether a file or a directory is still the one it was.
+struct io_stamp {
+    uint64_t size;
+    int64_t changed_ns; // when bytes, names or attributes were changed last
+};
+
 struct io;
 
 // What an implementation provides; callers use the functions below.
@@ -82,6 +88,7 @@ struct io_ops {
     int (*list_directory)(struct io *io, const char *path,
                           int (*each)(void *context, const char *name), void *context);
     int64_t (*file_size)(struct io *io, int fd);
+    int (*stamp_of)(struct io *io, const char *path, struct io_stamp *out);
     int64_t (*next_data)(struct io *io, int fd, uint64_t offset);
     int (*sync_filesystem)(struct io *io, const char *path);
     void (*destroy)(struct io *io);
@@ -169,6 +176,7 @@ bool io_lacks_descriptors(int64_t result);
 int io_list_directory(struct io *io, const char *path, int (*each)(void *context, const char *name),
                       void *context);
 int64_t io_file_size(struct io *io, int fd);
+int io_stamp_of(struct io *io, const char *path, struct io_stamp *out); // 0 or a negative errno
 
 // The first position at or behind `offset` that was ever written: what is in between is allocated
 // at most, and reads as zeros. The file's size or more when there is none; `offset` where the file

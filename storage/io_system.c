@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/io.h"
+
 // What waits to be accepted. The kernel lowers it to net.core.somaxconn.
 enum { BACKLOG = 4096 };
 
@@ -136,6 +138,17 @@ int64_t io_system_file_size(struct io *io, int fd)
     if (fstat(fd, &status) < 0)
         return -errno;
     return status.st_size;
+}
+
+int io_system_stamp_of(struct io *io, const char *path, struct io_stamp *out)
+{
+    (void)io;
+    struct stat status;
+    if (stat(path, &status) < 0)
+        return -errno;
+    out->size = (uint64_t)status.st_size;
+    out->changed_ns = (int64_t)status.st_ctim.tv_sec * 1000000000 + status.st_ctim.tv_nsec;
+    return 0;
 }
 
 int io_system_sync_filesystem(struct io *io, const char *path)

@@ -327,6 +327,7 @@ static const struct io_ops uring_ops = {
     .listen = io_system_listen,
     .list_directory = io_system_list_directory,
     .file_size = io_system_file_size,
+    .stamp_of = io_system_stamp_of,
     .next_data = io_system_next_data,
     .sync_filesystem = io_system_sync_filesystem,
     .destroy = uring_destroy,

@@ -35,6 +35,7 @@
 #include "storage/plant.h"
 #include "storage/producers_recover.h"
 #include "storage/recover.h"
+#include "storage/rest.h"
 #include "storage/scan.h"
 #include "storage/store.h"
 
@@ -273,10 +274,12 @@ static int rest_judge(struct segment *active, uint8_t *block, bool *keep)
     return got < 0 ? (int)got : 0;
 }
 
-static int tail_set(struct log *log)
+// A file that is as the last end left it ends with its last frame.
+static int tail_set(struct recovery *recovery)
 {
+    struct log *log = recovery->log;
     struct segment *active = log_active(log);
-    if (!active || active->bad || active->end % FORMAT_BLOCK == 0)
+    if (!active || active->bad || active->end % FORMAT_BLOCK == 0 || recovery->rested)
         return log_recovered(log, active ? active->next_sequence : 1, NULL);
     struct buffer *block = pool_get(log->store->pool, FORMAT_BLOCK);
     if (!block)
@@ -342,7 +345,33 @@ static int files_load(struct recovery *recovery, const struct listing *files)
     return error;
 }
 
-static int recover(struct recovery *recovery)
+// Takes the log as the last end left it. `*taken` false: its files have to be looked at.
+static int rested_load(struct recovery *recovery, bool *taken)
+{
+    struct log *log = recovery->log;
+    struct rested rested;
+    *taken = rest_take(log, &rested);
+    if (!*taken)
+        return 0;
+    struct segment *segment = segment_new(log, &rested.header);
+    int error = segment ? log_reserve_segment(log) : -ENOMEM;
+    if (error) {
+        index_free(&rested.index);
+        if (segment)
+            segment_free(segment);
+        return error;
+    }
+    log_add_segment(log, segment);
+    segment->index = rested.index;
+    segment->file_size = rested.index_header.covered;
+    segment->log_start = rested.index_header.log_start;
+    recovery->log_start = segment->log_start;
+    recovery->rested = true;
+    return recover_covered(segment, &rested.index_header, rested.producers);
+}
+
+// -ENOENT: there are none.
+static int files_recover(struct recovery *recovery)
 {
     struct log *log = recovery->log;
     struct listing files;
@@ -352,10 +381,6 @@ static int recover(struct recovery *recovery)
     if (!error)
         error = compact_sweep(log, &files);
     listing_free(&files);
-    if (error == -ENOENT) {
-        error = log_recovered(log, 1, NULL);
-        return error ? error : replay_run(recovery); // nothing but the journal may have it
-    }
     if (!error)
         error = compact_remove_replaced(log);
     if (!error)
@@ -364,12 +389,26 @@ static int recover(struct recovery *recovery)
         error = end_lost(recovery);
     else if (!error && recovery->leftover)
         error = leftover_judge(recovery);
+    return error;
+}
+
+static int recover(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    bool taken = false;
+    int error = rested_load(recovery, &taken);
+    if (!error && !taken)
+        error = files_recover(recovery);
+    if (error == -ENOENT) {
+        error = log_recovered(log, 1, NULL);
+        return error ? error : replay_run(recovery); // nothing but the journal may have it
+    }
     if (error)
         return error;
     offsets_set(recovery);
     error = found_secure(log);
     if (!error)
-        error = tail_set(log);
+        error = tail_set(recovery);
     if (error)
         return error;
     segments_seal(log);

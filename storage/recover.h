@@ -14,6 +14,7 @@ struct recovery {
     struct segment *leftover; // the file of a creation that a crash ended
     int64_t lost;             // base offset of a segment that must have been the last; -1 = none
     int64_t log_start;
+    bool rested; // the log is as the last end left it (rest.c)
 };
 
 void recover_name_of(const struct segment *segment, char to[32]);
@@ -29,6 +30,10 @@ int recover_open(struct segment *segment);
 // Takes over what the index file knows, and gives the scan its evidence. A file that cannot be used
 // is as good as none; but a lack of memory or descriptors says nothing about it. 0 or that error.
 int recover_index(struct scan *scan);
+
+// Takes over what an index says; `producers` is a part of its image. 0 or -ENOMEM.
+int recover_covered(struct segment *segment, const struct index_header *header,
+                    struct span producers);
 
 // --- replay.c
 

@@ -158,6 +158,20 @@ static bool last_frame_fits(struct scan *scan, const struct index_header *header
            frame.next_offset == header->next_offset && frame.sequence + 1 == header->sequence;
 }
 
+int recover_covered(struct segment *segment, const struct index_header *header,
+                    struct span producers)
+{
+    segment->covered = header->covered;
+    segment->end = header->covered;
+    segment->next_offset = header->next_offset;
+    segment->next_sequence = header->sequence;
+    segment->last_frame = header->last_frame;
+    segment->max_timestamp = header->max_timestamp;
+    if (!segment_has_records(segment) && producers.size > 0)
+        segment->log->producers_at = header->base_offset; // see checkpoint.c
+    return producers_recover_section(segment->log, producers);
+}
+
 // 0, or -ENOMEM.
 static int index_apply(struct scan *scan, int error, const struct index_header *header,
                        struct span producers)
@@ -177,15 +191,7 @@ static int index_apply(struct scan *scan, int error, const struct index_header *
         scan->error = 0;
         return 0;
     }
-    segment->covered = header->covered;
-    segment->end = header->covered;
-    segment->next_offset = header->next_offset;
-    segment->next_sequence = header->sequence;
-    segment->last_frame = header->last_frame;
-    segment->max_timestamp = header->max_timestamp;
-    if (!segment_has_records(segment) && producers.size > 0)
-        segment->log->producers_at = header->base_offset; // see checkpoint.c
-    return producers_recover_section(segment->log, producers);
+    return recover_covered(segment, header, producers);
 }
 
 // Takes over what the index file knows, and gives the scan its evidence. A file that cannot be used

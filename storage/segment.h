@@ -101,6 +101,10 @@ void segment_open(struct segment *segment, struct segment_open *op);
 // next start.
 void segment_seal(struct segment *segment);
 
+// What its index file would hold at present, from malloc. NULL without memory, and where there may
+// be none.
+uint8_t *segment_index_image(const struct segment *segment, size_t *size);
+
 // Writes an index file of the active segment, in the background, if it has grown enough since the
 // last one. `quiet`: also when it has not grown since the last call with `quiet`.
 void checkpoint_look(struct log *log, bool quiet);

@@ -21,6 +21,7 @@
 #include "storage/expect.h"
 #include "storage/plant.h"
 #include "storage/recover.h"
+#include "storage/rest.h"
 #include "storage/store.h"
 
 enum { MEASURE_BLOCKS = 2 };
@@ -123,6 +124,7 @@ int start_sync(struct log_store *store)
 int log_store_settle(struct log_store *store)
 {
     expect_drop_all(store);
+    rest_forget(store);
     if (store->settled)
         return store->unflushed;
     int error = start_sync(store);

@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "base/log_line.h"
 #include "storage/expect.h"
+#include "storage/rest.h"
 #include "storage/store.h"
 
 static void store_turn(struct log_store *store);
@@ -204,6 +205,7 @@ static int make_directories(struct log_store *store, const char *directory)
 
 static void store_free(struct log_store *store)
 {
+    rest_free(store);
     cache_free(&store->reads);
     if (store->spare_block)
         buffer_unref(store->spare_block);
@@ -246,6 +248,8 @@ int log_store_open(const struct log_store_options *options, struct log_store **o
     int error = store->spare_block && store->topics ? 0 : -ENOMEM;
     if (!error)
         error = make_directories(store, options->directory);
+    if (!error)
+        error = rest_open(store, options);
     if (!error)
         error = delete_sweep(store);
     if (!error)
@@ -344,7 +348,7 @@ int log_store_close(struct log_store *store)
     list_each(node, &store->logs)
         log_fire(list_entry(node, struct log, node));
     run_until_quiet(store);
-    flush_all_wait(store); // a log that cannot be flushed has said so; the journal keeps it
+    int flushed = flush_all_wait(store); // what cannot be has said so; the journal keeps it
     run_until_quiet(store);
     int closed = close_logs(store);
     error = error ? error : closed;
@@ -353,6 +357,8 @@ int log_store_close(struct log_store *store)
         error = error ? error : one;
         store->journal = NULL;
     }
+    if (!error && !flushed && !store->unflushed)
+        rest_write(store);
     list_each(node, &store->logs)
         log_free(list_entry(node, struct log, node));
     run_until_quiet(store);

@@ -44,6 +44,7 @@ struct log_store {
     struct list expectations; // expect.c: of logs that are opened soon
     uint32_t expectation_count;
     struct expectation *expected; // of the one that is being opened; NULL = nothing
+    struct rest *rest;            // rest.c: what the last end has left
     struct journal *journal;      // NULL = there is none
     enum durable_way way;         // how writes of segments become durable
     struct list dirty;            // logs that commit.c has to look at

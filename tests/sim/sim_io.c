@@ -294,6 +294,18 @@ static int64_t sim_file_size(struct io *io, int fd)
     return file ? (int64_t)file->node->size : -EBADF;
 }
 
+static int sim_stamp_of(struct io *io, const char *path, struct io_stamp *out)
+{
+    struct sim *sim = port_of(io)->sim;
+    if (sim->off)
+        return -EIO;
+    const struct sim_node *node = sim_node_at(sim, path);
+    if (!node)
+        return -ENOENT;
+    *out = (struct io_stamp){node->size, (int64_t)node->changed};
+    return 0;
+}
+
 static void node_sync(struct sim_node *node)
 {
     if (!node->directory) {
@@ -355,6 +367,7 @@ static const struct io_ops sim_ops = {
     .listen = sim_io_listen,
     .list_directory = sim_list_directory,
     .file_size = sim_file_size,
+    .stamp_of = sim_stamp_of,
     .next_data = sim_next_data,
     .sync_filesystem = sim_sync_filesystem,
     .destroy = sim_io_destroy,

@@ -182,6 +182,11 @@ static const uint8_t *content_of_device(const struct sim_sector *sector)
     return sector->stable ? sector->stable : zeros;
 }
 
+static void note_change(struct sim_node *node)
+{
+    node->changed = ++node->pool->changes;
+}
+
 static uint64_t sectors_for(uint64_t end)
 {
     return (end + SIM_SECTOR - 1) / SIM_SECTOR;
@@ -251,6 +256,7 @@ void sim_node_write(struct sim_node *node, const void *from, size_t size, uint64
                     bool direct)
 {
     const uint8_t *at = from;
+    note_change(node);
     grow(node, offset + size);
     while (size > 0) {
         size_t piece = piece_at(offset, size);
@@ -284,6 +290,7 @@ uint64_t sim_node_missing(const struct sim_node *node, uint64_t offset, uint64_t
 
 void sim_node_allocate(struct sim_node *node, uint64_t offset, uint64_t size)
 {
+    note_change(node);
     grow(node, offset + size);
     for (uint64_t i = offset / SIM_SECTOR; i < sectors_for(offset + size); i++)
         mark_allocated(node, &node->sectors[i]);
@@ -293,6 +300,7 @@ void sim_node_allocate(struct sim_node *node, uint64_t offset, uint64_t size)
 
 void sim_node_truncate(struct sim_node *node, uint64_t size)
 {
+    note_change(node);
     // What was cut off may come back after a crash, so it is covered with zeros, not dropped.
     for (uint64_t i = size / SIM_SECTOR; i < node->sector_count; i++) {
         struct sim_sector *sector = &node->sectors[i];
@@ -351,6 +359,7 @@ static void save_sector(struct sim_node *node, struct sim_sector *sector)
 void sim_node_write_durable(struct sim_node *node, const void *from, size_t size, uint64_t offset)
 {
     const uint8_t *at = from;
+    note_change(node);
     grow(node, offset + size);
     for (uint64_t to = offset, end = offset + size; to < end;) {
         size_t piece = piece_at(to, end - to);
@@ -406,6 +415,7 @@ void sim_node_lose_all(struct sim_node *node, struct random *random)
 void sim_node_flip(struct sim_node *node, uint64_t bit)
 {
     CHECK(bit / 8 < node->size);
+    note_change(node);
     struct sim_sector *sector = &node->sectors[bit / 8 / SIM_SECTOR];
     size_t at = bit / 8 % SIM_SECTOR;
     uint8_t mask = (uint8_t)(1u << bit % 8);
@@ -432,6 +442,7 @@ static struct sim_step *new_step(struct sim_node *directory)
 void sim_node_name(struct sim_node *directory, const char *name, struct sim_node *node)
 {
     CHECK(!strchr(name, '/')); // a trailing one is not supported
+    note_change(directory);
     *new_step(directory) = (struct sim_step){copy_text(name), sim_node_ref(node), NULL, NULL};
     names_set(&directory->now, name, node);
 }
@@ -439,6 +450,7 @@ void sim_node_name(struct sim_node *directory, const char *name, struct sim_node
 void sim_node_rename(struct sim_node *directory, const char *from, const char *to)
 {
     struct sim_node *node = sim_node_find(directory, from, strlen(from));
+    note_change(directory);
     *new_step(directory) =
         (struct sim_step){copy_text(from), NULL, copy_text(to), sim_node_ref(node)};
     names_set(&directory->now, to, node);
@@ -486,8 +498,10 @@ static void crash_file(struct sim_node *node, struct random *random)
     for (size_t i = 0; i < node->sector_count && node->unsaved > 0; i++)
         crash_sector(node, &node->sectors[i], random);
     uint64_t size = random_below(random, 2) ? node->size : node->stable_size;
+    uint64_t changed = node->changed;
     grow(node, size);
     sim_node_truncate(node, size);
+    node->changed = changed; // the hardest case: what was lost does not show
     sim_node_save_all(node);
 }
 

@@ -17,6 +17,7 @@ struct sim_node;
 struct sim_pool {
     struct sim_block *free;
     struct sim_slab *slabs;
+    uint64_t changes; // of all nodes
 };
 
 void sim_pool_free(struct sim_pool *pool);
@@ -56,7 +57,8 @@ struct sim_sector {
 struct sim_node {
     struct sim_pool *pool;
     bool directory;
-    unsigned refs; // names now, names that would survive, steps, descriptors
+    uint64_t changed; // the last of the pool's changes that was one of this node
+    unsigned refs;    // names now, names that would survive, steps, descriptors
     // A file:
     struct sim_sector *sectors;
     size_t sector_count;
@@ -99,7 +101,7 @@ void sim_node_save_all(struct sim_node *node);
 // have reached the device, and the others no longer can.
 void sim_node_lose(struct sim_node *node, uint64_t offset, uint64_t size, struct random *random);
 void sim_node_lose_all(struct sim_node *node, struct random *random);
-// Changes one bit of what is stored, in every version of it.
+// Changes one bit of what is stored, in every version of it. Counts as a change of the file.
 void sim_node_flip(struct sim_node *node, uint64_t bit);
 
 // Directories.

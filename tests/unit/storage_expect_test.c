@@ -26,6 +26,7 @@ static void logs_make(struct world *world, uint64_t seed)
     }
     cr_assert_eq(log_store_close(world->store), 0);
     sim_restart(world->sim);
+    cr_assert_eq(io_remove_wait(world->io, "/data/rest-000-of-001", false), 0);
     cr_assert_eq(world_open_store(world), 0);
 }
 
