@@ -295,7 +295,7 @@ static struct tail_frame *open_frame(struct tail *tail, size_t size)
 
 bool tail_would_roll(struct tail *tail, size_t size, int64_t base_offset)
 {
-    return !open_frame(tail, size) && must_roll(tail, size, base_offset);
+    return must_roll(tail, size, base_offset) && !open_frame(tail, size);
 }
 
 // What the file has in the block of a frame before it, copied to where the frame is in a new chunk.
