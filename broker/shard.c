@@ -48,6 +48,8 @@ void shard_post(struct shard *from, struct shard *to, struct message *message)
 struct shard *shard_of_partition(const struct shard *any, struct kp_uuid topic_id,
                                  int32_t partition)
 {
+    if (shard_count(any) == 1)
+        return shard_by_index(any, 0);
     // Neighbouring partitions of a topic live on different shards.
     uint64_t hash = XXH3_64bits(topic_id.bytes, sizeof(topic_id.bytes));
     return shard_by_index(any, (uint32_t)((hash + (uint32_t)partition) % shard_count(any)));
