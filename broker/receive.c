@@ -8,7 +8,7 @@
 //     the part that had arrived is copied, which is at most one idle buffer for bulk data.
 //   - Above CONNECTION_STEP_BYTES memory doubles as bytes arrive: a length field alone is free.
 //   - A client that sends many small requests at once gets a larger next buffer, and a small one
-//     again when it has calmed down.
+//     again when it has calmed down or sends a large request.
 //
 // Invariants
 //  1. At most one receive is in flight, and none while a bound is reached: what the client then
@@ -199,6 +199,9 @@ void receive_advance(struct connection *connection)
     size_t need = dispatch_complete(connection);
     if (need == 0)
         return;
+    // What arrives of a large request before its size is known is copied: as little as can be.
+    if (need > CONNECTION_BURST_BYTES)
+        connection->want = CONNECTION_IDLE_BYTES;
     struct listener *listener = connection->listener;
     bool begun = have(connection) > 0;
     bool memory = present_buffer_serves(connection, need);
