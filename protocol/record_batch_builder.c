@@ -15,6 +15,7 @@
 enum {
     RECORDS_MAX = INT32_MAX - BATCH_HEADER_SIZE, // so that the length field holds the batch
     CAPACITY_FIRST = 1024,
+    CACHE_LINE = 64,
 };
 
 void batch_builder_init(struct batch_builder *builder, size_t limit)
@@ -155,6 +156,10 @@ enum batch_error batch_builder_add(struct batch_builder *builder, int64_t timest
     to = write_headers(to, headers, header_count);
     batch_write_varint(builder->data + builder->size, to - start);
     builder->size = (size_t)(to - builder->data);
+    // Where the next record goes is in no cache yet, and who fills many batches in turns would wait
+    // for it: the processor foresees only one that is filled at a stretch.
+    __builtin_prefetch(to + CACHE_LINE, 1);
+    __builtin_prefetch(to + 2 * CACHE_LINE, 1);
     builder->count++;
     builder->base_timestamp = base;
     if (first || timestamp > builder->max_timestamp)
