@@ -15,7 +15,7 @@
 #include "protocol/error.h"
 #include "tests/unit/client_mock.h"
 
-enum { WAIT_MS = 20000, TEXT_SIZE = 1 << 16, REPORTS_MAX = 4096 };
+enum { WAIT_MS = 60000, TEXT_SIZE = 1 << 16, REPORTS_MAX = 4096 };
 
 struct reports {
     int count;

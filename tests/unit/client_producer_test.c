@@ -84,7 +84,7 @@ Test(client, damaged_answers_close_the_connection_and_are_repeated)
 
 Test(client, unanswered_requests_time_out_and_are_repeated)
 {
-    survive("request.timeout.ms=100", 1, (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_SILENT, 0},
+    survive("request.timeout.ms=500", 1, (struct mock_fault){KP_PRODUCE_KEY, 0, 1, MOCK_SILENT, 0},
             NULL);
 }
 
@@ -201,7 +201,7 @@ Test(client, errors_that_repeating_cannot_cure_are_reported)
 
 Test(client, messages_expire)
 {
-    struct bench *bench = bench_new(1, "delivery.timeout.ms=1000");
+    struct bench *bench = bench_new(1, "delivery.timeout.ms=3000");
     mock_fault(bench->mock, (struct mock_fault){KP_PRODUCE_KEY, 0, 1 << 20, MOCK_ERROR,
                                                 KP_ERROR_NOT_ENOUGH_REPLICAS});
     send_numbers(bench, 0, 0, 2);
@@ -412,7 +412,7 @@ Test(client, host_names_are_looked_up)
     client = weir_client_new("no-such-host.invalid", config);
     // On a busy machine even the attempt may come too late.
     int error = WEIR_ERR_TIMED_OUT;
-    for (int limit_ms = 100; error == WEIR_ERR_TIMED_OUT && limit_ms <= WAIT_MS; limit_ms *= 5)
+    for (int limit_ms = 100; error == WEIR_ERR_TIMED_OUT && limit_ms <= WAIT_MS; limit_ms *= 4)
         error = weir_describe_topics(client, NULL, 0, &list, limit_ms);
     cr_assert_eq(error, WEIR_ERR_RESOLVE, "%s", weir_last_error(client));
     cr_assert(strstr(weir_last_error(client), "no-such-host.invalid") != NULL);
