@@ -107,6 +107,7 @@ class Many(CommandTest):
     """Thousands of topics and groups: every one is counted, the busiest are shown."""
     settings = ("num.partitions=1",)
     TOPICS, GROUPS = 1000, 2000
+    patient = ("--timeout", "3m")  # a look at all of them takes a while on a machine that is busy
 
     @classmethod
     def setUpClass(cls):
@@ -120,13 +121,13 @@ class Many(CommandTest):
         test.weir("produce", "topic-77", data=b"a\nb\n")
 
     def test_all_are_counted(self):
-        sample = json.loads(self.weir("top", "--once", "-o", "json", "-i", "100ms", timeout=200))
+        sample = json.loads(self.weir("top", "--once", "-o", "json", "-i", "100ms", *self.patient, timeout=200))
         self.assertEqual((len(sample["topics"]), len(sample["groups"])), (self.TOPICS, self.GROUPS))
         self.assertEqual({group["group"]: group["lag"] for group in sample["groups"] if group["lag"] > 0},
                          {"group-77": 2, "group-1077": 2})
 
     def test_moving_through_them(self):
-        with Terminal(self.command("top"), self.environment()) as top:
+        with Terminal(self.command("top", *self.patient), self.environment()) as top:
             top.wait_for(b"1-10 of %d" % self.TOPICS)
             top.wait_for(b"1-10 of %d" % self.GROUPS)
             top.wait_for(b"group-1077")

@@ -161,7 +161,7 @@ Test(broker, controller_deletion_frees_the_name_at_once_and_the_files_soon)
     fill(shards, "t");
     cr_assert(!kp_uuid_equal(find(shards, 0, "t")->id, id));
     cr_assert_eq(change_run(shards, 1, CONTROLLER_DELETE_TOPICS, "t", -1), 0);
-    for (int i = 0; i < 500 && has_files(shards, "t"); i++)
+    for (int i = 0; i < SHARDS_SETTLES && has_files(shards, "t"); i++)
         shards_settle(shards);
     cr_assert_not(has_files(shards, "t"));
     state_close(shards);
@@ -190,7 +190,7 @@ Test(broker, controller_finishes_interrupted_deletions)
     // Stopping shards do not report any more.
     shards->shard[0].stopping = shards->shard[1].stopping = true;
     cr_assert_eq(change_run(shards, 1, CONTROLLER_DELETE_TOPICS, "t", -1), 0);
-    for (int i = 0; i < 500 && has_files(shards, "t"); i++)
+    for (int i = 0; i < SHARDS_SETTLES && has_files(shards, "t"); i++)
         shards_settle(shards);
     cr_assert_eq(count_doomed(shards), 1);
     state_begin(shards);

@@ -200,9 +200,12 @@ Test(broker, fetch_tells_errors_at_once)
     topics_close(t);
 }
 
-static void nothing_more(struct log_delete *op)
+static bool gone;
+
+static void note_gone(struct log_delete *op)
 {
     (void)op;
+    gone = true;
 }
 
 // The catalog may know of a partition that its shard has just dropped.
@@ -215,12 +218,13 @@ Test(broker, fetch_of_a_partition_that_is_gone)
     struct partition_key key = {.topic_id = t->topic.id, .partition = 3};
     struct shard *owner = shard_of_partition(&t->shards->shard[0], key.topic_id, 3);
     struct log_delete *op = calloc(1, sizeof(*op));
-    op->done = nothing_more;
+    op->done = note_gone;
+    gone = false;
     partition_delete(owner, partition_find(owner, key.topic_id, 3), op);
     struct kp_fetch_response_partition *parts = answer(t);
     cr_assert_eq(parts[0].error_code, 0);
     cr_assert_eq(parts[3].error_code, KP_ERROR_UNKNOWN_TOPIC_OR_PARTITION);
-    shards_settle(t->shards);
+    shards_until(t->shards, &gone);
     free(op);
     topics_close(t);
 }

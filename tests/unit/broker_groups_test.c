@@ -263,7 +263,7 @@ Test(broker, groups_without_members_and_offsets_go_by_themselves)
     for (int i = 0; i < 20; i++)
         shards_settle(shards);
     cr_assert_eq(asked_run_leave(shards, "g", member.id), 0);
-    for (int i = 0; i < 500 && group_of(shards, "g"); i++)
+    for (int i = 0; i < SHARDS_SETTLES && group_of(shards, "g"); i++)
         shards_settle(shards);
     cr_assert_null(group_of(shards, "g"));
     shards->config->values[SETTING_OFFSETS_RETENTION_MINUTES].number = 10080;

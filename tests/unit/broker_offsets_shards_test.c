@@ -187,7 +187,7 @@ Test(broker, offsets_go_with_their_topic)
     cr_assert_eq(fetch_all(shards, 1, "g"), 1);
     cr_assert_eq(change_run(shards, 1, CONTROLLER_CREATE_TOPICS, "t", 1), 0);
     cr_assert_eq(fetch(shards, 0, "g", topic_id(shards, "t"), 0), -1, "another topic now");
-    for (int i = 0; i < 500 && fetch(shards, 0, "g", old, 0) >= 0; i++)
+    for (int i = 0; i < SHARDS_SETTLES && fetch(shards, 0, "g", old, 0) >= 0; i++)
         shards_settle(shards);
     cr_assert_eq(fetch(shards, 0, "g", old, 0), -1, "a tombstone was written");
     state_reopen(shards);
@@ -208,7 +208,7 @@ Test(broker, offsets_expire)
     cr_assert_eq(fetch(shards, 0, "g", topic, 0), 5, "too young");
     // Everything up to a minute from now counts as too old.
     shards->config->values[SETTING_OFFSETS_RETENTION_MINUTES].number = -1;
-    for (int i = 0; i < 500 && fetch(shards, 0, "g", topic, 0) >= 0; i++)
+    for (int i = 0; i < SHARDS_SETTLES && fetch(shards, 0, "g", topic, 0) >= 0; i++)
         shards_settle(shards);
     cr_assert_eq(fetch(shards, 0, "g", topic, 0), -1);
     shards->config->values[SETTING_OFFSETS_RETENTION_MINUTES].number = 10080;

@@ -90,7 +90,7 @@ static inline bool topics_has_reply(const struct topics *t)
 // The body of the next reply, which must be there.
 static inline struct kp_reader topics_reply(struct topics *t, int16_t key, int16_t version)
 {
-    for (int i = 0; i < 2000 && !topics_has_reply(t); i++)
+    for (int i = 0; i < SHARDS_SETTLES && !topics_has_reply(t); i++)
         peer_settle(t->peer);
     cr_assert(topics_has_reply(t), "there is no reply");
     const uint8_t *at = t->peer->received + t->read_to;

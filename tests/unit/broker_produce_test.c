@@ -288,7 +288,7 @@ Test(broker, produce_without_acknowledgement_is_not_answered)
     struct topics *t = topics_open();
     struct changed batch = make_batch();
     topics_send_batch(t, 1, span_of(batch.bytes, batch.size), 0);
-    for (int i = 0; i < 2000 && t->peer->connection->in_flight > 0; i++)
+    for (int i = 0; i < SHARDS_SETTLES && t->peer->connection->in_flight > 0; i++)
         peer_settle(t->peer);
     cr_assert_eq(t->peer->connection->in_flight, 0);
     cr_assert_not(topics_has_reply(t));

@@ -16,8 +16,14 @@
 #include "broker/partition.h"
 #include "broker/server.h"
 #include "broker/shard.h"
+#include "storage/store.h"
 
-enum { SHARDS_MAX = 2, SHARDS_TURNS = 10000 };
+enum {
+    SHARDS_MAX = 2,
+    SHARDS_TURNS = 300000, // of 200 us: a minute
+    SHARDS_SETTLES = 10000,
+    SHARDS_QUIET = 20, // turns
+};
 
 struct shards {
     struct server server;
@@ -92,12 +98,29 @@ static inline void shards_until(struct shards *shards, const bool *flag)
     cr_assert(*flag, "it does not happen");
 }
 
-// Enough turns for whatever is under way to come to rest.
+// Whether a device has to answer something.
+static inline bool shards_are_busy(const struct shards *shards)
+{
+    for (uint32_t i = 0; i < shards->server.shard_count; i++) {
+        const struct log_store *store = shards->shard[i].store;
+        if (store->deletes_running > 0 || store->creations_running > 0)
+            return true;
+        for (struct list *at = store->logs.next; at != &store->logs; at = at->next) {
+            if (list_entry(at, struct log, node)->busy > 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+// Turns until whatever is under way has come to rest.
 static inline void shards_settle(struct shards *shards)
 {
-    for (int i = 0; i < 20; i++) {
+    int quiet = 0;
+    for (int i = 0; i < SHARDS_TURNS && quiet < SHARDS_QUIET; i++) {
         shards_turn(shards);
         io_run(shards->shard[0].io, shards->shard[0].io->now_ns + 200000);
+        quiet = shards_are_busy(shards) ? 0 : quiet + 1;
     }
 }
 

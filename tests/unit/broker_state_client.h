@@ -49,7 +49,7 @@ static inline struct kp_reader client_call(struct client *client, struct kp_writ
     kp_frame_end(writer, 0);
     cr_assert_not(writer->failed);
     peer_write(client->peer, writer->data, writer->size);
-    for (int i = 0; i < 200 && client->peer->size == client->read_to; i++)
+    for (int i = 0; i < SHARDS_SETTLES && client->peer->size == client->read_to; i++)
         peer_settle(client->peer);
     cr_assert_gt(client->peer->size, client->read_to, "no reply to %d version %d", key, version);
     const uint8_t *at = client->peer->received + client->read_to;
