@@ -58,9 +58,9 @@ class Terminal:
                 assert self.read() or text in self.shown, f"ended without {text}: {self.shown[-3000:]}"
         self.shown = self.shown[self.shown.index(text) + len(text):]
 
-    def end(self):
+    def end(self, patience=PATIENCE):
         """The exit code. What the program writes must be read, or it waits for ever."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"does not end; shows {self.shown[-3000:]}"
             self.read(0.1)
