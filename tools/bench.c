@@ -119,14 +119,32 @@ uint64_t bench_await_start(const struct bench *bench, struct weir_client *client
     return atomic_load(&shared->start_ns);
 }
 
-void bench_progress(const struct bench *bench, struct progress *progress,
-                    const struct bench_result *result)
+void bench_live_begin(const struct bench *bench, struct bench_live *live, const char *verb,
+                      int64_t total)
 {
-    progress_update(progress, result->messages, result->bytes);
-    if (bench->counters == NULL)
+    bench_live_start(live, bench->app->err, bench->live && bench->counters == NULL, verb, total);
+}
+
+void bench_progress(const struct bench *bench, struct bench_live *live, struct bench_result *result,
+                    int64_t in_flight)
+{
+    struct bench_counters *counters = bench->counters;
+
+    if (bench->live && bench->settings->rate > 0)
+        bench_second_update(&result->last_second, &result->latency);
+    struct bench_moment moment = {
+        .messages = result->messages,
+        .bytes = result->bytes,
+        .in_flight = in_flight,
+        .p99_ns = result->last_second.p99_ns,
+    };
+    bench_live_update(live, &moment);
+    if (counters == NULL)
         return;
-    atomic_store_explicit(&bench->counters->messages, result->messages, memory_order_relaxed);
-    atomic_store_explicit(&bench->counters->bytes, result->bytes, memory_order_relaxed);
+    atomic_store_explicit(&counters->messages, moment.messages, memory_order_relaxed);
+    atomic_store_explicit(&counters->bytes, moment.bytes, memory_order_relaxed);
+    atomic_store_explicit(&counters->in_flight, moment.in_flight, memory_order_relaxed);
+    atomic_store_explicit(&counters->p99_ns, moment.p99_ns, memory_order_relaxed);
 }
 
 void bench_wait(const struct weir_client *client, uint64_t until_ns)

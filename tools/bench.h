@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 #include "clients/c/weir.h"
+#include "tools/bench_live.h"
 #include "tools/command.h"
 #include "tools/histogram.h"
-#include "tools/progress.h"
 
 struct bench_settings {
     int64_t size;
@@ -38,7 +38,8 @@ struct bench_result {
     int64_t bytes;
     uint64_t elapsed_ns;
     struct histogram latency;
-    const char *latency_from; // "intended send time", "send", ...; NULL: none was measured
+    const char *latency_from;        // "intended send time", "send", ...; NULL: none was measured
+    struct bench_second last_second; // for the live line
 };
 
 // Random bytes, made beforehand so that neither making nor compressing them distorts the result.
@@ -61,6 +62,8 @@ struct bench_shared {
 struct bench_counters {
     _Atomic int64_t messages;
     _Atomic int64_t bytes;
+    _Atomic int64_t in_flight;
+    _Atomic uint64_t p99_ns;
 };
 
 // One benchmark under way: the work of one client, which sends the messages seat, seat + seats, ...
@@ -71,6 +74,7 @@ struct bench {
     struct bench_payload payload;
     int64_t seat;
     int64_t seats;
+    bool live;                       // somebody looks on
     bool follows;                    // reads from the end on, until all have come that are expected
     struct bench_shared *shared;     // NULL: the only client
     struct bench_counters *counters; // NULL likewise
@@ -100,9 +104,14 @@ int64_t bench_share(const struct bench *bench);
 // only one. 0: the run was given up meanwhile.
 uint64_t bench_await_start(const struct bench *bench, struct weir_client *client);
 
-// Shows how far the work is, on the client's own line or for the one of all.
-void bench_progress(const struct bench *bench, struct progress *progress,
-                    const struct bench_result *result);
+// Begins this client's own line. It stays hidden where a line shows all clients together.
+void bench_live_begin(const struct bench *bench, struct bench_live *live, const char *verb,
+                      int64_t total);
+
+// Shows how far the work is, on the client's own line or for the one of all. `in_flight` is -1
+// where it means nothing.
+void bench_progress(const struct bench *bench, struct bench_live *live, struct bench_result *result,
+                    int64_t in_flight);
 
 // Waits until `until_ns` or until the client has something to do, but does not drive it. Precise to
 // microseconds, which weir_poll's time-out is not.

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "tools/app.h"
 #include "tools/interrupt.h"
-#include "tools/progress.h"
 #include "tools/topic_reader.h"
 
 enum { NS_PER_MS = 1000 * 1000, WAIT_MS = 250, FOLLOW_WAIT_MS = 20 };
@@ -33,7 +32,7 @@ static bool followed(const struct bench *bench, const struct bench_result *resul
 }
 
 static int read_records(struct topic_reader *reader, const struct bench *bench,
-                        struct bench_result *result, struct progress *progress)
+                        struct bench_result *result, struct bench_live *live)
 {
     const struct bench_settings *settings = bench->settings;
     uint64_t start_ns = bench_await_start(bench, reader->client);
@@ -58,7 +57,7 @@ static int read_records(struct topic_reader *reader, const struct bench *bench,
             result->elapsed_ns = now_ns - start_ns;
         full = full || (duration_ns > 0 && now_ns - start_ns >= duration_ns) ||
                (bench->follows && followed(bench, result));
-        bench_progress(bench, progress, result);
+        bench_progress(bench, live, result, -1);
     }
     return code;
 }
@@ -69,16 +68,16 @@ int bench_consume(struct bench *bench, struct bench_result *result)
     struct app *app = bench->app;
     struct position from = {.kind = bench->follows ? POSITION_END : POSITION_BEGINNING};
     struct topic_reader reader;
-    struct progress progress;
+    struct bench_live live;
     bool until_end = settings->duration_ms == 0 && settings->count == 0 && !bench->follows;
     int code = topic_reader_open(&reader, app, bench->topic, -1, from, until_end);
 
     result->latency_from = "stamp of the producer";
     if (code == 0) {
         int64_t total = settings->count > 0 ? settings->count : topic_reader_expected(&reader);
-        progress_start(&progress, app->err, progress_wanted(app->err), "read", total);
-        code = read_records(&reader, bench, result, &progress);
-        progress_end(&progress);
+        bench_live_begin(bench, &live, "read", total);
+        code = read_records(&reader, bench, result, &live);
+        bench_live_end(&live);
     }
     topic_reader_close(&reader);
     return code;

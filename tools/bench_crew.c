@@ -73,6 +73,7 @@ static int seat_init(struct crew *crew, int64_t number, bench_work *work)
         .topic = bench->topic,
         .seat = follows ? 0 : number,
         .seats = follows ? 1 : crew->workers,
+        .live = bench->live,
         .follows = follows,
         .shared = &crew->shared,
         .counters = &seat->counters,
@@ -107,15 +108,22 @@ static int64_t count_done(const struct crew *crew, int64_t from, int64_t to)
     return done;
 }
 
-static void sum_counters(const struct crew *crew, int64_t from, int64_t to, int64_t *messages,
-                         int64_t *bytes)
+// Sums, but of the latencies the worst client's.
+static struct bench_moment sum_counters(const struct crew *crew, int64_t from, int64_t to)
 {
-    *messages = 0;
-    *bytes = 0;
+    struct bench_moment sum = {0};
+
     for (int64_t i = from; i < to; i++) {
-        *messages += atomic_load(&crew->seats[i].counters.messages);
-        *bytes += atomic_load(&crew->seats[i].counters.bytes);
+        const struct bench_counters *counters = &crew->seats[i].counters;
+        uint64_t p99_ns = atomic_load(&counters->p99_ns);
+        sum.messages += atomic_load(&counters->messages);
+        sum.bytes += atomic_load(&counters->bytes);
+        sum.in_flight += atomic_load(&counters->in_flight);
+        sum.p99_ns = p99_ns > sum.p99_ns ? p99_ns : sum.p99_ns;
     }
+    if (sum.in_flight < 0)
+        sum.in_flight = -1;
+    return sum;
 }
 
 // Lets all begin at once, when all can. One that ends before has failed: then nobody begins.
@@ -133,18 +141,16 @@ static bool begin(struct crew *crew)
 static void watch_workers(struct crew *crew)
 {
     const struct bench *bench = crew->bench;
-    struct progress progress;
-    int64_t messages;
-    int64_t bytes;
+    struct bench_live live;
 
-    progress_start(&progress, bench->app->err, progress_wanted(bench->app->err), "done",
-                   bench->settings->count);
+    bool produces = crew->seats[0].work == bench_produce;
+    bench_live_begin(bench, &live, produces ? "produced" : "read", bench->settings->count);
     while (count_done(crew, 0, crew->workers) < crew->workers) {
         tick();
-        sum_counters(crew, 0, crew->workers, &messages, &bytes);
-        progress_update(&progress, messages, bytes);
+        struct bench_moment moment = sum_counters(crew, 0, crew->workers);
+        bench_live_update(&live, &moment);
     }
-    progress_end(&progress);
+    bench_live_end(&live);
 }
 
 // The followers end when they have everything; those that wait in vain are told to.
@@ -158,9 +164,7 @@ static void watch_followers(struct crew *crew)
         stored += crew->seats[i].result->messages;
     atomic_store(&crew->shared.expected, stored);
     while (count_done(crew, crew->workers, crew->count) < crew->count - crew->workers) {
-        int64_t messages;
-        int64_t bytes;
-        sum_counters(crew, crew->workers, crew->count, &messages, &bytes);
+        int64_t messages = sum_counters(crew, crew->workers, crew->count).messages;
         uint64_t now_ns = clock_monotonic_ns();
         if (messages != before)
             quiet_since_ns = now_ns;

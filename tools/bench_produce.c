@@ -15,7 +15,6 @@
 #include "base/random.h"
 #include "tools/app.h"
 #include "tools/interrupt.h"
-#include "tools/progress.h"
 
 enum {
     NS_PER_MS = 1000 * 1000,
@@ -136,7 +135,7 @@ static int send_due(struct producing *run, uint64_t *now_ns)
     return WEIR_OK;
 }
 
-static int produce(struct producing *run, struct progress *progress)
+static int produce(struct producing *run, struct bench_live *live)
 {
     const struct bench_settings *settings = run->bench->settings;
     uint64_t now_ns = bench_await_start(run->bench, run->client);
@@ -154,7 +153,7 @@ static int produce(struct producing *run, struct progress *progress)
             return error;
         // Gives the library the occasion to send before anybody waits.
         weir_poll(run->client, 0);
-        bench_progress(run->bench, progress, run->result);
+        bench_progress(run->bench, live, run->result, run->sent - run->reported);
 
         uint64_t until_ns = now_ns + WAIT_NS;
         bool may_send = run->sent - run->reported < settings->in_flight;
@@ -175,7 +174,7 @@ int bench_produce(struct bench *bench, struct bench_result *result)
     struct producing run = {.bench = bench, .result = result};
     struct app *app = bench->app;
     struct weir_config *config = NULL;
-    struct progress progress;
+    struct bench_live live;
     int code = 0;
 
     result->latency_from = bench->settings->rate > 0 ? "intended send time" : "send";
@@ -190,12 +189,11 @@ int bench_produce(struct bench *bench, struct bench_result *result)
     }
     weir_producer_on_batch(run.producer, batch_done, &run);
     random_system(&run.random.state, sizeof(run.random.state));
-    progress_start(&progress, app->err, progress_wanted(app->err), "produced",
-                   bench->settings->count);
-    int error = produce(&run, &progress);
+    bench_live_begin(bench, &live, "produced", bench->settings->count);
+    int error = produce(&run, &live);
     if (error == WEIR_OK)
         error = weir_flush(run.producer, FLUSH_MS);
-    progress_end(&progress);
+    bench_live_end(&live);
     result->elapsed_ns = run.last_ns - run.start_ns;
     if (run.first_error != WEIR_OK)
         code = app_fail(app, app_exit_code(run.first_error),

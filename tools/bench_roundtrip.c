@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "tools/app.h"
 #include "tools/interrupt.h"
-#include "tools/progress.h"
 
 enum {
     NS_PER_MS = 1000 * 1000,
@@ -86,7 +85,7 @@ static int await_one(struct roundtrip *run)
     return run->error;
 }
 
-static int measure(struct roundtrip *run, struct progress *progress)
+static int measure(struct roundtrip *run, struct bench_live *live)
 {
     const struct bench_settings *settings = run->bench->settings;
     uint64_t start_ns = clock_monotonic_ns();
@@ -107,7 +106,9 @@ static int measure(struct roundtrip *run, struct progress *progress)
         error = send_one(run, settings->rate > 0 ? due_ns : now_ns);
         if (error == WEIR_OK)
             error = await_one(run);
-        progress_update(progress, i + 1, (i + 1) * settings->size);
+        run->acknowledged->messages = i + 1;
+        run->acknowledged->bytes = (i + 1) * settings->size;
+        bench_progress(run->bench, live, run->acknowledged, -1);
     }
     run->acknowledged->elapsed_ns = clock_monotonic_ns() - start_ns;
     run->received->elapsed_ns = run->acknowledged->elapsed_ns;
@@ -158,14 +159,13 @@ int bench_roundtrip(struct bench *bench, struct bench_result *acknowledged,
         .acknowledged = acknowledged,
         .received = received,
     };
-    struct progress progress;
+    struct bench_live live;
     int code = open_client(&run);
 
     if (code == 0) {
-        progress_start(&progress, bench->app->err, progress_wanted(bench->app->err), "measured",
-                       bench->settings->count);
-        int error = measure(&run, &progress);
-        progress_end(&progress);
+        bench_live_begin(bench, &live, "measured", bench->settings->count);
+        int error = measure(&run, &live);
+        bench_live_end(&live);
         code = error == WEIR_OK ? 0 : fail(&run, error);
     }
     const char *from = bench->settings->rate > 0 ? "intended send time" : "send";

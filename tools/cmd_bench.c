@@ -73,7 +73,8 @@ static void add_result(struct bench *bench, json_t *results, const char *name,
 static int run_bench(struct app *app, const void *settings, int count, char **arguments,
                      measure_function *measure)
 {
-    struct bench bench = {.app = app, .settings = settings, .seats = 1};
+    struct bench bench = {
+        .app = app, .settings = settings, .seats = 1, .live = progress_wanted(app->err)};
     char name[TOPIC_NAME_SIZE];
     bool own_topic = count == 0;
     int code = 0;
@@ -352,7 +353,8 @@ const struct command cmd_bench_produce = {
         "of\n"
         "values. Latency counts to the acknowledgement: with --rate from the moment each message\n"
         "was due, so that a stall shows in all messages that had to wait for it; otherwise from\n"
-        "the send.\n",
+        "the send. On a terminal a line shows the rates of the last second, with --rate its 99th\n"
+        "percentile of latency (of several clients the worst one's), and the messages in flight.\n",
     .examples = "  weir bench produce --size 1K --rate 10000 --duration 30s\n"
                 "  weir bench produce --rate 50000 --ramp 10s --clients 4 --consumers 2\n"
                 "  weir bench produce --size 1M --in-flight 4 --count 1000 -o json\n",

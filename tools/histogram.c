@@ -48,6 +48,14 @@ void histogram_record_times(struct histogram *histogram, uint64_t value, uint64_
     histogram->sum += (double)value * (double)times;
 }
 
+void histogram_subtract(struct histogram *histogram, const struct histogram *earlier)
+{
+    for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+        histogram->counts[i] -= earlier->counts[i];
+    histogram->total -= earlier->total;
+    histogram->sum -= earlier->sum;
+}
+
 void histogram_add(struct histogram *histogram, const struct histogram *other)
 {
     if (other->total == 0)

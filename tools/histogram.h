@@ -32,5 +32,9 @@ uint64_t histogram_quantile(const struct histogram *histogram, double quantile);
 // Adds what `other` has counted.
 void histogram_add(struct histogram *histogram, const struct histogram *other);
 
+// Takes away what `earlier`, the same histogram as it was before, had counted. The extremes stay
+// those of all.
+void histogram_subtract(struct histogram *histogram, const struct histogram *earlier);
+
 // 0 when empty.
 double histogram_mean(const struct histogram *histogram);

@@ -44,6 +44,25 @@ class Progress(CommandTest):
                     self.assertEqual(terminal.end(), 130)
                     self.assertTrue(terminal.shown.endswith(ERASED), terminal.shown[-100:])
 
+    def test_benchmarks(self):
+        """What the last second brought; it runs until it is interrupted."""
+        rates = rb" [\d,]+, [\d,]+/s, \d+\.\d MB/s"
+        paced = rates + rb", p99 [\d,]+ us, [\d,]+ in flight"
+        for pattern, arguments in (
+                (rb"produced" + rates + rb", [\d,]+ in flight", ("produce", "--in-flight", "100")),
+                (rb"produced" + paced, ("produce", "--rate", "2000")),
+                (rb"produced" + paced, ("produce", "--rate", "2000", "--clients", "2", "--consumers", "1")),
+                (rb"measured" + rates, ("roundtrip",))):
+            with self.subTest(arguments=arguments), \
+                    self.watched("bench", *arguments, "--size", "100", "--duration", "600s") as terminal:
+                self.wait_for(terminal, pattern)
+                terminal.process.send_signal(signal.SIGINT)
+                self.assertEqual(terminal.end(), 130)
+                self.assertTrue(terminal.shown.endswith(ERASED), terminal.shown[-100:])
+        silent = subprocess.run(self.command("bench", "produce", "--rate", "1000", "--count", "1000"), env=self.environment(),
+                                stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=PATIENCE)
+        self.assertEqual(silent.stderr, b"")
+
     def test_a_member_that_reads_to_the_end(self):
         self.weir("produce", "grouped", data=b"some line\n" * 200_000)
         with self.watched("consume", "-g", "watched", "grouped", "-e", stdout=subprocess.PIPE) as terminal:

@@ -122,3 +122,19 @@ Test(tools, values_beyond_the_range_count_as_the_largest)
     cr_assert_eq(histogram_quantile(histogram, 1), UINT64_MAX);
     free(histogram);
 }
+
+Test(tools, what_was_recorded_since_a_copy_is_told_apart)
+{
+    struct histogram *histogram = new_histogram();
+    struct histogram *earlier = new_histogram();
+
+    histogram_record_times(histogram, 1000, 50);
+    *earlier = *histogram;
+    histogram_record_times(histogram, 5, 10);
+    histogram_subtract(histogram, earlier);
+    cr_assert_eq(histogram->total, 10);
+    cr_assert_eq(histogram_quantile(histogram, 0.5), 5);
+    cr_assert_eq(histogram_quantile(histogram, 1), 5);
+    free(histogram);
+    free(earlier);
+}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/bench_live.h"
 #include "tools/command.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -155,4 +156,20 @@ Test(tools, commands_are_found_by_one_word_or_two)
     cr_assert(command_is_group("topic"));
     cr_assert(!command_is_group("top"));
     cr_assert(!command_is_group("consume"));
+}
+
+Test(tools, line_of_a_benchmark_tells_the_last_second)
+{
+    struct bench_moment before = {.ns = 1000000000, .messages = 1000, .bytes = 1000000};
+    struct bench_moment now = {
+        .ns = 3000000000, .messages = 5000, .bytes = 5000000, .in_flight = 1234, .p99_ns = 1812000};
+    char text[256];
+
+    bench_live_text(text, sizeof(text), "produced", 20000, &before, &now);
+    cr_expect_str_eq(text, "produced 5,000 (25 %), 2,000/s, 2.0 MB/s, p99 1,812 us, "
+                           "1,234 in flight");
+    now.in_flight = -1;
+    now.p99_ns = 0;
+    bench_live_text(text, sizeof(text), "read", 0, &before, &now);
+    cr_expect_str_eq(text, "read 5,000, 2,000/s, 2.0 MB/s");
 }
