@@ -13,7 +13,7 @@ from harness.broker import binary
 from machine import Failure
 from peers.clients import wait_for_leaders
 from peers.peer import Client, run
-from peers.works import Work
+from peers.works import WHOLE, Work
 
 MEMORY_SETTLES_S = 2
 API_VERSIONS = 18
@@ -23,6 +23,11 @@ def request(key, version, body=b""):
     """A request frame with header v1."""
     payload = struct.pack(">hhih4s", key, version, 1, 4, b"idle") + body
     return struct.pack(">i", len(payload)) + payload
+
+
+def some(count, amount):
+    """All of them but in a trial: memory and start are told of so many and no fewer."""
+    return int(count * amount) if amount < WHOLE else count
 
 
 class Standing(Work):
@@ -80,7 +85,7 @@ class Connections(Standing):
     def run(self, peer, client, amount):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        wanted = max(min(int(self.count * amount), hard - 200), 200)
+        wanted = max(min(some(self.count, amount), hard - 200), 200)
         sockets = []
         try:
             sockets += [opened(peer) for _ in range(100)]  # what the first ones need once is not counted
@@ -115,7 +120,7 @@ class Partitions(Standing):
     text = "Of one topic, empty. Memory is what the broker has more of; then it is stopped in order and started again."
 
     def run(self, peer, client, amount):
-        count = max(int(self.count * amount), 100)
+        count = max(some(self.count, amount), 100)
         before = peer.memory()
         begin = time.monotonic()
         peer_topic(peer, "idle", count)
