@@ -235,13 +235,13 @@ def rounds_of(results, run):
     rounds = {record["round"] for record in results.records if record["run"] == run["run"]}
     text = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}"
     if run.get("once") in rounds and len(rounds) > 1:
-        text = f"{len(rounds) - 1} rounds, one of what no target is about"
+        text = f"rounds: {len(rounds) - 1} of what targets are about, one of the rest"
     amount = "" if run["amount"] == 1 else f", {run['amount']:g} of the full amounts"
     return text + amount
 
 
 def head(results):
-    lines = ["## Beside other brokers", "",
+    lines = ["### How it is measured", "",
              "Every broker is installed from a package registry and runs alone on loopback, with the settings below, in a "
              "fresh directory for each measurement. In every round each work goes through all brokers in turn. Before a "
              "measurement what is dirty is written out and the machine must be quiet (a row that began with more than "
@@ -289,9 +289,11 @@ def commands(results, works):
 def make(path, works):
     """The report's text and its plots, {file name: SVG}."""
     results = Results(path)
-    lines = head(results)
+    lines = ["## Beside other brokers", "",
+             "The same work done by Weir and by other brokers, in turns on the same machine. What was aimed at comes first, "
+             "then how it is measured, then every work with its tables.", ""]
+    lines += target_lines(results) + head(results)
     plots = {}
-    lines += target_lines(results)
     for work in works:
         if any(record["work"] == work.name for record in results.records):
             more, made = section(results, work)
