@@ -2,11 +2,20 @@
 // io.h on io_uring: one ring, one thread.
 //
 // Invariants
-//  1. A pending operation is in exactly one place: on `queued`, in the kernel (submission queue
-//     included), or on `ready` or the batch that io_run is calling back.
+//  1. A pending operation is in exactly one place: on `queued`, `sends` or `bulk`, in the kernel
+//     (submission queue included), or on `ready` or the batch that io_run is calling back.
 //  2. An operation leaves the kernel by exactly one completion entry, which has its address.
 //  3. `done` is called only from io_run, after every completion entry present has been reaped.
-//  4. Entries reach the kernel in the order of the calls, a cancellation after its operation.
+//  4. Entries reach the kernel in the order of the calls, a cancellation after its operation; sends
+//     behind everything else.
+//  5. While small writes go on, one io_run hands the kernel URING_SEND_BYTES of large sends, in
+//  turns
+//     between them.
+//
+// The kernel copies what is sent before it looks at the next entry. So what the device is to do,
+// and small answers, do not wait for the answer to somebody who reads a lot: those go last, and a
+// piece at a time. And what is over without the kernel is called back before the entry into it: the
+// write that such a callback starts goes with this entry, in front of its sends.
 //
 // Normally one io_run costs one entry into the kernel, which submits everything and waits. A
 // submission queue that fills up is submitted in between; if the kernel is short of memory or has
@@ -65,6 +74,16 @@ static struct io_uring_sqe *next_entry(struct uring *uring)
     return sqe;
 }
 
+// Until there is room for it, or its turn.
+static void queue(struct uring *uring, struct io_op *op)
+{
+    struct list *list = &uring->queued;
+    if (op->kind == IO_SEND)
+        list = op->length - op->progress <= URING_SEND_SMALL ? &uring->sends : &uring->bulk;
+    op->place = PLACE_QUEUED;
+    list_append(list, &op->node);
+}
+
 static void finish(struct uring *uring, struct io_op *op)
 {
     op->place = PLACE_READY;
@@ -72,27 +91,38 @@ static void finish(struct uring *uring, struct io_op *op)
     list_append(&uring->ready, &op->node);
 }
 
-static bool submit(struct uring *uring, struct io_op *op)
+// Of large sends, with one entry into the kernel.
+static uint64_t send_most(const struct uring *uring)
+{
+    uint64_t patient_ns = uring->small_write_ns + URING_PATIENT_MS * UINT64_C(1000000);
+    bool hurried = uring->small_write_ns > 0 && uring->io.now_ns < patient_ns;
+    return hurried ? URING_SEND_BYTES : UINT64_MAX;
+}
+
+// `sent` may be NULL.
+static bool submit(struct uring *uring, struct io_op *op, uint64_t *sent)
 {
     struct io_uring_sqe *sqe = next_entry(uring);
     if (!sqe)
         return false;
-    io_uring_op_prepare(op, sqe);
+    uint64_t bytes = io_uring_op_prepare(op, sqe, send_most(uring));
     io_uring_sqe_set_data(sqe, op);
     op->place = PLACE_KERNEL;
     uring->in_kernel++;
+    if (sent)
+        *sent += bytes;
     return true;
 }
 
 static void uring_start(struct io *io, struct io_op *op)
 {
     struct uring *uring = uring_of(io);
-    if (io_uring_op_at_once(uring, op)) {
+    if (op->kind == IO_WRITE && op->length < URING_WRITE_SMALL)
+        uring->small_write_ns = io->now_ns;
+    if (io_uring_op_at_once(uring, op))
         finish(uring, op);
-    } else if (!list_empty(&uring->queued) || !submit(uring, op)) {
-        op->place = PLACE_QUEUED;
-        list_append(&uring->queued, &op->node);
-    }
+    else if (op->kind == IO_SEND || !list_empty(&uring->queued) || !submit(uring, op, NULL))
+        queue(uring, op);
 }
 
 static bool submit_cancel(struct uring *uring, struct io_op *op)
@@ -174,9 +204,8 @@ static void take_answer(struct uring *uring, struct io_op *op, int32_t answer)
     if (io_uring_op_settle(op, answer)) {
         finish(uring, op);
     } else {
-        op->place = PLACE_QUEUED;
-        list_remove(&op->node);
-        list_append(&uring->queued, &op->node);
+        list_remove(&op->node); // it may be on `cancels`
+        queue(uring, op);
     }
 }
 
@@ -240,10 +269,41 @@ static void submit_queued(struct uring *uring)
         list_remove(node);
     }
     list_each(node, &uring->queued) {
-        if (!submit(uring, list_entry(node, struct io_op, node)))
+        if (!submit(uring, list_entry(node, struct io_op, node), NULL))
             return;
         list_remove(node);
     }
+}
+
+// True when more could be sent at once.
+static bool submit_sends(struct uring *uring)
+{
+    uint64_t sent = 0;
+    uint64_t most = send_most(uring);
+    list_each(node, &uring->sends) {
+        if (!submit(uring, list_entry(node, struct io_op, node), NULL))
+            return false;
+        list_remove(node);
+    }
+    while (sent < most && !list_empty(&uring->bulk)) {
+        struct io_op *op = list_entry(uring->bulk.next, struct io_op, node);
+        if (!submit(uring, op, &sent))
+            return false;
+        list_remove(&op->node);
+    }
+    return !list_empty(&uring->bulk);
+}
+
+// Operations that have not reached the submission queue.
+static bool is_held(const struct uring *uring)
+{
+    return !list_empty(&uring->queued) || !list_empty(&uring->sends) || !list_empty(&uring->bulk);
+}
+
+static bool has_business(const struct uring *uring)
+{
+    return io_uring_sq_ready(&uring->ring) > 0 || is_held(uring) ||
+           kernel_flag(uring, IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
 
 // How long io_run may wait; 0 = not at all.
@@ -251,7 +311,7 @@ static uint64_t time_to_wait(const struct uring *uring, uint64_t deadline_ns)
 {
     if (deadline_ns == 0 || uring->woken || !list_empty(&uring->ready))
         return 0;
-    bool stuck = !list_empty(&uring->queued) || !list_empty(&uring->cancels) || !uring->event_armed;
+    bool stuck = is_held(uring) || !list_empty(&uring->cancels) || !uring->event_armed;
     if (deadline_ns == UINT64_MAX)
         return stuck ? RETRY_NS : UINT64_MAX;
     uint64_t now = clock_monotonic_ns();
@@ -284,16 +344,8 @@ static void read_clocks(struct uring *uring)
     uring->io.wall_ms = clock_wall_ms();
 }
 
-static void uring_run(struct io *io, uint64_t deadline_ns)
+static void call_back(struct uring *uring)
 {
-    struct uring *uring = uring_of(io);
-    CHECK(!uring->running);
-    uring->running = true;
-    submit_queued(uring);
-    enter(uring, time_to_wait(uring, deadline_ns));
-    uring->woken = false;
-    read_clocks(uring);
-    reap(uring);
     struct list batch;
     list_init(&batch);
     list_splice(&batch, &uring->ready);
@@ -303,6 +355,27 @@ static void uring_run(struct io *io, uint64_t deadline_ns)
         if (op->done)
             op->done(op);
     }
+}
+
+static void uring_run(struct io *io, uint64_t deadline_ns)
+{
+    struct uring *uring = uring_of(io);
+    CHECK(!uring->running);
+    uring->running = true;
+    // What is called back may give the caller something to do: then there is no waiting, and what
+    // it starts can go with the next entry when there is no other reason for one.
+    bool called = !list_empty(&uring->ready);
+    bool enters = !called || has_business(uring);
+    call_back(uring);
+    if (enters) {
+        submit_queued(uring);
+        bool more = submit_sends(uring);
+        enter(uring, called || more ? 0 : time_to_wait(uring, deadline_ns));
+    }
+    uring->woken = false;
+    read_clocks(uring);
+    reap(uring);
+    call_back(uring);
     uring->running = false;
 }
 
@@ -311,6 +384,7 @@ static void uring_destroy(struct io *io)
     struct uring *uring = uring_of(io);
     CHECK(!uring->running && uring->in_kernel == 0);
     CHECK(list_empty(&uring->ready) && list_empty(&uring->queued));
+    CHECK(list_empty(&uring->sends) && list_empty(&uring->bulk));
     // Wakes of others that have not been submitted yet.
     if (io_uring_sq_ready(&uring->ring) > 0)
         io_uring_submit(&uring->ring);
@@ -356,6 +430,8 @@ int io_uring_create(unsigned entries, struct io **out, const char **why)
     uring->io.ops = &uring_ops;
     list_init(&uring->ready);
     list_init(&uring->queued);
+    list_init(&uring->sends);
+    list_init(&uring->bulk);
     list_init(&uring->cancels);
     read_clocks(uring);
     *out = &uring->io;

@@ -68,19 +68,22 @@ static void prepare_write(struct io_op *op, struct io_uring_sqe *sqe)
         sqe->rw_flags = RWF_DSYNC;
 }
 
-static void prepare_send(struct io_op *op, struct io_uring_sqe *sqe)
+// Whole vectors of together at most `most`, or a part of the first one.
+static uint64_t prepare_send(struct io_op *op, struct io_uring_sqe *sqe, uint64_t most)
 {
     struct iovec *first = op->vectors;
-    if (op->vector_count == 1) {
-        size_t size = least(first->iov_len, PIECE_MAX);
+    uint64_t size = 0;
+    uint32_t count = 0;
+    while (count < op->vector_count && count < VECTORS_MAX && size + first[count].iov_len <= most)
+        size += first[count++].iov_len;
+    if (count <= 1) {
+        size = least(first->iov_len, most);
         io_uring_prep_send(sqe, op->fd, first->iov_base, size, SEND_FLAGS);
-        return;
+        return size;
     }
-    op->message = (struct msghdr){
-        .msg_iov = first,
-        .msg_iovlen = least(op->vector_count, VECTORS_MAX),
-    };
+    op->message = (struct msghdr){.msg_iov = first, .msg_iovlen = count};
     io_uring_prep_sendmsg(sqe, op->fd, &op->message, SEND_FLAGS);
+    return size;
 }
 
 static void prepare_truncate(struct io_op *op, struct io_uring_sqe *sqe)
@@ -91,9 +94,10 @@ static void prepare_truncate(struct io_op *op, struct io_uring_sqe *sqe)
     sqe->off = op->length;
 }
 
-void io_uring_op_prepare(struct io_op *op, struct io_uring_sqe *sqe)
+uint64_t io_uring_op_prepare(struct io_op *op, struct io_uring_sqe *sqe, uint64_t send_most)
 {
     const struct iovec *first = op->vectors;
+    uint64_t sent = 0;
     switch (op->kind) {
     case IO_NOP:
         io_uring_prep_nop(sqe);
@@ -137,12 +141,13 @@ void io_uring_op_prepare(struct io_op *op, struct io_uring_sqe *sqe)
                            op->flags ? MSG_WAITALL : 0);
         break;
     case IO_SEND:
-        prepare_send(op, sqe);
+        sent = prepare_send(op, sqe, least(send_most, PIECE_MAX));
         break;
     case IO_SHUTDOWN:
         io_uring_prep_shutdown(sqe, op->fd, SHUT_RDWR);
         break;
     }
+    return sent;
 }
 
 // The transfer is over with `result` when the answer says so or nothing is left to do.

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -214,6 +215,162 @@ Test(storage, io_uring_sends_everything)
     disconnect(&pair);
 }
 
+static size_t readable(int fd)
+{
+    int size = 0;
+    cr_assert_eq(ioctl(fd, FIONREAD, &size), 0);
+    return (size_t)size;
+}
+
+// Somebody waits for a small write, whatever time it is.
+static void hurry(struct io *io)
+{
+    inside(io)->small_write_ns = io->now_ns;
+}
+
+// The thread does nothing else while the kernel copies, so a large answer must not hold up what is
+// started behind it.
+Test(storage, io_uring_a_large_send_goes_in_pieces_behind_everything_else)
+{
+    enum { SIZE = 8 * MIB };
+    struct pair large = connected("127.0.0.1", "127.0.0.1");
+    struct pair small = {.io = large.io, .far = connect_to("127.0.0.1", large.port)};
+    struct io_op accepting = {0};
+    io_accept(large.io, &accepting, large.listener);
+    small.near = (int)io_wait(large.io, &accepting);
+    uint8_t *data = calloc(1, SIZE);
+    struct iovec all = {data, SIZE};
+    struct iovec one = {"x", 1};
+    struct io_op bulk = {0}, answer = {0};
+    hurry(large.io);
+    io_send(large.io, &bulk, large.near, &all, 1);
+    io_send(large.io, &answer, small.near, &one, 1);
+    io_run(large.io, 0);
+    cr_expect(list_empty(&inside(large.io)->sends), "what is small is not held up");
+    cr_expect_leq(readable(large.far), URING_SEND_BYTES);
+    cr_expect(bulk.pending);
+    cr_expect_eq(io_wait(large.io, &answer), 1);
+    io_cancel(large.io, &bulk);
+    cr_expect_eq(io_wait(large.io, &bulk), -ECANCELED);
+    free(data);
+    close(small.near);
+    close(small.far);
+    disconnect(&large);
+}
+
+// Nobody who would have to wait for it: then it is handed over as a whole, which costs least.
+Test(storage, io_uring_large_sends_are_whole_without_small_writes)
+{
+    enum { SIZE = 1 * MIB, COUNT = 2 };
+    struct pair pair = connected("127.0.0.1", "127.0.0.1");
+    uint8_t *data = calloc(1, SIZE);
+    struct iovec vectors[COUNT] = {{data, SIZE}, {data, SIZE}};
+    struct io_op op = {0};
+    struct io_uring_sqe sqe;
+    io_send(pair.io, &op, pair.near, vectors, COUNT);
+    cr_expect_eq(io_uring_op_prepare(&op, &sqe, UINT64_MAX), COUNT * SIZE);
+    cr_expect_eq(io_uring_op_prepare(&op, &sqe, URING_SEND_BYTES), URING_SEND_BYTES);
+    io_run(pair.io, 0);
+    cr_expect(list_empty(&inside(pair.io)->bulk));
+    io_cancel(pair.io, &op);
+    io_wait(pair.io, &op);
+    free(data);
+    disconnect(&pair);
+}
+
+static bool has_begun(const struct io_op *op)
+{
+    bool queued = op->node.next != &op->node;
+    return op->progress > 0 || !queued;
+}
+
+Test(storage, io_uring_small_writes_are_noticed)
+{
+    struct io *io = create();
+    struct io_op op = {0};
+    char path[] = "/tmp/weir_io_XXXXXX";
+    int fd = mkstemp(path);
+    uint8_t *data = calloc(1, URING_WRITE_SMALL);
+    io_write(io, &op, fd, data, URING_WRITE_SMALL, 0, false);
+    cr_expect_eq(inside(io)->small_write_ns, 0);
+    cr_expect_eq(io_wait(io, &op), URING_WRITE_SMALL);
+    uint64_t now_ns = io->now_ns;
+    io_write(io, &op, fd, data, URING_WRITE_SMALL - 1, 0, false);
+    cr_expect_eq(inside(io)->small_write_ns, now_ns);
+    cr_expect_eq(io_wait(io, &op), URING_WRITE_SMALL - 1);
+    free(data);
+    close(fd);
+    unlink(path);
+    io_destroy(io);
+}
+
+// Two who read a lot get their pieces in turns.
+Test(storage, io_uring_an_entry_takes_one_large_piece)
+{
+    enum { SIZE = 1 * MIB };
+    struct pair first = connected("127.0.0.1", "127.0.0.1");
+    int far = connect_to("127.0.0.1", first.port);
+    struct io_op accepting = {0};
+    io_accept(first.io, &accepting, first.listener);
+    int near = (int)io_wait(first.io, &accepting);
+    uint8_t *data = calloc(1, SIZE);
+    struct iovec one = {data, SIZE}, other = {data, SIZE};
+    struct io_op ops[2] = {0};
+    hurry(first.io);
+    io_send(first.io, &ops[0], first.near, &one, 1);
+    io_send(first.io, &ops[1], near, &other, 1);
+    io_run(first.io, 0);
+    cr_expect(has_begun(&ops[0]) && !has_begun(&ops[1]));
+    cr_expect_leq(readable(first.far) + readable(far), URING_SEND_BYTES);
+    hurry(first.io);
+    io_run(first.io, 0);
+    cr_expect(has_begun(&ops[1]), "the other one's turn");
+    cr_expect_leq(readable(first.far) + readable(far), 2 * URING_SEND_BYTES);
+    for (int i = 0; i < 2; i++) {
+        io_cancel(first.io, &ops[i]);
+        io_wait(first.io, &ops[i]);
+    }
+    free(data);
+    close(near);
+    close(far);
+    disconnect(&first);
+}
+
+struct following {
+    struct io_op nop;
+    struct io_op write;
+    struct io *io;
+    int fd;
+};
+
+static void start_write(struct io_op *op)
+{
+    struct following *following = list_entry(op, struct following, nop);
+    io_write(following->io, &following->write, following->fd, "x", 1, 0, false);
+}
+
+// A write that the end of a turn starts does not wait for the next turn's entry.
+Test(storage, io_uring_a_deferred_call_is_in_time_for_the_entry)
+{
+    struct io *io = create();
+    char path[] = "/tmp/weir_io_XXXXXX";
+    struct following following = {.io = io, .fd = mkstemp(path)};
+    io_run(io, 0);
+    uint64_t before = io->stats.system_calls;
+    struct io_op other = {0};
+    io_write(io, &other, following.fd, "y", 1, 1, false);
+    following.nop.done = start_write;
+    io_nop(io, &following.nop);
+    io_run(io, UINT64_MAX);
+    cr_expect_eq(io->stats.system_calls, before + 1);
+    cr_expect_eq(io_uring_sq_ready(&inside(io)->ring), 0, "both have gone");
+    cr_expect_eq(io_wait(io, &following.write), 1);
+    cr_expect_eq(io_wait(io, &other), 1);
+    close(following.fd);
+    unlink(path);
+    io_destroy(io);
+}
+
 // The signal would end the test.
 Test(storage, io_uring_send_to_nobody_is_a_result)
 {
@@ -403,7 +560,7 @@ Test(storage, io_uring_short_writes_are_continued)
     cr_expect(!io_uring_op_settle(&op, 10));
     cr_expect(!io_uring_op_settle(&op, 25));
     struct io_uring_sqe sqe = {0};
-    io_uring_op_prepare(&op, &sqe);
+    io_uring_op_prepare(&op, &sqe, UINT64_MAX);
     cr_expect_eq(sqe.opcode, IORING_OP_WRITE);
     cr_expect_eq(sqe.off, 1035);
     cr_expect_eq(sqe.len, 65);
@@ -458,7 +615,7 @@ Test(storage, io_uring_durable_writes_ask_for_it)
             struct io_op op = {
                 .kind = IO_WRITE, .flags = durable, .vectors = vectors, .vector_count = count};
             struct io_uring_sqe sqe = {0};
-            io_uring_op_prepare(&op, &sqe);
+            io_uring_op_prepare(&op, &sqe, UINT64_MAX);
             cr_expect_eq(sqe.opcode, count == 1 ? IORING_OP_WRITE : IORING_OP_WRITEV);
             cr_expect_eq(sqe.rw_flags, durable ? RWF_DSYNC : 0);
         }
@@ -470,7 +627,7 @@ Test(storage, io_uring_data_only_syncs_ask_for_it)
     for (uint32_t data_only = 0; data_only <= 1; data_only++) {
         struct io_op op = {.kind = IO_SYNC, .flags = data_only};
         struct io_uring_sqe sqe = {0};
-        io_uring_op_prepare(&op, &sqe);
+        io_uring_op_prepare(&op, &sqe, UINT64_MAX);
         cr_expect_eq(sqe.opcode, IORING_OP_FSYNC);
         cr_expect_eq(sqe.fsync_flags, data_only ? IORING_FSYNC_DATASYNC : 0);
     }
