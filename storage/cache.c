@@ -116,7 +116,7 @@ void cache_init(struct read_cache *cache, struct log_store *store, size_t limit_
 
 void cache_free(struct read_cache *cache)
 {
-    CHECK(cache->active == 0 && cache->bytes == 0);
+    CHECK(cache->active == 0 && cache->bytes == 0 && !cache->pause.pending);
     pool_remove_cache(cache->store->pool, &cache->pool_cache);
 }
 

@@ -14,7 +14,8 @@
 struct log_store;
 
 enum {
-    WINDOW_SIZE = 1024 * 1024, // of one device read, unless a single frame is larger
+    WINDOW_SIZE = 1024 * 1024,  // of one device read, unless a single frame is larger
+    WINDOW_BESIDE = 256 * 1024, // likewise, beside producers
     WINDOW_MIN = 64 * 1024,
     WINDOW_MARKS = 4,
 };
@@ -67,6 +68,7 @@ struct window {
     struct io_op op;
     struct segment_open opening;
     uint64_t position;  // where the next frame is looked for
+    uint64_t begun_ns;  // the device was first asked
     uint64_t have;      // bytes read from its block on
     uint64_t bad_from;  // position of bytes that belong to no sound frame; 0 = none
     int64_t planned;    // next_offset if everything up to `to` is there; INT64_MAX = not known
@@ -89,6 +91,9 @@ struct read_cache {
     struct list kept;                     // used again after a reader had gone through
     struct list queued[WINDOW_SCRUB + 1]; // by purpose
     uint32_t active;                      // device reads in flight
+    struct io_op pause;                   // pending: producers have the device to themselves
+    uint64_t committed_bytes;             // of the store, when `credit_bytes` was counted
+    uint64_t credit_bytes;                // may be read without a pause
 };
 
 void cache_init(struct read_cache *cache, struct log_store *store, size_t limit_bytes);
@@ -125,6 +130,9 @@ void cache_forget(struct segment *segment);
 // worth it; that is for the caller to know. NULL without memory.
 struct window *window_start(struct segment *segment, int64_t offset, uint64_t position,
                             uint32_t size, enum window_purpose purpose);
+
+// How much to read at once for somebody who goes through a segment.
+uint32_t window_size(const struct segment *segment);
 
 // Whether a read that nobody waits for may begin.
 bool window_may_read_ahead(struct read_cache *cache);

@@ -73,6 +73,13 @@ void io_nop(struct io *io, struct io_op *op)
     start(io, op, IO_NOP, -1);
 }
 
+void io_pause(struct io *io, struct io_op *op, uint64_t ns)
+{
+    op->pause =
+        (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+    start(io, op, IO_PAUSE, -1);
+}
+
 void io_open(struct io *io, struct io_op *op, const char *path, int flags, mode_t mode)
 {
     op->path = path;

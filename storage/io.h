@@ -21,11 +21,13 @@
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "base/list.h"
 
 enum io_kind {
-    IO_NOP, // completes in the next io_run: defers a call out of the present one
+    IO_NOP,   // completes in the next io_run: defers a call out of the present one
+    IO_PAUSE, // completes when some time has passed
     IO_OPEN,
     IO_CLOSE,
     IO_READ,
@@ -62,6 +64,7 @@ struct io_op {
     struct iovec *vectors; // consumed in place while a transfer is continued
     uint32_t vector_count;
     struct msghdr message;
+    struct timespec pause;
     struct list node;
 };
 
@@ -137,6 +140,9 @@ int64_t io_wait(struct io *io, struct io_op *op);
 void io_wake(struct io *from, struct io *to);
 
 void io_nop(struct io *io, struct io_op *op);
+
+// Completes with 0 after `ns`, or a little later.
+void io_pause(struct io *io, struct io_op *op, uint64_t ns);
 
 // Files. `flags`: open(2) flags, O_CLOEXEC is added.
 void io_open(struct io *io, struct io_op *op, const char *path, int flags, mode_t mode);

@@ -86,6 +86,13 @@ static uint64_t prepare_send(struct io_op *op, struct io_uring_sqe *sqe, uint64_
     return size;
 }
 
+_Static_assert(sizeof(struct timespec) == sizeof(struct __kernel_timespec), "another layout");
+
+static void prepare_pause(struct io_op *op, struct io_uring_sqe *sqe)
+{
+    io_uring_prep_timeout(sqe, (struct __kernel_timespec *)(void *)&op->pause, 0, 0);
+}
+
 static void prepare_truncate(struct io_op *op, struct io_uring_sqe *sqe)
 {
     io_uring_prep_nop(sqe);
@@ -101,6 +108,9 @@ uint64_t io_uring_op_prepare(struct io_op *op, struct io_uring_sqe *sqe, uint64_
     switch (op->kind) {
     case IO_NOP:
         io_uring_prep_nop(sqe);
+        break;
+    case IO_PAUSE:
+        prepare_pause(op, sqe);
         break;
     case IO_OPEN:
         io_uring_prep_openat(sqe, AT_FDCWD, op->path, (int)op->flags, op->mode);
@@ -174,7 +184,9 @@ bool io_uring_op_settle(struct io_op *op, int32_t answer)
 {
     bool over = true;
     bool repeat = answer == -EINTR || answer == -EAGAIN;
-    if (op->kind == IO_CLOSE && repeat)
+    if (op->kind == IO_PAUSE)
+        op->result = answer == -ETIME ? 0 : answer;
+    else if (op->kind == IO_CLOSE && repeat)
         op->result = 0; // the descriptor is gone all the same, and may be somebody else's by now
     else if (repeat)
         over = false;

@@ -21,7 +21,7 @@ static const int needed_ops[] = {
     IORING_OP_FALLOCATE, IORING_OP_OPENAT,  IORING_OP_CLOSE,    IORING_OP_RENAMEAT,
     IORING_OP_UNLINKAT,  IORING_OP_MKDIRAT, IORING_OP_ACCEPT,   IORING_OP_RECV,
     IORING_OP_SEND,      IORING_OP_SENDMSG, IORING_OP_SHUTDOWN, IORING_OP_ASYNC_CANCEL,
-    IORING_OP_POLL_ADD,
+    IORING_OP_POLL_ADD,  IORING_OP_TIMEOUT,
 };
 
 static const char too_old[] = "this kernel's io_uring is too old; Linux 6.1 or newer is needed";

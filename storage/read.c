@@ -330,10 +330,11 @@ static void read_from_disk_end(struct log_read *op, int error, const struct wind
     read_finish(op, error, true);
 }
 
-static uint32_t read_size(const struct log_read *op)
+static uint32_t read_size(const struct log_read *op, const struct segment *segment)
 {
-    if (op->sequential || op->max_bytes >= WINDOW_SIZE / 2)
-        return WINDOW_SIZE;
+    uint32_t most = window_size(segment);
+    if (op->sequential || op->max_bytes >= most / 2)
+        return most;
     uint32_t size = WINDOW_MIN;
     while (size < op->max_bytes + WINDOW_MIN)
         size *= 2;
@@ -348,8 +349,8 @@ static void read_wait(struct log_read *op, struct segment *segment, struct windo
     op->waited = true;
     if (!near || near->state == WINDOW_READY || op->next >= near->next_offset) {
         struct place place = place_of(segment, op->next, near, behind);
-        window =
-            window_start(segment, place.offset, place.position, read_size(op), WINDOW_FOR_READER);
+        window = window_start(segment, place.offset, place.position, read_size(op, segment),
+                              WINDOW_FOR_READER);
     }
     if (!window) {
         read_finish(op, -ENOMEM, true);

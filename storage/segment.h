@@ -45,6 +45,7 @@ struct segment {
     int64_t log_start;   // of the log, as the header or the index file says
     uint64_t quiet_end;  // `end` when checkpoint_look saw it last
     uint32_t image_size; // of the index file written last
+    bool large_frames;   // some did not fit into what was read at once
     struct index index;
     struct window **windows; // the read cache's, in the order of the file
     uint32_t window_count;

@@ -283,7 +283,7 @@ static bool is_busy(const struct log_store *store)
     if (store->kicked || store->closes_running > 0 || store->deletes_running > 0 ||
         !list_empty(&store->dirty) || !list_empty(&store->open_waiting) ||
         !list_empty(&store->journal_waiting) || !list_empty(&store->flushes) ||
-        !ready_is_empty(&store->ready) || store->ballast.op.pending)
+        !ready_is_empty(&store->ready) || store->ballast.op.pending || store->reads.pause.pending)
         return true;
     list_each(node, &store->logs) {
         if (list_entry(node, struct log, node)->busy > 0)

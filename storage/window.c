@@ -17,6 +17,11 @@
 //    READS_BUSY, none that nobody waits for, and they are read in pieces of PIECE_SIZE one after
 //    the other: a write waits for what is on the device before it, and where two reads wait the
 //    kernel's scheduler prefers them to writes, for seconds (measured).
+// 5. While commits go on a window is small, and the next one waits three times as long as this one
+//    took, at most PAUSE_MOST_US: what is read has to be verified, sent and taken in as well, by
+//    the very processors that producers need. Whoever reads no more than twice of what is committed
+//    meanwhile does not wait, so a reader catches up with any producer. A slow device is hardly
+//    paused: the reader would not get on.
 //
 // A window in work holds its segment and its log: both outlive it, also when they are removed.
 #include <errno.h>
@@ -33,6 +38,9 @@ enum {
     READS_MAX = 4,
     READS_BUSY = 1, // the same, while commits go on
     PIECE_SIZE = 256 * 1024,
+    PAUSE_TIMES = 3, // as long as the read took
+    PAUSE_MOST_US = 2000,
+    CREDIT_MOST = 4 * 1024 * 1024,
     READS_AHEAD = 2, // while so many are in flight, none begins that nobody waits for
     QUIET_MS = 20,   // without a commit, until the device counts as idle
     WINDOW_LARGEST = 4 * 1024 * 1024, // read on the word of the index alone
@@ -107,6 +115,55 @@ static void plan(struct window *window, uint64_t size)
     }
 }
 
+// --- beside producers
+
+// Whether producers use the device at present.
+static bool is_busy(const struct log_store *store)
+{
+    uint64_t quiet_ns = store->committed_ns + QUIET_MS * UINT64_C(1000000);
+    return store->committed_ns > 0 && store->io->now_ns < quiet_ns;
+}
+
+uint32_t window_size(const struct segment *segment)
+{
+    bool small = is_busy(segment->log->store) && !segment->large_frames;
+    return small ? WINDOW_BESIDE : WINDOW_SIZE;
+}
+
+static void pause_done(struct io_op *op)
+{
+    struct read_cache *cache = list_entry(op, struct read_cache, pause);
+    store_enter(cache->store);
+    window_pump(cache);
+    store_leave(cache->store);
+}
+
+static bool has_credit(struct read_cache *cache, uint64_t bytes)
+{
+    uint64_t committed = cache->store->stats.committed_bytes;
+    cache->credit_bytes += 2 * (committed - cache->committed_bytes);
+    cache->committed_bytes = committed;
+    if (cache->credit_bytes > CREDIT_MOST)
+        cache->credit_bytes = CREDIT_MOST;
+    if (cache->credit_bytes < bytes)
+        return false;
+    cache->credit_bytes -= bytes;
+    return true;
+}
+
+static void pause_after(const struct window *window)
+{
+    struct log_store *store = window->segment->log->store;
+    struct read_cache *cache = &store->reads;
+    if (!is_busy(store) || store->closing || window->begun_ns == 0 || cache->pause.pending ||
+        has_credit(cache, window->to - window->from))
+        return;
+    uint64_t pause_ns = PAUSE_TIMES * (store->io->now_ns - window->begun_ns);
+    uint64_t most_ns = PAUSE_MOST_US * UINT64_C(1000);
+    cache->pause.done = pause_done;
+    io_pause(store->io, &cache->pause, pause_ns < most_ns ? pause_ns : most_ns);
+}
+
 // --- the end
 
 static void finish(struct window *window, int error)
@@ -119,6 +176,7 @@ static void finish(struct window *window, int error)
     window->state = WINDOW_READY;
     window->error = error;
     window->next_offset = error ? window->base_offset : window->expected;
+    pause_after(window);
     if (error || window->transient)
         cache_unlist(window);
     for (struct list *node; (node = list_pop(&window->readers));)
@@ -281,6 +339,9 @@ static enum look take_frame(struct window *window, uint64_t start, uint64_t at, 
 static enum look take_cut(struct window *window, uint64_t at, uint64_t found,
                           const struct frame_header *frame)
 {
+    // Small windows that the index does not fit would read too much of it twice.
+    if (frame->stored_size > WINDOW_BESIDE / 4)
+        window->segment->large_frames = true;
     if (at > window->position) {
         window->to = at; // the next window begins here
         return LOOK_READY;
@@ -419,13 +480,6 @@ static void look(struct window *window)
     }
 }
 
-// Whether producers use the device at present.
-static bool is_busy(const struct log_store *store)
-{
-    uint64_t quiet_ns = store->committed_ns + QUIET_MS * UINT64_C(1000000);
-    return store->committed_ns > 0 && store->io->now_ns < quiet_ns;
-}
-
 static void read_done(struct io_op *op);
 
 // What is still missing of the window, or a part of it.
@@ -436,6 +490,8 @@ static void read_piece(struct window *window)
     if (size > PIECE_SIZE && is_busy(store))
         size = PIECE_SIZE;
     store->stats.device_reads++;
+    if (window->begun_ns == 0)
+        window->begun_ns = store->io->now_ns;
     window->op.done = read_done;
     io_read(store->io, &window->op, window->segment->fd, window->buffer->data + window->have, size,
             format_block_start(window->position) + window->have);
@@ -535,6 +591,8 @@ bool window_may_read_ahead(struct read_cache *cache)
 static struct list *next_turn(struct read_cache *cache)
 {
     struct list *node = NULL;
+    if (cache->pause.pending && is_busy(cache->store))
+        return NULL;
     if (cache->active < (is_busy(cache->store) ? READS_BUSY : READS_MAX))
         node = list_pop(&cache->queued[WINDOW_FOR_READER]);
     if (!node && cache->active < READS_AHEAD)

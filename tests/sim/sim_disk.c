@@ -321,6 +321,7 @@ int64_t sim_perform(struct sim *sim, const struct io_op *op)
 {
     switch (op->kind) {
     case IO_NOP:
+    case IO_PAUSE:
         return 0;
     case IO_OPEN:
         return do_open(sim, op);

@@ -75,7 +75,7 @@ static int64_t outcome(struct sim *sim, const struct io_op *op)
     if (op->kind >= IO_ACCEPT && !sim->off)
         return op->cancelled && !sim_socket_ready(sim, op) ? -ECANCELED : sim_perform(sim, op);
     if (sim->off)
-        return op->kind == IO_NOP || op->kind == IO_CLOSE ? 0 : -EIO;
+        return op->kind == IO_NOP || op->kind == IO_PAUSE || op->kind == IO_CLOSE ? 0 : -EIO;
     if (op->cancelled && random_below(&sim->random, 2))
         return -ECANCELED;
     if (fails(sim, op->kind))
@@ -92,6 +92,8 @@ static uint64_t latency(struct sim *sim, const struct io_op *op)
         return 0;
     if (sim->off)
         return 1;
+    if (op->kind == IO_PAUSE)
+        return (uint64_t)op->pause.tv_sec * 1000000000 + (uint64_t)op->pause.tv_nsec;
     uint64_t most = sim->usual_ns;
     uint64_t dice = random_below(&sim->random, 256);
     if (dice < 8)

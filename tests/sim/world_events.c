@@ -9,9 +9,9 @@
 // Not into the digest.
 static void disk_say(void *context, const struct io_op *op)
 {
-    static const char *const names[] = {"nop",   "open",     "close",    "read",   "write",
-                                        "sync",  "allocate", "truncate", "rename", "unlink",
-                                        "mkdir", "accept",   "receive",  "send",   "shutdown"};
+    static const char *const names[] = {
+        "nop",      "pause",  "open",   "close", "read",   "write",   "sync", "allocate",
+        "truncate", "rename", "unlink", "mkdir", "accept", "receive", "send", "shutdown"};
     const struct world *world = context;
     if (op->kind == IO_NOP || !world->out)
         return;

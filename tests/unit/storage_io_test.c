@@ -378,6 +378,17 @@ static void waiting_ends_at_the_deadline(struct place *place)
     cr_expect_geq(io->now_ns, before, "a deadline that has passed");
 }
 
+static void a_pause_takes_its_time(struct place *place)
+{
+    struct io *io = place->io;
+    struct io_op op = {0};
+    io_run(io, 0);
+    uint64_t due = io->now_ns + 3000000;
+    io_pause(io, &op, 3000000);
+    cr_expect_eq(io_wait(io, &op), 0);
+    cr_expect_geq(io->now_ns, due);
+}
+
 static void waking_oneself_ends_the_wait(struct place *place)
 {
     uint64_t far = place->io->now_ns + 3600ull * 1000000000;
@@ -402,6 +413,7 @@ static const struct {
     {"direct files may end anywhere", direct_files_may_end_anywhere},
     {"cancelling ends with done", cancelling_ends_with_done},
     {"waiting ends at the deadline", waiting_ends_at_the_deadline},
+    {"a pause takes its time", a_pause_takes_its_time},
     {"waking oneself ends the wait", waking_oneself_ends_the_wait},
 };
 

@@ -231,8 +231,17 @@ Test(storage, what_a_sequential_reader_wants_next_is_there)
     finish(&world);
 }
 
+enum { USUAL_NS = 100000 };
+
+// Who has had the device.
+struct shares {
+    uint64_t reading_ns;
+    uint64_t other_ns;
+};
+
 // Reads while somebody produces all the time. Returns the offset behind what was read.
-static int64_t read_beside_producer(struct world *world, int64_t offset, uint32_t max_bytes)
+static int64_t read_beside(struct world *world, int64_t offset, uint32_t max_bytes,
+                           size_t produced_size, struct shares *shares)
 {
     struct reading reading = {
         .op = {
@@ -240,12 +249,90 @@ static int64_t read_beside_producer(struct world *world, int64_t offset, uint32_
     log_read(world->log, &reading.op);
     while (!reading.done) {
         if (log_offsets(world->log).committed == log_offsets(world->log).end)
-            world_append(world, 1, 100);
+            world_append(world, 1, produced_size);
+        uint64_t before_ns = world->io->now_ns;
+        bool reads = world->store->reads.active > 0;
         world_turn(world);
+        uint64_t passed_ns = world->io->now_ns - before_ns;
+        if (!reads)
+            shares->other_ns += passed_ns;
+        else if (passed_ns <= USUAL_NS) // a pause is not as long as three times the longest read
+            shares->reading_ns += passed_ns;
     }
     int64_t next = world_compare(world, &reading.op);
     log_read_release(&reading.op);
     return next;
+}
+
+static int64_t read_beside_producer(struct world *world, int64_t offset, uint32_t max_bytes)
+{
+    struct shares shares = {0};
+    return read_beside(world, offset, max_bytes, 100, &shares);
+}
+
+static void set_even_device(struct world *world)
+{
+    sim_set_device(world->sim, USUAL_NS, USUAL_NS, USUAL_NS);
+}
+
+Test(storage, a_replay_leaves_most_of_the_time_to_producers)
+{
+    struct world world;
+    struct shares shares = {0};
+    begin(&world, 31, 32 * MIB);
+    set_even_device(&world);
+    fill(&world, 400, 20000);
+    world.store->reads.committed_bytes = stats_of(&world).committed_bytes;
+    for (int64_t at = 0; at < 400;)
+        at = read_beside(&world, at, MIB, 100, &shares);
+    cr_expect_geq(shares.other_ns, 2 * shares.reading_ns, "%" PRIu64 " and %" PRIu64 " us",
+                  shares.other_ns / 1000, shares.reading_ns / 1000);
+    world_settle(&world);
+    finish(&world);
+}
+
+// Else who lags behind would never catch up.
+Test(storage, a_reader_of_twice_what_is_produced_does_not_wait)
+{
+    struct world world;
+    struct shares shares = {0};
+    begin(&world, 32, 32 * MIB);
+    set_even_device(&world);
+    fill(&world, 400, 20000);
+    for (int64_t at = 0; at < 400;) {
+        world_append(&world, 1, 200000);
+        world_settle(&world);
+        at = read_beside(&world, at, 200000, 100, &shares);
+        cr_assert(!world.store->reads.pause.pending, "at %" PRId64, at);
+    }
+    world_settle(&world);
+    finish(&world);
+}
+
+Test(storage, windows_are_small_beside_producers)
+{
+    struct world world;
+    begin(&world, 33, 32 * MIB);
+    fill(&world, 40, 20000);
+    read_beside_producer(&world, 0, MIB);
+    cr_expect_leq(stats_of(&world).device_read_bytes, 256 * KIB);
+    world_settle(&world);
+    be_quiet(&world);
+    world_verify_range(&world, 20, 21, MIB);
+    cr_expect_gt(stats_of(&world).device_read_bytes, 512 * KIB);
+    world_settle(&world);
+    finish(&world);
+}
+
+Test(storage, a_store_closes_in_a_pause)
+{
+    struct world world;
+    begin(&world, 34, 32 * MIB);
+    fill(&world, 40, 20000);
+    world.store->reads.committed_bytes = stats_of(&world).committed_bytes;
+    read_beside_producer(&world, 0, MIB);
+    cr_assert(world.store->reads.pause.pending);
+    finish(&world);
 }
 
 Test(storage, nothing_is_read_ahead_beside_producers)
