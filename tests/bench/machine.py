@@ -76,6 +76,12 @@ def process_written(process):
         return next(int(line.split()[1]) for line in file if line.startswith("write_bytes"))
 
 
+def process_read(process):
+    """Bytes that were read from storage for the process."""
+    with open(f"/proc/{process.pid}/io") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("read_bytes"))
+
+
 def device_written(directory):
     """Bytes written to the device under a directory, by everybody, file system included; or None."""
     number = os.stat(directory).st_dev
