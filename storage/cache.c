@@ -108,6 +108,7 @@ void cache_init(struct read_cache *cache, struct log_store *store, size_t limit_
     *cache = (struct read_cache){.store = store, .limit_bytes = limit_bytes};
     list_init(&cache->fresh);
     list_init(&cache->kept);
+    list_init(&cache->paused);
     for (size_t i = 0; i < sizeof(cache->queued) / sizeof(cache->queued[0]); i++)
         list_init(&cache->queued[i]);
     cache->pool_cache.give = give;

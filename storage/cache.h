@@ -68,7 +68,7 @@ struct window {
     struct io_op op;
     struct segment_open opening;
     uint64_t position;  // where the next frame is looked for
-    uint64_t begun_ns;  // the device was first asked
+    uint64_t begun_ns;  // the device was asked
     uint64_t have;      // bytes read from its block on
     uint64_t bad_from;  // position of bytes that belong to no sound frame; 0 = none
     int64_t planned;    // next_offset if everything up to `to` is there; INT64_MAX = not known
@@ -92,6 +92,7 @@ struct read_cache {
     struct list queued[WINDOW_SCRUB + 1]; // by purpose
     uint32_t active;                      // device reads in flight
     struct io_op pause;                   // pending: producers have the device to themselves
+    struct list paused;                   // windows in work that go on after it
     uint64_t committed_bytes;             // of the store, when `credit_bytes` was counted
     uint64_t credit_bytes;                // may be read without a pause
 };

@@ -17,11 +17,11 @@
 //    READS_BUSY, none that nobody waits for, and they are read in pieces of PIECE_SIZE one after
 //    the other: a write waits for what is on the device before it, and where two reads wait the
 //    kernel's scheduler prefers them to writes, for seconds (measured).
-// 5. While commits go on a window is small, and the next one waits three times as long as this one
-//    took, at most PAUSE_MOST_US: what is read has to be verified, sent and taken in as well, by
-//    the very processors that producers need. Whoever reads no more than twice of what is committed
-//    meanwhile does not wait, so a reader catches up with any producer. A slow device is hardly
-//    paused: the reader would not get on.
+// 5. While commits go on a window is small unless its frames are large, and each read of the device
+//    is followed by a pause three times as long, of at most PAUSE_MOST_US: what is read has to be
+//    verified, sent and taken in as well, by the very processors that producers need. Whoever reads
+//    no more than twice of what is committed meanwhile does not wait, so a reader catches up with
+//    any producer. A slow device is hardly paused: the reader would not get on.
 //
 // A window in work holds its segment and its log: both outlive it, also when they are removed.
 #include <errno.h>
@@ -39,7 +39,7 @@ enum {
     READS_BUSY = 1, // the same, while commits go on
     PIECE_SIZE = 256 * 1024,
     PAUSE_TIMES = 3, // as long as the read took
-    PAUSE_MOST_US = 2000,
+    PAUSE_MOST_US = 1000,
     CREDIT_MOST = 4 * 1024 * 1024,
     READS_AHEAD = 2, // while so many are in flight, none begins that nobody waits for
     QUIET_MS = 20,   // without a commit, until the device counts as idle
@@ -130,14 +130,6 @@ uint32_t window_size(const struct segment *segment)
     return small ? WINDOW_BESIDE : WINDOW_SIZE;
 }
 
-static void pause_done(struct io_op *op)
-{
-    struct read_cache *cache = list_entry(op, struct read_cache, pause);
-    store_enter(cache->store);
-    window_pump(cache);
-    store_leave(cache->store);
-}
-
 static bool has_credit(struct read_cache *cache, uint64_t bytes)
 {
     uint64_t committed = cache->store->stats.committed_bytes;
@@ -149,19 +141,6 @@ static bool has_credit(struct read_cache *cache, uint64_t bytes)
         return false;
     cache->credit_bytes -= bytes;
     return true;
-}
-
-static void pause_after(const struct window *window)
-{
-    struct log_store *store = window->segment->log->store;
-    struct read_cache *cache = &store->reads;
-    if (!is_busy(store) || store->closing || window->begun_ns == 0 || cache->pause.pending ||
-        has_credit(cache, window->to - window->from))
-        return;
-    uint64_t pause_ns = PAUSE_TIMES * (store->io->now_ns - window->begun_ns);
-    uint64_t most_ns = PAUSE_MOST_US * UINT64_C(1000);
-    cache->pause.done = pause_done;
-    io_pause(store->io, &cache->pause, pause_ns < most_ns ? pause_ns : most_ns);
 }
 
 // --- the end
@@ -176,7 +155,6 @@ static void finish(struct window *window, int error)
     window->state = WINDOW_READY;
     window->error = error;
     window->next_offset = error ? window->base_offset : window->expected;
-    pause_after(window);
     if (error || window->transient)
         cache_unlist(window);
     for (struct list *node; (node = list_pop(&window->readers));)
@@ -490,11 +468,39 @@ static void read_piece(struct window *window)
     if (size > PIECE_SIZE && is_busy(store))
         size = PIECE_SIZE;
     store->stats.device_reads++;
-    if (window->begun_ns == 0)
-        window->begun_ns = store->io->now_ns;
+    window->begun_ns = store->io->now_ns;
     window->op.done = read_done;
     io_read(store->io, &window->op, window->segment->fd, window->buffer->data + window->have, size,
             format_block_start(window->position) + window->have);
+}
+
+static void pause_done(struct io_op *op)
+{
+    struct read_cache *cache = list_entry(op, struct read_cache, pause);
+    struct list paused;
+    list_init(&paused);
+    list_splice(&paused, &cache->paused);
+    store_enter(cache->store);
+    for (struct list *node; (node = list_pop(&paused));)
+        read_piece(list_entry(node, struct window, node));
+    window_pump(cache);
+    store_leave(cache->store);
+}
+
+// After a read of so many bytes. True: there is a pause.
+static bool pause_after(struct window *window, uint64_t bytes)
+{
+    struct log_store *store = window->segment->log->store;
+    struct read_cache *cache = &store->reads;
+    if (cache->pause.pending)
+        return true;
+    if (!is_busy(store) || store->closing || has_credit(cache, bytes))
+        return false;
+    uint64_t pause_ns = PAUSE_TIMES * (store->io->now_ns - window->begun_ns);
+    uint64_t most_ns = PAUSE_MOST_US * UINT64_C(1000);
+    cache->pause.done = pause_done;
+    io_pause(store->io, &cache->pause, pause_ns < most_ns ? pause_ns : most_ns);
+    return true;
 }
 
 static void read_done(struct io_op *op)
@@ -509,8 +515,12 @@ static void read_done(struct io_op *op)
         window->have += (uint64_t)op->result;
         store->stats.device_read_bytes += (uint64_t)op->result;
         bool whole_piece = (uint64_t)op->result == op->length;
+        bool pauses = pause_after(window, (uint64_t)op->result);
         if (whole_piece && window->have < wanted) {
-            read_piece(window);
+            if (pauses)
+                list_append(&store->reads.paused, &window->node);
+            else
+                read_piece(window);
         } else {
             // A file that is shorter than it was: what is missing verifies as little as zeros do.
             memset(window->buffer->data + window->have, 0, wanted - window->have);
