@@ -131,8 +131,8 @@ class Consume(Work):
         self.name, self.size, self.count = name, size, count
         self.tail = TAIL_BYTES // size
         self.title = f"Consume what was just written, {size_text(size)}"
-        self.text = (f"{self.tail:,} messages in one partition, which every broker still has in memory, read to warm up and "
-                     f"then again and again, a new client each time, until it is {count:,}. Clients whose start takes seconds "
+        self.text = (f"{self.tail:,} messages in one partition, which every broker still has in memory, read again and "
+                     f"again, a new client each time, until it is {count:,}, after as many to warm up. Clients whose start takes seconds "
                      f"(Java's, and the others' own) read {count:,} different ones once instead, after reading them once to "
                      "warm up; of those Weir, which reads past the page cache, has most on the disk.")
 
@@ -143,7 +143,8 @@ class Consume(Work):
             count = self.tail
         client.create(peer, "load", 1)
         client.produce(peer, "load", self.size, count)
-        client.consume(peer, "load", self.size, count)
+        for _ in range(passes):
+            client.consume(peer, "load", self.size, count)
         return measured(peer, lambda: summed([client.consume(peer, "load", self.size, count) for _ in range(passes)]))
 
 
