@@ -17,8 +17,9 @@
 // piece at a time. And what is over without the kernel is called back before the entry into it: the
 // write that such a callback starts goes with this entry, in front of its sends.
 //
-// Normally one io_run costs one entry into the kernel, which submits everything and waits. A
-// submission queue that fills up is submitted in between; if the kernel is short of memory or has
+// Normally one io_run costs one entry into the kernel, which submits everything and waits; none
+// when there is something to call back and nothing but receives to submit, which go with the next.
+// A submission queue that fills up is submitted in between; if the kernel is short of memory or has
 // completions to get rid of first, operations wait on `queued` until the next io_run.
 //
 // Waking: MSG_RING puts an entry into the target's completion queue, submitted together with the
@@ -108,6 +109,7 @@ static bool submit(struct uring *uring, struct io_op *op, uint64_t *sent)
     uint64_t bytes = io_uring_op_prepare(op, sqe, send_most(uring));
     io_uring_sqe_set_data(sqe, op);
     op->place = PLACE_KERNEL;
+    uring->pressing = uring->pressing || op->kind != IO_RECEIVE;
     uring->in_kernel++;
     if (sent)
         *sent += bytes;
@@ -132,6 +134,7 @@ static bool submit_cancel(struct uring *uring, struct io_op *op)
         return false;
     io_uring_prep_cancel(sqe, op, 0);
     io_uring_sqe_set_data64(sqe, TAG_IGNORED);
+    uring->pressing = true;
     return true;
 }
 
@@ -176,6 +179,7 @@ static void uring_wake(struct io *from, struct io *to)
     io_uring_prep_msg_ring(sqe, target->ring.ring_fd, 0, TAG_WOKEN, 0);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)target | TAG_WAKE_SENT);
+    sender->pressing = true;
 }
 
 static void arm_event(struct uring *uring)
@@ -363,11 +367,13 @@ static void uring_run(struct io *io, uint64_t deadline_ns)
     CHECK(!uring->running);
     uring->running = true;
     // What is called back may give the caller something to do: then there is no waiting, and what
-    // it starts can go with the next entry when there is no other reason for one.
+    // it starts goes with the next entry when nothing presses for one now. Receives do not: until
+    // that entry the bytes lie in the socket.
     bool called = !list_empty(&uring->ready);
-    bool enters = !called || has_business(uring);
+    uring->put_off = called && !uring->put_off && !uring->pressing && !is_held(uring);
     call_back(uring);
-    if (enters) {
+    if (!uring->put_off && (!called || has_business(uring))) {
+        uring->pressing = false;
         submit_queued(uring);
         bool more = submit_sends(uring);
         enter(uring, called || more ? 0 : time_to_wait(uring, deadline_ns));

@@ -38,6 +38,8 @@ struct uring {
     bool event_armed;         // a poll of event_fd is in the kernel
     bool woken;               // by a callback of its own: do not wait
     bool running;             // inside io_run
+    bool pressing;            // more than receives is to be submitted
+    bool put_off;             // the last io_run left its entry into the kernel to the next one
     bool can_truncate;        // IORING_OP_FTRUNCATE
     bool can_message;         // IORING_OP_MSG_RING
     atomic_bool wake_pending; // somebody's wake is on its way and not yet noticed

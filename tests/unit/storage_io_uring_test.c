@@ -371,6 +371,38 @@ Test(storage, io_uring_a_deferred_call_is_in_time_for_the_entry)
     io_destroy(io);
 }
 
+// The next receive goes with the write that a deferred call starts, in the entry that waits: it
+// costs none of its own, but goes with the following one at the latest, whatever is called back.
+Test(storage, io_uring_a_receive_does_not_press)
+{
+    struct pair pair = connected("127.0.0.1", "127.0.0.1");
+    struct io *io = pair.io;
+    char path[] = "/tmp/weir_io_XXXXXX";
+    struct following following = {.io = io, .fd = mkstemp(path)};
+    following.nop.done = start_write;
+    io_run(io, 0);
+    uint64_t before = io->stats.system_calls;
+    struct io_op receive = {0};
+    char byte;
+    io_receive(io, &receive, pair.near, &byte, 1, false);
+    io_nop(io, &following.nop);
+    io_run(io, UINT64_MAX);
+    cr_expect(following.write.pending);
+    cr_expect_eq(io->stats.system_calls, before, "called back, and no more");
+    struct io_op nop = {0};
+    io_nop(io, &nop);
+    io_run(io, UINT64_MAX);
+    cr_expect(!nop.pending);
+    cr_expect_eq(io->stats.system_calls, before + 1);
+    cr_expect_eq(io_uring_sq_ready(&inside(io)->ring), 0, "both have gone");
+    cr_expect_eq(io_wait(io, &following.write), 1);
+    cr_assert_eq(write(pair.far, "z", 1), 1);
+    cr_expect_eq(io_wait(io, &receive), 1);
+    close(following.fd);
+    unlink(path);
+    disconnect(&pair);
+}
+
 // The signal would end the test.
 Test(storage, io_uring_send_to_nobody_is_a_result)
 {
