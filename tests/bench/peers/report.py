@@ -249,8 +249,8 @@ def head(results):
              "their processor time apart. GB are 10^9 bytes of values. Median (smallest to largest) of the rounds; a row with "
              "one figure was measured once.", "",
              "Before a produce is measured, every broker gets 1 GB of the same messages in another topic (a slow one its share "
-             "of that), then the topic that counts. So virtual machines have compiled what is hot, and Weir has used all the "
-             "memory that it may use: the first touch of memory costs as much as the work itself. What others store in "
+             "of that), then the topic that counts. So virtual machines have compiled what is hot, and Weir has touched as "
+             "much memory as it uses for this work: the first touch costs as much as the work itself. What others store in "
              "the page cache or in a growing heap is new memory every time; that is how they work, and counts.", "",
              "Most memory is the peak of what is resident, all processes of the broker together, from its start (VmHWM). The "
              "configured budget of Weir is weir.buffer.bytes (512 MiB as shipped; receiving, storing, reading and all caches "

@@ -11,7 +11,7 @@ from peers.load import drop_caches
 from peers.peer import Client
 
 KIB = 1024
-WARM_UP_BYTES = 10**9  # twice the memory that Weir may use: none of it is touched first while it is measured
+WARM_UP_BYTES = 10**9  # more than Weir uses for such a work: none of it is touched first while it is measured
 WHOLE = 0.1  # runs of less than this amount are trials, and warm up less
 TAIL_BYTES = 80 * 10**6  # of values: what every broker still has in memory
 
@@ -83,20 +83,20 @@ class Keyed(Work):
     needs = "produce"
     clients = ("libweir",)
     columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb")
-    size, count, keys = 100, 4000000, 100000
+    size, count, keys = 100, 8000000, 100000
 
     def __init__(self, name, partitions):
         self.name, self.partitions = name, partitions
         where = "one partition" if partitions == 1 else f"{partitions:,} partitions"
         self.title = f"Produce, 100 B with keys, {where}"
-        self.text = f"{self.count:,} messages with one of {self.keys:,} keys each, chosen at random."
+        self.text = (f"{self.count:,} messages with one of {self.keys:,} keys each, chosen at random, to a topic that has had "
+                     "as many as warm up: what is measured is not the making of 1,000 partitions' files.")
 
     def run(self, peer, client, amount):
         count = max(int(self.count * amount * peer.share), 1000)
-        client.create(peer, "warm", self.partitions)
-        client.produce(peer, "warm", self.size, warm_up_count(peer, self.size, amount), self.partitions,
-                       keys=self.keys)
         client.create(peer, "load", self.partitions)
+        client.produce(peer, "load", self.size, warm_up_count(peer, self.size, amount), self.partitions,
+                       keys=self.keys)
         return measured(peer, lambda: client.produce(peer, "load", self.size, count, self.partitions, keys=self.keys))
 
 
@@ -111,12 +111,12 @@ class PacedKeyed(Work):
         self.name, self.partitions = name, partitions
         where = "one partition" if partitions == 1 else f"{partitions:,} partitions"
         self.title = f"Acknowledged at {self.rate:,} messages a second, 100 B with keys, {where}"
-        self.text = "From the moment a message was due until it is acknowledged, linger 0."
+        self.text = ("From the moment a message was due until it is acknowledged, linger 0; every partition has had messages "
+                     "before.")
 
     def run(self, peer, client, amount):
-        client.create(peer, "warm", self.partitions)
-        client.paced_produce(peer, "warm", self.size, self.rate, 2, self.keys)
         client.create(peer, "load", self.partitions)
+        client.paced_produce(peer, "load", self.size, self.rate, 2, self.keys)
         return measured(peer, lambda: client.paced_produce(peer, "load", self.size, self.rate, max(int(10 * amount), 2),
                                                            self.keys))
 
