@@ -38,6 +38,9 @@ long receive_fill(struct receive *receive, struct transport *transport, bool *fu
                                          receive->large_size - receive->large_filled, full);
         if (got > 0)
             receive->large_filled += (size_t)got;
+        size_t missing = receive->large_size - receive->large_filled;
+        if (got >= 0)
+            transport->kind->await(transport, missing > 0 ? missing : 1);
         return got;
     }
     size_t kept = receive->end - receive->start;

@@ -18,6 +18,9 @@ struct transport_kind {
     // Reads once. Bytes; 0 when there are none at the moment; -EPIPE at the end of the stream, or
     // another -errno. *more tells whether there may be more without a further event.
     long (*read)(struct transport *transport, void *to, size_t room, bool *more);
+    // So many more bytes are wanted, at least 1: the event of the socket need not come before they
+    // are there, or as many of them as the kernel is willing to hold.
+    void (*await)(struct transport *transport, size_t bytes);
     // Bytes taken, at least 1; -EAGAIN until the next event, or another -errno. A call after that
     // may bring the same bytes from another place.
     long (*write)(struct transport *transport, const struct iovec *vectors, size_t count);
@@ -28,6 +31,7 @@ struct transport_kind {
 struct transport {
     const struct transport_kind *kind; // NULL: not open
     int fd;
+    int awaited; // bytes that the kernel was told to wait for; 0: none
     void *state; // the kind's own
 };
 

@@ -234,6 +234,59 @@ Test(client, frames_come_whole_however_they_are_cut)
     pool_destroy(pool);
 }
 
+static int awaited(int socket)
+{
+    int bytes = 0;
+    socklen_t size = sizeof(bytes);
+    cr_assert_eq(getsockopt(socket, SOL_SOCKET, SO_RCVLOWAT, &bytes, &size), 0);
+    return bytes;
+}
+
+// Of a frame whose first `filled` bytes are there.
+static void fill_to(struct receive *receive, struct transport *transport, int socket,
+                    const uint8_t *bytes, size_t *filled, size_t to)
+{
+    struct frame frame;
+    while (*filled < to) {
+        size_t step = to - *filled < 50000 ? to - *filled : 50000;
+        cr_assert_eq(write(socket, bytes + *filled, step), (ssize_t)step);
+        *filled += step;
+        bool full = true;
+        while (full && receive_fill(receive, transport, &full) > 0) {
+            if (receive_next(receive, &frame) == 1)
+                buffer_unref(frame.buffer);
+        }
+    }
+}
+
+Test(client, much_of_a_large_frame_is_awaited_at_a_time)
+{
+    enum { SIZE = 400000 };
+    struct pool *pool = pool_create(1 << 24);
+    uint8_t *bytes = calloc(1, SIZE + 4);
+    store_be32(bytes, SIZE);
+    int sockets[2];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    struct receive *receive = malloc(sizeof(*receive));
+    receive_init(receive, pool, 1 << 20);
+    struct transport transport = {.kind = &transport_plain, .fd = sockets[0]};
+    size_t filled = 0;
+    fill_to(receive, &transport, sockets[1], bytes, &filled, 100);
+    cr_assert_eq(awaited(sockets[0]), 1);
+    fill_to(receive, &transport, sockets[1], bytes, &filled, 100000);
+    cr_assert_eq(awaited(sockets[0]), 256 << 10);
+    fill_to(receive, &transport, sockets[1], bytes, &filled, 300000);
+    cr_assert_eq(awaited(sockets[0]), SIZE + 4 - 300000);
+    fill_to(receive, &transport, sockets[1], bytes, &filled, SIZE + 4);
+    cr_assert_eq(awaited(sockets[0]), 1, "what comes next may be small");
+    receive_reset(receive);
+    close(sockets[0]);
+    close(sockets[1]);
+    free(receive);
+    free(bytes);
+    pool_destroy(pool);
+}
+
 Test(client, impossible_frame_lengths_are_refused)
 {
     static const uint32_t lengths[] = {0xffffffff, 0x80000000, 0x7fffffff, (1 << 20) + 1};
