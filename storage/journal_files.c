@@ -225,7 +225,9 @@ static void zero_start(struct journal *journal)
 {
     struct journal_preparing *preparing = &journal->preparing;
     uint64_t from = preparing->file->size;
-    uint64_t to = at_most(from + JOURNAL_STEP, preparing->target);
+    // A commit waits for what is on the device before it.
+    uint64_t step = journal->current ? JOURNAL_STEP_BESIDE : JOURNAL_STEP;
+    uint64_t to = at_most(from + step, preparing->target);
     uint32_t count = 0;
     for (uint64_t at = from; at < to; at += JOURNAL_PIECE)
         preparing->vectors[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)zeros,

@@ -10,9 +10,10 @@
 #include "storage/journal_format.h"
 
 enum {
-    JOURNAL_PIECE = 64 * 1024, // of zeros
-    JOURNAL_VECTORS = 16,      // pieces per write
-    JOURNAL_STEP = JOURNAL_PIECE * JOURNAL_VECTORS,
+    JOURNAL_PIECE = 64 * 1024,                      // of zeros
+    JOURNAL_VECTORS = 16,                           // pieces per write
+    JOURNAL_STEP = JOURNAL_PIECE * JOURNAL_VECTORS, // at a start
+    JOURNAL_STEP_BESIDE = 2 * JOURNAL_PIECE,        // while there are commits
     JOURNAL_FILE_DEFAULT = 16 * 1024 * 1024,
     JOURNAL_FILE_MIN = 64 * 1024,
 };
