@@ -74,8 +74,9 @@ enum {
     // From here on writing twice (journal and segment) costs more than a write of its own.
     COMMIT_DIRECT_BYTES = 64 * 1024,
     // What a log may have in the journal only. The more, the fewer and larger the frames of logs
-    // with small records; the less, the less memory and the shorter the replay.
-    COMMIT_UNFLUSHED_BYTES = 1024 * 1024,
+    // with small records; the less, the shorter a commit waits behind their writes, the less memory
+    // and the shorter the replay.
+    COMMIT_UNFLUSHED_BYTES = 256 * 1024,
     OPENS_MAX = 32, // logs for which their active segment was opened, at a time
 };
 
