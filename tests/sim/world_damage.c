@@ -207,6 +207,13 @@ static uint64_t frame_choose(struct world *world, const struct survey *survey, u
     return first;
 }
 
+// Of frames without records nobody was told: the last one may be of a commit that failed, and be in
+// the kernel's cache alone, from where a crash of the machine takes it.
+static bool is_acknowledged(const struct world_log *log, const struct frame *frame)
+{
+    return frame->kind == KIND_DATA && frame->next <= log->checker.acked;
+}
+
 // A frame of records behind which lies something acknowledged, in this segment or the next: that is
 // what proves, for ever, that the frame was durable.
 static void damage_frame(struct world_log *log, struct survey *survey, uint32_t segment)
@@ -215,7 +222,7 @@ static void damage_frame(struct world_log *log, struct survey *survey, uint32_t 
     bool followed = is_followed(survey, segment) && survey->frames[0].next <= log->checker.acked;
     frames_find(survey, segment);
     uint32_t count = survey->frame_count;
-    while (count > 0 && !followed && survey->frames[count - 1].next > log->checker.acked)
+    while (count > 0 && !followed && !is_acknowledged(log, &survey->frames[count - 1]))
         count--;
     count -= !followed && count > 0;
     if (count == 0)
