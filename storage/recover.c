@@ -9,10 +9,10 @@
 //    that has moved, may not have reached the device yet (the crash may have been ours alone), and
 //    if a sync of it has failed, no later one will bring it there: what is read is the kernel's
 //    copy. Frames of a log are written one at a time, so that can only be the last one (or the
-//    header of a file without any). It is written again as it is, unless it was read past the cache
-//    (O_DIRECT), from the device; then the
-//    store syncs the file system, once for all logs, before anything is served and before anything
-//    is written behind it (start.c).
+//    header of a file without any), and behind damage the header of a torn one that proves it (3 in
+//    scan.c). It is written again as it is, unless it was read past the cache (O_DIRECT), from the
+//    device; then the store syncs the file system, once for all logs, before anything is served and
+//    before anything is written behind it (start.c).
 // 3. A last file without a sound header and without any content is a creation that a crash ended:
 //    it is removed. So is one without frames when the segment before it goes on beyond its base
 //    offset: the creation had failed. Any other file without a sound header is damage. So is an

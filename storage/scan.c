@@ -142,18 +142,12 @@ bool scan_is_zero(struct scan *scan, uint64_t position)
     return true;
 }
 
-int scan_rewrite_last(struct scan *scan)
+// Writes the blocks that hold the bytes from `from` to `to` again as they are.
+static int blocks_rewrite(struct scan *scan, uint64_t from, uint64_t to)
 {
-    struct segment *segment = scan->segment;
-    uint64_t from = 0;
-    uint64_t to = FORMAT_BLOCK;
-    if (segment->last_frame > 0) {
-        struct frame_header frame;
-        if (!scan_frame(scan, segment->last_frame, &frame))
-            return scan->error; // it is damaged: an index says that it was durable
-        from = segment->last_frame - segment->last_frame % FORMAT_BLOCK;
-        to = format_next_block(segment->last_frame + frame.stored_size);
-    }
+    const struct segment *segment = scan->segment;
+    from -= from % FORMAT_BLOCK;
+    to = format_next_block(to);
     if (to > segment->file_size)
         return 0; // cut when it was closed, with everything durable
     const uint8_t *bytes = bytes_at(scan, from, to - from);
@@ -162,6 +156,24 @@ int scan_rewrite_last(struct scan *scan)
     int64_t written =
         io_write_wait(segment->log->store->io, segment->fd, bytes, to - from, from, false);
     return written < 0 ? (int)written : 0;
+}
+
+int scan_rewrite_last(struct scan *scan)
+{
+    const struct segment *segment = scan->segment;
+    uint64_t last = segment->last_frame;
+    struct frame_header frame;
+    int error = 0;
+    if (last == 0)
+        error = blocks_rewrite(scan, 0, FORMAT_BLOCK);
+    else if (scan_frame(scan, last, &frame))
+        error = blocks_rewrite(scan, last, last + frame.stored_size);
+    else
+        error = scan->error; // it is damaged: something proves that it was durable
+    if (error || !segment->damaged)
+        return error;
+    // Where the log ends may be the header of a torn frame, all that proves the damage: evidence 3.
+    return blocks_rewrite(scan, segment->end, segment->end + 1);
 }
 
 static int frame_accept(struct scan *scan, const struct frame_header *frame, bool note)

@@ -35,7 +35,8 @@ int scan_run(struct scan *scan);
 bool scan_frame(struct scan *scan, uint64_t position, struct frame_header *out);
 
 // Writes the blocks of the segment's last frame again as they are; of its header if it has no
-// frame. 0; -EIO: the device does not give or take the bytes; or what else writing gives; -ENOMEM.
+// frame; and where there is damage also the block behind, which may hold what proves it. 0; -EIO:
+// the device does not give or take the bytes; or what else writing gives; -ENOMEM.
 int scan_rewrite_last(struct scan *scan);
 
 // Whether there is nothing but zeros from `position` on.
