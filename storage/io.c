@@ -4,6 +4,8 @@
 #include "storage/io.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -280,6 +282,41 @@ int io_sync_directory_wait(struct io *io, const char *path)
     int result = (int)io_wait(io, &op);
     int closed = io_close_wait(io, fd);
     return result < 0 ? result : closed;
+}
+
+static int write_whole(struct io *io, const char *path, const void *bytes, size_t size)
+{
+    int fd = io_open_wait(io, path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
+    if (fd < 0)
+        return fd;
+    int64_t result = io_write_wait(io, fd, bytes, size, 0, false);
+    if (result >= 0 && result != (int64_t)size)
+        result = -ENOSPC;
+    struct io_op op = {0};
+    if (result >= 0) {
+        io_sync(io, &op, fd, false);
+        result = io_wait(io, &op);
+    }
+    int closed = io_close_wait(io, fd);
+    return result < 0 ? (int)result : closed;
+}
+
+int io_replace_wait(struct io *io, const char *directory, const char *path, const void *bytes,
+                    size_t size)
+{
+    char *beside = NULL;
+    if (asprintf(&beside, "%s.new", path) < 0)
+        return -ENOMEM;
+    int error = write_whole(io, beside, bytes, size);
+    struct io_op op = {0};
+    if (!error) {
+        io_rename(io, &op, beside, path);
+        error = (int)io_wait(io, &op);
+    }
+    if (error)
+        (void)io_remove_wait(io, beside, false);
+    free(beside);
+    return error ? error : io_sync_directory_wait(io, directory);
 }
 
 int io_sync_filesystem_wait(struct io *io, const char *path)

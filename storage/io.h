@@ -201,6 +201,12 @@ int io_close_wait(struct io *io, int fd);
 int io_remove_wait(struct io *io, const char *path, bool directory); // 0 also when it was gone
 int io_sync_directory_wait(struct io *io, const char *path);
 
+// Puts a file in the place of `path`, or makes it: written beside it (".new"), durable, renamed,
+// and the name durable in `directory`. After a crash one of the two is there, whole. After an error
+// it may be either as well, and what lies beside is removed.
+int io_replace_wait(struct io *io, const char *directory, const char *path, const void *bytes,
+                    size_t size);
+
 // Makes everything durable that was written to the file system of `path` before: bytes, sizes and
 // names of all files. 0 or a negative errno; after an error nothing is known. At once, for
 // start-up.

@@ -66,36 +66,10 @@ int journal_state_load(struct io *io, const char *path, struct journal_state_hea
     return error;
 }
 
-static int write_file(struct io *io, const char *path, const uint8_t *bytes, size_t size)
-{
-    int fd = io_open_wait(io, path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
-    if (fd < 0)
-        return fd;
-    int64_t result = io_write_wait(io, fd, bytes, size, 0, false);
-    struct io_op op = {0};
-    if (result >= 0) {
-        io_sync(io, &op, fd, false);
-        result = io_wait(io, &op);
-    }
-    int closed = io_close_wait(io, fd);
-    return result < 0 ? (int)result : closed;
-}
-
 static int replace(const struct journal *journal, const char *path, const uint8_t *bytes,
                    size_t size)
 {
-    struct io *io = journal->options.io;
-    char *beside = NULL;
-    if (asprintf(&beside, "%s.new", path) < 0)
-        return -ENOMEM;
-    int error = write_file(io, beside, bytes, size);
-    struct io_op op = {0};
-    if (!error) {
-        io_rename(io, &op, beside, path);
-        error = (int)io_wait(io, &op);
-    }
-    free(beside);
-    return error ? error : io_sync_directory_wait(io, journal->options.directory);
+    return io_replace_wait(journal->options.io, journal->options.directory, path, bytes, size);
 }
 
 int journal_state_save(struct journal *journal)

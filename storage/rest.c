@@ -329,41 +329,6 @@ static void log_add(struct rest_image *image, const struct log *log)
     free(index);
 }
 
-static int file_write(struct io *io, const char *path, const struct rest_image *image)
-{
-    int fd = io_open_wait(io, path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
-    if (fd < 0)
-        return fd;
-    int64_t result = io_write_wait(io, fd, image->bytes, image->size, 0, false);
-    if (result >= 0 && result != (int64_t)image->size)
-        result = -ENOSPC;
-    struct io_op op = {0};
-    if (result >= 0) {
-        io_sync(io, &op, fd, false);
-        result = io_wait(io, &op);
-    }
-    int closed = io_close_wait(io, fd);
-    return result < 0 ? (int)result : closed;
-}
-
-// Rule 4.
-static int file_replace(const struct rest *rest, struct io *io, const struct rest_image *image)
-{
-    char *beside = NULL;
-    if (asprintf(&beside, "%s.new", rest->path) < 0)
-        return -ENOMEM;
-    int error = file_write(io, beside, image);
-    struct io_op op = {0};
-    if (!error) {
-        io_rename(io, &op, beside, rest->path);
-        error = (int)io_wait(io, &op);
-    }
-    if (error)
-        (void)io_remove_wait(io, beside, false);
-    free(beside);
-    return error ? error : io_sync_directory_wait(io, rest->directory);
-}
-
 void rest_write(struct log_store *store)
 {
     struct rest_image image = {0};
@@ -376,7 +341,10 @@ void rest_write(struct log_store *store)
     }
     header_write(store->rest, image.count,
                  span_of(image.bytes + HEADER_SIZE, image.size - HEADER_SIZE), image.bytes);
-    int error = image.count > 0 ? file_replace(store->rest, store->io, &image) : 0;
+    const struct rest *rest = store->rest;
+    int error = 0;
+    if (image.count > 0) // rule 4
+        error = io_replace_wait(store->io, rest->directory, rest->path, image.bytes, image.size);
     if (error)
         log_line(LOG_INFO, "%s could not be written: %s; the next start looks at every log",
                  store->rest->path, strerror(-error));
