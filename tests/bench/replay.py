@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from machine import cpu_seconds, process_read
+from machine import behind_all_others, cpu_seconds, process_read
 from pairs import cell
 
 RATE = "2000"
@@ -66,7 +66,7 @@ class Replay:
     def replay_until(self, broker, over):
         """Reads the old topic from its beginning, again and again. The client has what processor
         time the others leave: what it does with the records is no matter of the broker's."""
-        command = ["nice", "-n", "19", *self.bench.weir_command(broker, "bench", "consume", "old")]
+        command = behind_all_others(self.bench.weir_command(broker, "bench", "consume", "old"))
         while not over.is_set():
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             while process.poll() is None and not over.wait(0.02):
@@ -110,7 +110,7 @@ class Replay:
             "counts from then; and a `weir bench consume` of the same topic, whose latency counts from the same "
             f"moment. The broker has {MEMORY >> 20} MiB of buffers and reads past the page cache. Beside it a second "
             f"`weir bench consume` reads {self.size / 2**30:g} GiB of older records from the device, as fast as it can "
-            f"({statistics.median(self.replayed):,.0f} MB/s). All clients share the processors with the broker; the replay's has `nice -n 19`. "
+            f"({statistics.median(self.replayed):,.0f} MB/s). All clients share the processors with the broker; the replay's has what the others leave of them. "
             f"{self.rounds * self.pairs} pairs.")
         lines += ["| | produce p50 us | p99 us | consume p50 us | p99 us |", "|---|---|---|---|---|"]
         columns = [(who, key) for who in ("produce", "consume") for key in ("p50_us", "p99_us")]

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from machine import Failure, process_cpu_seconds, stat_fields
+from machine import Failure, behind_all_others, process_cpu_seconds, stat_fields
 
 READY_S = 90
 STOP_S = 60
@@ -219,11 +219,11 @@ class Ended:
 class Client:
     """A client program under way. Its processor time is what the kernel says when it is reaped."""
 
-    def __init__(self, command, stdin=None, nice=None, env=None):
+    def __init__(self, command, stdin=None, behind=False, env=None):
         self.command = command
         self.file = tempfile.TemporaryFile()
         self.started = time.monotonic()
-        wrapped = ["nice", "-n", str(nice), *command] if nice else command
+        wrapped = behind_all_others(command) if behind else command
         self.process = subprocess.Popen(wrapped, stdin=stdin or subprocess.DEVNULL, stdout=self.file,
                                         stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
         self.ended = None

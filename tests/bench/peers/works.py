@@ -242,7 +242,7 @@ class Replay(Work):
     rate, size, count = 2000, 16 * KIB, 250000
     columns = ("alone_p50_us", "alone_p99_us", "alone_ack_p99_us", "p50_us", "p99_us", "ack_p99_us", "replayed_mb_per_s")
     title = "Live traffic beside a replay"
-    text = ("End to end at 2,000 messages a second of 1 KiB, alone and while a second consumer with nice -n 19 reads "
+    text = ("End to end at 2,000 messages a second of 1 KiB, alone and while a second consumer, which has what processor time the others leave, reads "
             f"{count:,} old messages of 16 KiB from the disk, again and again. Acknowledged is what the producer sees.")
 
     def run(self, peer, client, amount):
@@ -273,7 +273,7 @@ class Replay(Work):
     def replay(peer, client, over, speeds):
         while not over.is_set():
             drop_caches(peer.data())
-            reader = Client(client.command(peer, "bench", "consume", "old"), nice=19)
+            reader = Client(client.command(peer, "bench", "consume", "old"), behind=True)
             while reader.running() and not over.wait(0.02):
                 pass
             if reader.running():
