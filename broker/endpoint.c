@@ -60,9 +60,11 @@ struct endpoint endpoint_for(const struct request *request)
     return endpoint;
 }
 
-void endpoint_of_client(const struct request *request, char host[ENDPOINT_HOST_SIZE])
+struct endpoint endpoint_of_client(const struct connection *connection)
 {
     struct sockaddr_storage remote = {.ss_family = AF_UNSPEC};
-    (void)connection_remote_address(request->connection, &remote);
-    host_of(&remote, host, ENDPOINT_HOST_SIZE);
+    (void)connection_remote_address(connection, &remote);
+    struct endpoint endpoint = {.port = port_of(&remote)};
+    host_of(&remote, endpoint.host, sizeof(endpoint.host));
+    return endpoint;
 }

@@ -15,5 +15,5 @@ struct endpoint {
 
 struct endpoint endpoint_for(const struct request *request);
 
-// The host that the client has connected from, in digits.
-void endpoint_of_client(const struct request *request, char host[ENDPOINT_HOST_SIZE]);
+// What the client has connected from, the host in digits.
+struct endpoint endpoint_of_client(const struct connection *connection);

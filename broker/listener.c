@@ -27,6 +27,7 @@
 #include "base/log_line.h"
 #include "broker/config.h"
 #include "broker/connection_internal.h"
+#include "broker/endpoint.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 
@@ -212,7 +213,7 @@ static void sweep_expired(struct timer *timer)
         if (!why)
             continue;
         if (silent_ms <= (uint64_t)listener->idle_ms)
-            listener_complain(listener, "closing a connection: %s", why);
+            listener_complain(connection, "%s", why);
         connection_break(connection);
     }
     // A broker without connections sleeps.
@@ -220,8 +221,9 @@ static void sweep_expired(struct timer *timer)
         set_timer(listener, timer, SWEEP_MS);
 }
 
-void listener_complain(struct listener *listener, const char *format, ...)
+void listener_complain(const struct connection *connection, const char *why, ...)
 {
+    struct listener *listener = connection->listener;
     uint64_t second = listener->shard->io->now_ns / (1000 * ns_per_ms);
     if (second != listener->complaint_second) {
         if (listener->complaints > COMPLAINTS_PER_SECOND)
@@ -234,10 +236,12 @@ void listener_complain(struct listener *listener, const char *format, ...)
         return;
     char text[256];
     va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
+    va_start(arguments, why);
+    vsnprintf(text, sizeof(text), why, arguments);
     va_end(arguments);
-    log_line(LOG_WARN, "%s", text);
+    struct endpoint client = endpoint_of_client(connection);
+    log_line(LOG_WARN, "closing the connection from %s port %u: %s", client.host, client.port,
+             text);
 }
 
 // --- life -------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ void listener_pause(struct listener *listener, struct connection *connection);
 // How many more bytes of replies the shard should have waiting for its clients.
 size_t listener_reply_budget(const struct listener *listener);
 
-// A line in the log about what a client did, unless there were too many in this second.
-void listener_complain(struct listener *listener, const char *format, ...)
+// A line in the log about whose connection is closed and why, unless there were too many in this
+// second.
+void listener_complain(const struct connection *connection, const char *why, ...)
     __attribute__((format(printf, 2, 3)));

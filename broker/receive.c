@@ -36,10 +36,26 @@ static size_t have(const struct connection *connection)
 
 // --- requests ---------------------------------------------------------------------------------
 
-static void refuse_length(struct connection *connection, int32_t size)
+// What those say first who take this port for another kind: their bytes are no length.
+static const char *recognize(const uint8_t first[KP_FRAME_LENGTH_SIZE])
 {
-    listener_complain(connection->listener, "closing a connection: a request of %d bytes%s", size,
-                      connection->proven ? "" : " as the first one");
+    static const char *const methods[] = {"GET ", "HEAD", "POST", "PUT ", "OPTI", "PRI "};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+        if (memcmp(first, methods[i], KP_FRAME_LENGTH_SIZE) == 0)
+            return "it speaks HTTP, and this port serves Kafka's protocol";
+    if (first[0] == 0x16 && first[1] == 0x03)
+        return "it speaks TLS, which is not served: clients need security.protocol=PLAINTEXT";
+    return NULL;
+}
+
+static void refuse_length(struct connection *connection, const uint8_t *at, int32_t size)
+{
+    const char *foreign = connection->proven ? NULL : recognize(at);
+    if (foreign)
+        listener_complain(connection, "%s", foreign);
+    else
+        listener_complain(connection, "a request of %d bytes%s", size,
+                          connection->proven ? "" : " as the first one");
     connection_drain(connection);
 }
 
@@ -55,7 +71,7 @@ static size_t dispatch_complete(struct connection *connection)
         size_t limit = connection->proven ? connection->listener->request_bytes_max
                                           : CONNECTION_UNPROVEN_BYTES;
         if (size < KP_REQUEST_HEADER_MIN || (size_t)size > limit) {
-            refuse_length(connection, size);
+            refuse_length(connection, at, size);
             break;
         }
         size_t total = (size_t)size + KP_FRAME_LENGTH_SIZE;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A request's memory, its header, and the ways in which it ends. Requests are recycled, each with
 // the first block of its arena, so that a request in the steady state allocates nothing.
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -97,15 +98,19 @@ void request_destroy(struct request *request)
     listener_hold(listener);
 }
 
+static void refuse_kind(struct request *request, const struct kp_request_header *header)
+{
+    char why[64];
+    snprintf(why, sizeof(why), "API key %d in version %d is not served", header->api_key,
+             header->api_version);
+    request_abort(request, why);
+}
+
 static void dispatch_known(struct request *request, struct kp_request_header *header)
 {
     const struct api *api = registry_find(header->api_key);
-    if (!api) {
-        request_abort(request, "a request of a kind that is not served");
-        return;
-    }
-    if (header->api_version < api->min_version || header->api_version > api->max_version) {
-        request_abort(request, "a request in a version that is not served");
+    if (!api || header->api_version < api->min_version || header->api_version > api->max_version) {
+        refuse_kind(request, header);
         return;
     }
     request->api = api;
@@ -144,7 +149,7 @@ void request_dispatch(struct request *request, struct span frame)
         break;
     case KP_FRAME_UNKNOWN_API:
     case KP_FRAME_UNKNOWN_VERSION:
-        request_abort(request, "a request of an unknown kind or version");
+        refuse_kind(request, &header);
         break;
     }
 }
@@ -220,8 +225,8 @@ void request_no_reply(struct request *request)
 
 void request_abort(struct request *request, const char *why)
 {
-    listener_complain(request->connection->listener, "closing a connection: %s%s%s", why,
-                      request->api ? " to " : "", request->api ? request->api->name : "");
+    listener_complain(request->connection, "%s%s%s", why, request->api ? " to " : "",
+                      request->api ? request->api->name : "");
     request->aborted = true;
     finish(request);
     connection_drain(request->connection);

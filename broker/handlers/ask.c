@@ -2,6 +2,8 @@
 // Asks on their way to a group. Owns nothing.
 #include "broker/handlers/ask.h"
 
+#include <stdio.h>
+
 #include "broker/handlers/answer.h"
 
 static void interrupt(struct request *request)
@@ -25,10 +27,9 @@ bool ask_keep(struct request *request, struct span *text)
 // The client's address, as Kafka shows it.
 static struct span client_host(struct request *request)
 {
-    char host[ENDPOINT_HOST_SIZE + 1];
-    host[0] = '/';
-    endpoint_of_client(request, host + 1);
-    return answer_text(request, host);
+    char text[ENDPOINT_HOST_SIZE + 1];
+    snprintf(text, sizeof(text), "/%s", endpoint_of_client(request->connection).host);
+    return answer_text(request, text);
 }
 
 void ask_submit(struct request *request, struct coordinator_op *op, enum group_ask_kind kind,

@@ -331,5 +331,25 @@ class BadInput(unittest.TestCase):
             self.assertEqual(received, list(range(count)))
 
 
+class Complaints(unittest.TestCase):
+    """What the broker's output says about a connection that it closes: whose it was, and why."""
+
+    def test_strangers_are_recognized(self):
+        sasl_handshake, mechanism = 17, string(b"PLAIN")
+        strangers = [
+            (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "it speaks HTTP"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506), "it speaks TLS"),
+            (b"\x7f\xff\xff\xff and so on", "a request of 2147483647 bytes as the first one"),
+            (frame(sasl_handshake, 1, mechanism), "API key 17 in version 1 is not served"),
+        ]
+        with Broker() as broker:  # of its own: lines about connections are limited per second
+            for first, why in strangers:
+                with broker.connect() as connection:
+                    port = connection.getsockname()[1]
+                    connection.sendall(first)
+                    self.assertTrue(is_closed(connection), why)
+                self.assertIn(f"closing the connection from 127.0.0.1 port {port}: {why}", broker.log())
+
+
 if __name__ == "__main__":
     script.main()
