@@ -66,6 +66,8 @@ struct member_newer {
         int32_t partition;
     } * given; // by the broker
     size_t given_count;
+    uint64_t asked_ns; // when the heartbeat under way was written
+    uint64_t given_ns; // when the one was that `given` answers
     struct member_name {
         struct kp_uuid topic_id;
         struct metadata_topic *topic;

@@ -262,6 +262,7 @@ static void beat_encode(struct call *call, struct kp_writer *writer)
             message.server_assignor = span_text(config->group_remote_assignor);
     }
     message.subscribed_topic_names_count = message.topic_partitions_count = -1;
+    newer->asked_ns = member->consumer->client->now_ns;
     newer->version_sent = member->subscription.version;
     newer->owned_sent = newer->owned_version;
     if (complete || (!leaving && newer->version_sent != member->joined_version))
@@ -295,6 +296,7 @@ static bool given_store(struct member *member,
     free(member->newer.given);
     member->newer.given = given;
     member->newer.given_count = count;
+    member->newer.given_ns = member->newer.asked_ns;
     member->newer.naming_due_ns = 0;
     member->target_new = true;
     return true;

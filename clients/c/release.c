@@ -9,7 +9,8 @@
 //  2. Until it is removed the broker is not told that it was given up; so until then commits for
 //     it count, and nobody else has it.
 //  3. It takes max.poll.interval.ms at most, which is what the broker was told to wait for; past
-//     that, the partitions count as lost.
+//     that, the partitions count as lost. With the newer protocol that is before the broker gives
+//     them to others: it counts from its answer, this member from its question.
 #include "clients/c/consumer.h"
 
 #include <stdlib.h>
@@ -73,6 +74,8 @@ static bool affected(const struct member *member, const struct assignment *assig
 void release_start(struct member *member, enum release_what what)
 {
     struct weir_consumer *consumer = member->consumer;
+    bool taken = what == RELEASE_UNAIMED && !member->classic;
+    uint64_t begun_ns = taken ? member->newer.given_ns : consumer->client->now_ns;
     list_each(at, &consumer->assignments) {
         struct assignment *assignment = list_entry(at, struct assignment, link);
         if (!affected(member, assignment, what))
@@ -89,7 +92,7 @@ void release_start(struct member *member, enum release_what what)
         member->releasing = true;
         member->held = false;
         member->release_deadline_ns =
-            consumer->client->now_ns + (uint64_t)consumer->config.max_poll_interval_ms * MS;
+            begun_ns + (uint64_t)consumer->config.max_poll_interval_ms * MS;
     }
 }
 
