@@ -261,6 +261,7 @@ static void call_attempt(struct call *call)
         .version_min = call->version_min,
         .version_max = call->version_max ? call->version_max : INT16_MAX,
         .timeout_ns = left_ns < limit_ns ? left_ns : limit_ns,
+        .cut = left_ns < limit_ns,
         .encode = call_request_encode,
         .done = call_request_done,
     };

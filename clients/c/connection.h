@@ -46,6 +46,7 @@ struct request {
     int16_t version_max; // the highest version its sender can fill in
     bool no_reply;
     uint64_t timeout_ns; // from submission to reply
+    bool cut;            // timeout_ns is only what is left of the time its sender was given
     void (*encode)(struct request *request, struct kp_writer *writer);
     bool (*done)(struct request *request, int error, struct reply *reply);
 

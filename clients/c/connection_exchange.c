@@ -63,9 +63,14 @@ static void request_expired(struct timer *timer)
         request_finish(request, WEIR_ERR_TIMED_OUT);
         return;
     }
-    connection_close(connection, WEIR_ERR_TIMED_OUT, "%s did not answer %s within %llu ms",
-                     connection->node->name, kp_api_find(request->api_key)->name,
-                     (unsigned long long)(request->timeout_ns / MS));
+    const char *api = kp_api_find(request->api_key)->name;
+    if (request->cut)
+        connection_close(connection, WEIR_ERR_TIMED_OUT, "%s did not answer %s in time",
+                         connection->node->name, api);
+    else
+        connection_close(connection, WEIR_ERR_TIMED_OUT, "%s did not answer %s within %llu ms",
+                         connection->node->name, api,
+                         (unsigned long long)(request->timeout_ns / MS));
 }
 
 void connection_submit(struct connection *connection, struct request *request)

@@ -4,6 +4,7 @@
 //     few.
 //  2. A slot takes its next group only between turns of the loop, never inside its own `done`: so
 //     nothing a call still needs is overwritten.
+//  3. When the time is up no further group is asked about.
 #include "clients/c/group_calls.h"
 
 #include <stdio.h>
@@ -46,6 +47,7 @@ static void slot_end(struct group_calls *calls, struct group_call *slot)
 {
     coordinator_free(&slot->coordinator);
     slot->busy = false;
+    calls->answered += slot->call.error >= 0;
     first_error(calls, slot, slot->call.error);
     calls->ended(slot, slot->call.error);
 }
@@ -53,19 +55,22 @@ static void slot_end(struct group_calls *calls, struct group_call *slot)
 struct run {
     struct group_calls *calls;
     uint64_t deadline_ns;
+    bool begun; // even without any time the first groups are asked about
 };
 
-// Takes what has ended, fills the slots. True when nothing is left to do.
+// Takes what has ended, fills the slots. True when nothing is left to do, or no time.
 static bool slots_turn(void *context)
 {
     struct run *run = context;
     struct group_calls *calls = run->calls;
     bool busy = false;
+    bool over = run->begun && calls->client->now_ns >= run->deadline_ns;
+    run->begun = true;
     for (size_t i = 0; i < SLOTS; i++) {
         struct group_call *slot = &calls->slots[i];
         if (slot->busy && slot->call.finished)
             slot_end(calls, slot);
-        if (!slot->busy && calls->next < calls->count)
+        if (!slot->busy && calls->next < calls->count && !over)
             slot_start(calls, slot, run->deadline_ns);
         busy |= slot->busy;
     }
@@ -84,10 +89,22 @@ static void slots_cancel(struct group_calls *calls)
     }
 }
 
+static void describe_time_out(struct group_calls *calls)
+{
+    const char *trouble = weir_trouble(calls->client);
+    calls->error = WEIR_ERR_TIMED_OUT;
+    if (calls->answered > 0)
+        snprintf(calls->detail, sizeof(calls->detail),
+                 "%zu of %zu groups were answered for when the time was up", calls->answered,
+                 calls->count);
+    else if (trouble)
+        snprintf(calls->detail, sizeof(calls->detail), "%s", trouble);
+}
+
 int group_calls_run(struct group_calls *calls, uint64_t deadline_ns)
 {
     struct weir_client *client = calls->client;
-    calls->next = 0;
+    calls->next = calls->answered = 0;
     calls->error = WEIR_OK;
     calls->detail[0] = '\0';
     calls->slots = calloc(SLOTS, sizeof(*calls->slots));
@@ -95,12 +112,12 @@ int group_calls_run(struct group_calls *calls, uint64_t deadline_ns)
         snprintf(calls->detail, sizeof(calls->detail), "out of memory");
         return calls->error = WEIR_ERR_NO_MEMORY;
     }
-    struct run run = {calls, deadline_ns};
+    struct run run = {.calls = calls, .deadline_ns = deadline_ns};
     client_wait(client, slots_turn, &run, deadline_ns);
     if (!slots_turn(&run))
         slots_cancel(calls);
-    if (calls->error == WEIR_ERR_TIMED_OUT && weir_trouble(client))
-        snprintf(calls->detail, sizeof(calls->detail), "%s", weir_trouble(client));
+    if (calls->error == WEIR_ERR_TIMED_OUT || (!calls->error && calls->next < calls->count))
+        describe_time_out(calls);
     free(calls->slots);
     calls->slots = NULL;
     return calls->error;

@@ -31,6 +31,7 @@ struct group_calls {
 
     struct group_call *slots;
     size_t next;      // the first group not asked about
+    size_t answered;  // in time
     int error;        // the first one
     char detail[512]; // a sentence about it
 };

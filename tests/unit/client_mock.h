@@ -20,6 +20,7 @@ enum mock_action {
     MOCK_CLOSE,           // close the connection, and do nothing
     MOCK_APPLY_AND_CLOSE, // do it, and close instead of answering
     MOCK_SILENT,          // neither do nor answer it
+    MOCK_MUTE,            // nor anything else on this connection from then on
     MOCK_HALF,            // send half of the answer, then close
     MOCK_WRONG_ID,        // answer with another correlation id
     MOCK_GARBAGE,         // answer with bytes that are no message

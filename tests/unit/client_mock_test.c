@@ -15,6 +15,7 @@
 #include "base/endian.h"
 #include "gen/kp_api_versions.h"
 #include "gen/kp_apis.h"
+#include "gen/kp_delete_groups.h"
 #include "gen/kp_fetch.h"
 #include "gen/kp_find_coordinator.h"
 #include "gen/kp_init_producer_id.h"
@@ -33,6 +34,7 @@ static const struct kp_uuid topic_id = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 
 struct peer {
     int fd;
     int node; // 1 or 2: whose listener it came to
+    bool mute;
     uint8_t *data;
     size_t size;
 };
@@ -455,6 +457,22 @@ static void handle_offset_fetch(struct exchange *x)
     kp_offset_fetch_response_encode(&x->writer, x->header.api_version, &out);
 }
 
+static void handle_delete_groups(struct exchange *x)
+{
+    struct kp_delete_groups_request in;
+    struct kp_delete_groups_response out;
+    kp_delete_groups_request_decode(&x->reader, x->header.api_version, &x->arena, &in);
+    kp_delete_groups_response_init(&out);
+    out.results = arena_array(&x->arena, (size_t)in.groups_names_count, sizeof(*out.results));
+    out.results_count = in.groups_names_count;
+    for (int32_t i = 0; i < in.groups_names_count; i++) {
+        kp_delete_groups_response_group_init(&out.results[i]);
+        out.results[i].group_id = in.groups_names[i];
+        out.results[i].error_code = x->code;
+    }
+    kp_delete_groups_response_encode(&x->writer, x->header.api_version, &out);
+}
+
 static void handle(struct exchange *x)
 {
     switch (x->header.api_key) {
@@ -484,6 +502,9 @@ static void handle(struct exchange *x)
         break;
     case KP_OFFSET_FETCH_KEY:
         handle_offset_fetch(x);
+        break;
+    case KP_DELETE_GROUPS_KEY:
+        handle_delete_groups(x);
         break;
     default:
         x->writer.failed = true;
@@ -554,7 +575,8 @@ static bool answer(struct exchange *x, struct mock_fault *fault)
     struct mock *mock = x->mock;
     if (fault && fault->action == MOCK_CLOSE)
         return false;
-    if (fault && fault->action == MOCK_SILENT)
+    x->peer->mute |= fault && fault->action == MOCK_MUTE;
+    if (x->peer->mute || (fault && fault->action == MOCK_SILENT))
         return true;
     if (fault && fault->action == MOCK_ERROR)
         x->code = fault->code;
