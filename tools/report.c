@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two passes over the rows: the first finds the widths, the second prints.
+// Two passes over the rows: the first finds the widths, the second prints. A third between them
+// narrows the column of names where the screen is too narrow.
 #include "tools/report.h"
 
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "tools/encoding.h"
 
@@ -58,7 +60,8 @@ static void cell_text(const json_t *value, char *text, size_t size)
 static void print_cell(const char *text, const struct report_column *column, int width, bool last,
                        FILE *out)
 {
-    int padding = width - report_width(text);
+    int missing = width - report_width(text);
+    int padding = missing > 0 ? missing : 0; // a negative width would pad on the other side
 
     if (column->right)
         fprintf(out, "%*s%s%s", padding, "", text, last ? "\n" : "  ");
@@ -68,8 +71,69 @@ static void print_cell(const char *text, const struct report_column *column, int
         fprintf(out, "%s%*s  ", text, padding, "");
 }
 
+static int cell_width(const json_t *row, const struct report_column *column)
+{
+    char text[CELL_MAX];
+
+    cell_text(json_object_get(row, column->key), text, sizeof(text));
+    return report_width(text);
+}
+
+// The widest column that others are padded behind; count when there is none.
+static size_t widest_name(const struct report_column *columns, const int *widths, size_t count)
+{
+    size_t widest = count;
+
+    for (size_t i = 0; i + 1 < count; i++) {
+        if (!columns[i].right && (widest == count || widths[i] > widths[widest]))
+            widest = i;
+    }
+    return widest;
+}
+
+// Makes that column as wide as the longest of its cells with which lines fit on the screen.
+static void narrow(const json_t *rows, const struct report_column *columns, size_t count,
+                   int screen, int *widths)
+{
+    size_t widest = widest_name(columns, widths, count);
+    int others = 0;
+    size_t index;
+    const json_t *row;
+
+    if (screen == 0 || widest == count)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        bool padded = columns[i].right || i + 1 < count;
+        others += i == widest ? 2 : padded ? widths[i] + 2 : report_width(columns[i].title) + 2;
+    }
+    int room = screen - others + 2;
+    if (widths[widest] <= room)
+        return;
+    widths[widest] = report_width(columns[widest].title);
+    json_array_foreach(rows, index, row)
+    {
+        int width = cell_width(row, &columns[widest]);
+        if (width <= room && width > widths[widest])
+            widths[widest] = width;
+    }
+}
+
+static int screen_width(FILE *out)
+{
+    struct winsize size;
+    int fd = fileno(out);
+
+    return fd >= 0 && ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 void report_print_table(const json_t *rows, const struct report_column *columns, size_t count,
                         FILE *out)
+{
+    report_print_table_on(rows, columns, count, screen_width(out), out);
+}
+
+void report_print_table_on(const json_t *rows, const struct report_column *columns, size_t count,
+                           int screen, FILE *out)
 {
     int widths[COLUMNS_MAX] = {0};
     char text[CELL_MAX];
@@ -83,11 +147,11 @@ void report_print_table(const json_t *rows, const struct report_column *columns,
     json_array_foreach(rows, index, row)
     {
         for (size_t i = 0; i < count; i++) {
-            cell_text(json_object_get(row, columns[i].key), text, sizeof(text));
-            int width = report_width(text);
+            int width = cell_width(row, &columns[i]);
             widths[i] = width > widths[i] ? width : widths[i];
         }
     }
+    narrow(rows, columns, count, screen, widths);
     for (size_t i = 0; i < count; i++)
         print_cell(columns[i].title, &columns[i], widths[i], i + 1 == count, out);
     json_array_foreach(rows, index, row)

@@ -14,9 +14,14 @@ struct report_column {
 };
 
 // Prints `rows`, an array of objects, as a table: a heading, then one line per row, columns as wide
-// as needed. A missing member or null shows as "-". Nothing but the heading for no rows.
+// as needed. A missing member or null shows as "-". Nothing but the heading for no rows. On a
+// terminal, names so long that all lines would wrap with them stand out of their column instead.
 void report_print_table(const json_t *rows, const struct report_column *columns, size_t count,
                         FILE *out);
+
+// The same on a screen of so many characters; 0: as wide as needed.
+void report_print_table_on(const json_t *rows, const struct report_column *columns, size_t count,
+                           int screen, FILE *out);
 
 // Prints any value as indented JSON and a newline.
 void report_print_json(const json_t *value, FILE *out);

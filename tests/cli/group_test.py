@@ -9,6 +9,7 @@ import unittest
 from command import CommandTest
 from harness import script
 from harness.wire import wait_until
+from terminal import Terminal
 
 
 class Groups(CommandTest):
@@ -41,6 +42,20 @@ class Groups(CommandTest):
         self.assertIn("listed", names)
         stable = json.loads(self.weir("group", "list", "-s", "Stable", "-o", "json"))
         self.assertNotIn("listed", {group["group"] for group in stable})
+
+    def test_a_long_name_does_not_make_the_other_lines_wrap(self):
+        topic = self.topic("named")
+        long = "a-long-name" * 20
+        for group in ("short", long):
+            self.reset(group, "--to", "end", "-t", topic, "--execute")
+        with Terminal(self.command("group", "list"), self.environment(), columns=60) as terminal:
+            self.assertEqual(terminal.end(), 0)
+            lines = terminal.shown.decode().splitlines()
+        (named,) = (line for line in lines if line.startswith("short "))
+        self.assertLessEqual(len(named), 60)
+        self.assertTrue(any(line.startswith(long + "  Empty") for line in lines), lines)
+        (piped,) = (line for line in self.weir("group", "list").decode().splitlines() if line.startswith("short "))
+        self.assertGreater(len(piped), len(long))
 
     def test_lag_per_partition(self):
         self.reset("slow", "-t", self.topic("lags") + ":0", "--to", "3", "--execute")

@@ -28,6 +28,45 @@ Test(tools, tables_are_as_wide_as_their_widest_cell)
     free(text);
 }
 
+// One long name must not make the lines of all others wrap.
+Test(tools, names_too_long_for_the_screen_stand_out_of_their_column)
+{
+    static const struct report_column columns[] = {
+        {"name", "NAME", false}, {"n", "N", true}, {"state", "STATE", false}};
+    json_t *rows =
+        json_pack("[{s:s, s:i, s:s}, {s:s, s:i, s:s}, {s:s, s:i, s:s}]", "name", "billing", "n", 5,
+                  "state", "Stable", "name", "a-name-longer-than-the-screen", "n", 12, "state",
+                  "Empty", "name", "x", "n", 7, "state", "a-long-last-cell-pads-nothing");
+    static const struct {
+        int screen;
+        const char *text;
+    } cases[] = {
+        {0, "NAME                            N  STATE\n"
+            "billing                         5  Stable\n"
+            "a-name-longer-than-the-screen  12  Empty\n"
+            "x                               7  a-long-last-cell-pads-nothing\n"},
+        {20, "NAME      N  STATE\n"
+             "billing   5  Stable\n"
+             "a-name-longer-than-the-screen  12  Empty\n"
+             "x         7  a-long-last-cell-pads-nothing\n"},
+        {14, "NAME   N  STATE\n"
+             "billing   5  Stable\n"
+             "a-name-longer-than-the-screen  12  Empty\n"
+             "x      7  a-long-last-cell-pads-nothing\n"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *text = NULL;
+        size_t size = 0;
+        FILE *out = open_memstream(&text, &size);
+        report_print_table_on(rows, columns, 3, cases[i].screen, out);
+        fclose(out);
+        cr_expect_str_eq(text, cases[i].text, "screen of %d:\n%s", cases[i].screen, text);
+        free(text);
+    }
+    json_decref(rows);
+}
+
 Test(tools, names_cannot_steer_the_terminal)
 {
     static const struct {
