@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The broker beside the least work possible (roofline.c), in turns in the same run."""
+import contextlib
 import os
 import statistics
 import subprocess
@@ -47,12 +48,18 @@ class Pairs:
             self.bench.weir(broker, *command, "--count", str(min(WARM_UP_BYTES // size, WARM_UP_MESSAGES)))
             return self.measured(broker, *command, "--duration", f"{self.bench.options.seconds}s")
 
-    def fetch(self):
-        """Tail fetch: what was just written, from memory, again and again."""
+    @contextlib.contextmanager
+    def tail(self):
+        """A broker with a topic that it has in memory and that has been read once."""
         with self.bench.broker("weir.tail.cache.bytes=268435456") as broker:
             self.bench.create(broker, "tail", 1)
             self.bench.weir(broker, "bench", "produce", "tail", "--size", "1K", "--count", "120000")
             self.bench.weir(broker, "bench", "consume", "tail")
+            yield broker
+
+    def fetch(self):
+        """Tail fetch: what was just written, from memory, again and again."""
+        with self.tail() as broker:
             results = []
             end = time.monotonic() + self.bench.options.seconds
             while time.monotonic() < end:
@@ -60,15 +67,26 @@ class Pairs:
             return {key: statistics.median(r[key] for r in results) if results[0][key] is not None else None
                     for key in results[0]}
 
-    def pair(self, name, least, ours):
-        row = self.rows.setdefault(name, {"least": [], "ours": []})
+    def discard(self):
+        """The same with a client that looks at no record."""
+        with self.tail() as broker:
+            before = cpu_seconds(broker.process)
+            result = self.bench.json([self.bench.program("fetch_bench"), broker.address, "tail", "--max-bytes", str(2 * MIB),
+                                      "--in-flight", "2", "--seconds", str(self.bench.options.seconds)])
+            used = cpu_seconds(broker.process) - before
+            return {"mb_per_s": result["mb_per_s"], "cpu": used / (result["all_bytes"] / 1e9), "p50": result["p50_us"],
+                    "p99": result["p99_us"]}
+
+    def pair(self, name, least, **ours):
+        row = self.rows.setdefault(name, {key: [] for key in ("least", *ours)})
         row["least"].append(least())
-        row["ours"].append(ours())
+        for key, call in ours.items():
+            row[key].append(call())
 
     def round(self):
-        self.pair(BULK, lambda: self.roofline("durable", MIB, 4), lambda: self.produce(MIB, 4, *LARGE))
-        self.pair(SINGLE, lambda: self.roofline("durable", 1024, 1), lambda: self.produce(1024, 1))
-        self.pair(TAIL, lambda: self.roofline("fetch", 2 * MIB, 2), self.fetch)
+        self.pair(BULK, lambda: self.roofline("durable", MIB, 4), ours=lambda: self.produce(MIB, 4, *LARGE))
+        self.pair(SINGLE, lambda: self.roofline("durable", 1024, 1), ours=lambda: self.produce(1024, 1))
+        self.pair(TAIL, lambda: self.roofline("fetch", 2 * MIB, 2), discard=self.discard, ours=self.fetch)
 
     def finish(self):
         single = self.bench.target("single durable 1 KiB message, p50 against the least work",
@@ -81,9 +99,11 @@ class Pairs:
                 SINGLE: ("`weir bench produce --size 1K --in-flight 1`: each message waits for the one before it, "
                          "and is acknowledged when the journal's write of one block is durable. Beside it "
                          "`roofline --mode durable --chunk 1024 --in-flight 1`.", single),
-                TAIL: ("`weir bench consume` of what was just written, from memory, again and again. Beside it "
-                       "`roofline --mode fetch --chunk 2097152 --in-flight 2`, which sends the same bytes every time "
-                       "to a client that throws them away; Weir's decodes every record.", None)}
+                TAIL: ("What was just written is read from memory, again and again. `roofline --mode fetch --chunk "
+                       "2097152 --in-flight 2` sends the same bytes every time to a client that throws them away. Beside "
+                       "it Weir with such a client, `fetch_bench --max-bytes 2097152 --in-flight 2`, which looks at the "
+                       "heads of record batches only (MB are those of batches); and with `weir bench consume`, which "
+                       "decodes every record.", None)}
         lines = []
         for name in self.rows:
             text, target = said[name]
@@ -91,20 +111,24 @@ class Pairs:
             lines += [target, ""] if target else []
         return lines
 
-    def ratio(self, name, key):
+    def ratio(self, name, key, who="ours"):
         """The median of the ratios taken round by round: both halves of a round saw the same machine."""
         row = self.rows[name]
-        pairs = [(o[key], l[key]) for o, l in zip(row["ours"], row["least"]) if o[key] and l[key]]
+        pairs = [(o[key], l[key]) for o, l in zip(row[who], row["least"]) if o[key] and l[key]]
         return statistics.median(o / l for o, l in pairs) if pairs else None
 
     def table(self, name):
         lines = ["| | MB/s | server CPU s/GB | p50 us | p99 us |", "|---|---|---|---|---|"]
-        for title, key in (("least work", "least"), ("Weir", "ours")):
-            cells = [cell([r[figure] for r in self.rows[name][key]], digits)
+        titles = {"least": "least work", "discard": "Weir, to a client that discards",
+                  "ours": "Weir, decoded" if "discard" in self.rows[name] else "Weir"}
+        for key, rows in self.rows[name].items():
+            cells = [cell([r[figure] for r in rows], digits)
                      for figure, digits in (("mb_per_s", 0), ("cpu", 2), ("p50", 0), ("p99", 0))]
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
-        ratios = [self.ratio(name, key) for key in ("mb_per_s", "cpu", "p50", "p99")]
-        return lines + ["| Weir / least | " + " | ".join(f"{r:.2f}" if r else "-" for r in ratios) + " |", ""]
+            lines.append(f"| {titles[key]} | " + " | ".join(cells) + " |")
+        for key in list(self.rows[name])[1:]:
+            ratios = [self.ratio(name, figure, key) for figure in ("mb_per_s", "cpu", "p50", "p99")]
+            lines.append(f"| {titles[key]} / least | " + " | ".join(f"{r:.2f}" if r else "-" for r in ratios) + " |")
+        return lines + [""]
 
 
 def cell(values, digits=0):

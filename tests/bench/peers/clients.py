@@ -5,7 +5,8 @@ figures under the same names, so that a work does not know whom it measures:
   messages_per_s, mb_per_s (10^6 bytes of values), client_cpu (s), messages; p50_us ... where latencies
   were measured.
 
-librdkafka and Java are foreign and unmodified; weir bench is libweir, Weir's own."""
+librdkafka and Java are foreign and unmodified; weir bench is libweir, Weir's own. fetch_bench is no
+client that anybody would use: it throws away what it fetches."""
 import json
 import os
 import random
@@ -249,5 +250,35 @@ class Libweir(KafkaClient):
                 "mb_per_s": produced["mb_per_s"], "ack_p99_us": produced.get("p99_us")}
 
 
+class Discard(KafkaClient):
+    """fetch_bench, which fetches and throws away, as the least work possible does. It asks for as much at
+    a time as that, has as many requests in flight, and reads for as long. What it reads is produced by
+    weir bench. Its MB and GB are those of record batches."""
+
+    key, label = "discard", "a client that discards (fetch_bench)"
+    reads_again = True  # by itself, from the first offset on
+    fetch_bytes, in_flight = MIB, 2
+
+    def __init__(self, options):
+        self.options = options
+        self.producer = Libweir(options)
+        self.version = None
+
+    def install(self):
+        self.producer.install()
+        self.version = self.producer.version
+
+    def produce(self, *arguments):
+        return self.producer.produce(*arguments)
+
+    def consume(self, peer, topic, size, count, partitions=1, seconds=None):
+        program = os.path.join(self.options.build, "tests", "bench", "fetch_bench")
+        ended = run([program, peer.address, topic, "--max-bytes", str(self.fetch_bytes), "--in-flight",
+                     str(self.in_flight), "--seconds", str(seconds or (1 if self.options.quick else 4))])
+        found = json.loads(ended[0].output)
+        return {**figures(ended, found["messages"], size, found["seconds"]), "mb_per_s": found["mb_per_s"],
+                "moved_gb": found["all_bytes"] / 1e9}
+
+
 def clients(options):
-    return [Librdkafka(options), Java(options), Libweir(options)]
+    return [Librdkafka(options), Java(options), Libweir(options), Discard(options)]

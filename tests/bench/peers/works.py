@@ -7,6 +7,7 @@ import statistics
 import threading
 
 from machine import Failure
+from peers.clients import Discard
 from peers.load import drop_caches
 from peers.peer import Client
 
@@ -125,7 +126,8 @@ class Consume(Work):
     """Of what every broker has in memory. A client that starts quickly reads it again and again."""
     needs = "consume"
     columns = ("messages_per_s", "mb_per_s", "broker_cpu_s_per_gb", "client_cpu_s_per_gb", "peak_mb")
-    least = ("fetch", "fetch", KIB * KIB, 2)
+    least = ("fetch", "fetch", Discard.fetch_bytes, Discard.in_flight)
+    clients = (*Work.clients, Discard.key)
 
     def __init__(self, name, size, count):
         self.name, self.size, self.count = name, size, count
@@ -134,9 +136,14 @@ class Consume(Work):
         self.text = (f"{self.tail:,} messages in one partition, which every broker still has in memory, read again and "
                      f"again, a new client each time, until it is {count:,}, after as many to warm up. Clients whose start takes seconds "
                      f"(Java's, and the others' own) read {count:,} different ones once instead, after reading them once to "
-                     "warm up; of those Weir, which reads past the page cache, has most on the disk.")
+                     "warm up; of those Weir, which reads past the page cache, has most on the disk. The client that "
+                     f"discards looks at the heads of batches and at no record; like the least work it asks for "
+                     f"{size_text(Discard.fetch_bytes)} at a time, has {Discard.in_flight} requests in flight and goes on for 4 s; "
+                     "its MB and GB are those of record batches.")
 
     def run(self, peer, client, amount):
+        if getattr(client, "reads_again", False):
+            return self.run_once(peer, client)
         count = max(int(self.count * amount * peer.share), 1000)
         passes = max(count // self.tail, 1) if getattr(client, "starts_quickly", False) else 1
         if passes > 1:
@@ -146,6 +153,13 @@ class Consume(Work):
         for _ in range(passes):
             client.consume(peer, "load", self.size, count)
         return measured(peer, lambda: summed([client.consume(peer, "load", self.size, count) for _ in range(passes)]))
+
+    def run_once(self, peer, client):
+        """With a client that reads what is there again and again by itself."""
+        client.create(peer, "load", 1)
+        client.produce(peer, "load", self.size, self.tail)
+        client.consume(peer, "load", self.size, self.tail, seconds=1)
+        return measured(peer, lambda: client.consume(peer, "load", self.size, self.tail))
 
 
 def summed(results):
@@ -367,6 +381,8 @@ class Steady(Work):
 
 
 def size_text(size):
+    if size >= KIB * KIB:
+        return f"{size // (KIB * KIB)} MiB"
     return f"{size} B" if size < KIB else f"{size // KIB} KiB"
 
 
