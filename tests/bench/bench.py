@@ -100,22 +100,25 @@ def report(bench, parts):
     for part in parts:
         lines += part.finish()
     head = ["# Benchmarks", "",
-            "Throughput and latency stand beside the least work possible: one client thread and one server "
-            "thread, loopback TCP, CRC-32C over every byte and, where durable, one `O_DIRECT` + `RWF_DSYNC` write "
-            "into a prewritten file before each reply, with plain system calls and nothing else "
-            "([tests/bench/roofline.c](../tests/bench/roofline.c)). Client and server share the machine. "
-            "Weir is driven by `weir bench` and by programs in [tests/bench](../tests/bench), so its client builds "
-            "batches, and its broker checks, indexes and checksums them for the disk.", "",
-            f"Median (smallest to largest) of {options.rounds} rounds where nothing else is said; measurements of "
-            f"time take {options.seconds} s each, in turns with what they are compared with. Ratios are medians of "
-            "the ratios round by round: both halves of a round saw the same machine. CPU is the server's alone. "
-            "Virtual disks flatter: look at the ratios.", "",
-            f"{system()}, {filesystem(options.dir)}, {options.shards} shard{'s' if options.shards > 1 else ''}, "
-            f"{time.strftime('%Y-%m-%d')}{', a quick run' if options.quick else ''}. Before measurements of produce "
-            "the broker's cache of new records is filled once, so that the first touch of fresh memory does not "
-            "count. All of it again: `./dev bench` (some 12 minutes), or `./dev bench --quick` for a first look.",
-            ""]
-    return "\n".join(head + (["## Targets", ""] + bench.target_lines() if bench.targets else []) + lines)
+            "Weir beside the least work that its job can be done with on this machine, and then "
+            "[beside other brokers](#beside-other-brokers), which begins with a summary of its own. Virtual disks "
+            "flatter: look at the ratios. Where the time goes is in [performance.md](performance.md).", ""]
+    how = ["## How it is measured", "",
+           "Throughput and latency stand beside the least work possible: one client thread and one server "
+           "thread, loopback TCP, CRC-32C over every byte and, where durable, one `O_DIRECT` + `RWF_DSYNC` write "
+           "into a prewritten file before each reply, with plain system calls and nothing else "
+           "([tests/bench/roofline.c](../tests/bench/roofline.c)). Client and server share the machine. "
+           "Weir is driven by `weir bench` and by programs in [tests/bench](../tests/bench), so its client builds "
+           "batches, and its broker checks, indexes and checksums them for the disk.", "",
+           f"Median (smallest to largest) of {options.rounds} rounds where nothing else is said; measurements of "
+           f"time take {options.seconds} s each, in turns with what they are compared with. Ratios are medians of "
+           "the ratios round by round: both halves of a round saw the same machine. CPU is the server's alone.", "",
+           f"{system()}, {filesystem(options.dir)}, {options.shards} shard{'s' if options.shards > 1 else ''}, "
+           f"{time.strftime('%Y-%m-%d')}{', a quick run' if options.quick else ''}. Before measurements of produce "
+           "the broker's cache of new records is filled once, so that the first touch of fresh memory does not "
+           "count. All of it again: `./dev bench` (some 12 minutes), or `./dev bench --quick` for a first look.", ""]
+    targets = ["## Targets", "", *bench.target_lines()] if bench.targets else []
+    return "\n".join(head + targets + how + lines)
 
 
 def main():

@@ -271,10 +271,10 @@ class Discard(KafkaClient):
     def produce(self, *arguments):
         return self.producer.produce(*arguments)
 
-    def consume(self, peer, topic, size, count, partitions=1, seconds=None):
+    def consume(self, peer, topic, size, count, partitions=1):
         program = os.path.join(self.options.build, "tests", "bench", "fetch_bench")
         ended = run([program, peer.address, topic, "--max-bytes", str(self.fetch_bytes), "--in-flight",
-                     str(self.in_flight), "--seconds", str(seconds or (1 if self.options.quick else 4))])
+                     str(self.in_flight), "--seconds", str(1 if self.options.quick else 4)])
         found = json.loads(ended[0].output)
         return {**figures(ended, found["messages"], size, found["seconds"]), "mb_per_s": found["mb_per_s"],
                 "moved_gb": found["all_bytes"] / 1e9}

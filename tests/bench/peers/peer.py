@@ -13,6 +13,7 @@ import tempfile
 import time
 
 from machine import Failure, behind_all_others, process_cpu_seconds, stat_fields
+from peers import install
 
 READY_S = 90
 STOP_S = 60
@@ -275,6 +276,7 @@ def shown(command):
     words = [os.path.basename(command[0]), *command[1:]]
     text = []
     for word in words:
-        word = re.sub(r"(127\.0\.0\.1:)\d+", r"\1PORT", word.replace(ROOT + os.sep, ""))
+        word = word.replace(install.CACHE + os.sep, "").replace(ROOT + os.sep, "")
+        word = re.sub(r"(127\.0\.0\.1:)\d+", r"\1PORT", word)
         text.append(word if len(word) <= WORD_SHOWN else word[:WORD_SHOWN // 2] + "...")
     return shlex.join(text)

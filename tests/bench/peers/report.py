@@ -4,12 +4,14 @@ plot. The report is one part of docs/benchmarks.md, between two marks; the rest 
 touched."""
 import json
 import os
+import re
 import statistics
 
 from machine import Failure
 from pairs import cell
 from peers import plot
 from peers.load import QUIET
+from peers.targets import LIB, OURS, OUT_OF_REACH, judged, median, target_lines
 
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 CLASSES = ((True, "durable before it is acknowledged"), (False, "not synced before it is acknowledged"))
@@ -26,7 +28,16 @@ FIGURES = {
     "remote_produce": ("produce, remote", 3), "local_consume": ("consume, local", 3), "remote_consume": ("consume, remote", 3),
     "local_paced": ("at a rate, local", 2), "remote_paced": ("at a rate, remote", 2), "join_p50_ms": ("join p50 ms", 1),
     "sync_p50_ms": ("sync p50 ms", 1), "worst_ms": ("worst ms", 1)}
-PLOTTED = ("messages_per_s", "broker_cpu_s_per_gb", "p99_us", "ready_ms", "memory_mb")
+PLOTTED = ("messages_per_s", "broker_cpu_s_per_gb", "p50_us", "p99_us", "ready_ms", "memory_mb")
+CLIENTS = {"discard": "a client that discards"}  # what a row calls it, where that is not its name
+# The columns of the tables that begin the report: work, figure, heading, digits. A row's client is the same in
+# all of them: brokers of Kafka's protocol are driven by librdkafka, and Weir by libweir as well.
+SUMMARY = (
+    ("produce-1k", "mb_per_s", "produce 1 KiB, MB/s", 0), ("produce-1k", "broker_cpu_s_per_gb", "its CPU s/GB", 2),
+    ("produce-100", "messages_per_s", "produce 100 B, messages/s", 0), ("single", "p50_us", "one at a time, p50 us", 0),
+    ("single", "p99_us", "p99 us", 0), ("consume-1k", "mb_per_s", "consume 1 KiB, MB/s", 0),
+    ("consume-1k", "broker_cpu_s_per_gb", "its CPU s/GB", 2), ("start", "memory_mb", "idle, MB", 0),
+    ("start", "ready_ms", "start, ms", 0))
 
 
 class Results:
@@ -53,12 +64,15 @@ class Results:
         return {one["key"]: one for run in self.used.values() for one in run[what]}
 
     def rows(self, work, synced):
-        """{(peer, client): [figures of each round]}, in the order of measuring."""
+        """{(peer, client): [figures of each round]}: the least work first, then what one client did with all
+        brokers, then the next client."""
         found = {}
         for record in self.records:
             if record["work"] == work and record["synced"] == synced and record["kind"] == "figures":
                 found.setdefault((record["peer"], record["client"]), []).append(record)
-        return found
+        peers, clients = (["roofline", *self.about("peers")], [None, *self.about("clients")])
+        return dict(sorted(found.items(), key=lambda row: (row[0][0] != "roofline", clients.index(row[0][1]),
+                                                           peers.index(row[0][0]))))
 
     def failures(self, work):
         return [r for r in self.records if r["work"] == work and r["kind"] == "failure"]
@@ -82,7 +96,7 @@ def title_of(results, work, peer, client):
     label = results.about("peers")[peer]["label"]
     if client is None or client == peer.rsplit("-", 1)[0]:
         return label
-    return f"{label}; {client}"
+    return f"{label}; {CLIENTS.get(client, client)}"
 
 
 def table(results, work, rows):
@@ -98,8 +112,10 @@ def table(results, work, rows):
 
 
 def plots_of(results, work, rows, synced):
-    """{file name: SVG} of the first two figures that are worth a plot."""
+    """{file name: SVG} of the first two figures that are worth a plot, where there are two brokers to compare."""
     made = {}
+    if len({peer for peer, _ in rows} - {"roofline"}) < 2:
+        return made
     for figure in [name for name in work.columns if name in PLOTTED][:2]:
         bars = []
         for (peer, client), records in rows.items():
@@ -107,10 +123,57 @@ def plots_of(results, work, rows, synced):
             if values:
                 bars.append((title_of(results, work, peer, client), peer.split("-")[0], statistics.median(values),
                              min(values), max(values)))
-        if len(bars) > 1:
+        if len(bars) > 2:
             name = f"{work.name}-{figure.replace('_', '-')}-{'synced' if synced else 'unsynced'}.svg"
             made[name] = plot.bars(f"{work.title}: {'synced' if synced else 'not synced'}", FIGURES[figure][0], bars)
     return made
+
+
+def sentence(words):
+    return words[0].upper() + words[1:]
+
+
+def summary_client(peer):
+    """The client whose figures the first tables have of a broker."""
+    broker = peer.rsplit("-", 1)[0]
+    return LIB if broker in ("weir", "kafka") else broker
+
+
+def in_summary(work, peer, client):
+    return any(work == one for one, *_ in SUMMARY) and client in (None, summary_client(peer))
+
+
+def summary_row(results, title, peer, client):
+    """The figures of SUMMARY, or nothing where there are none."""
+    cells = []
+    for work, figure, _, digits in SUMMARY:
+        value = median(results, work, peer, None if work == "start" else client, figure)
+        cells.append("-" if value is None else f"{value:,.{digits}f}")
+    return [f"| {title} | " + " | ".join(cells) + " |"] if set(cells) != {"-"} else []
+
+
+def summary(results):
+    """Who did what, in a few lines: medians of what was measured further down."""
+    verdicts = [text for _, _, text in judged(results)]
+    lines = ["### In short", "",
+             f"Of {len(verdicts)} targets {verdicts.count('met')} are met; the table below says by how much the others are missed, "
+             f"and why. Of the others, {sum(OUT_OF_REACH in text for text in verdicts)} are out of reach of the least work "
+             "possible, too. Here are medians of what is measured further down. Kafka and Weir are driven by the same librdkafka, "
+             "Weir by its own libweir as well, the others by their own clients. A dash is what was not measured.", ""]
+    heads = "| | " + " | ".join(heading for _, _, heading, _ in SUMMARY) + " |"
+    for synced, words in CLASSES:
+        rows = []
+        for peer in results.about("peers").values():
+            if peer["synced"] != synced:
+                continue
+            broker = peer["key"].rsplit("-", 1)[0]
+            if broker == "weir":
+                rows += summary_row(results, f"{peer['label']}; {OURS}", peer["key"], OURS)
+            rows += summary_row(results, title_of(results, None, peer["key"], summary_client(peer["key"])), peer["key"],
+                                summary_client(peer["key"]))
+        if rows:
+            lines += [f"**{sentence(words)}**", "", heads, "|---" * (len(SUMMARY) + 1) + "|", *rows, ""]
+    return lines
 
 
 def section(results, work):
@@ -121,139 +184,12 @@ def section(results, work):
             continue
         made = plots_of(results, work, rows, synced)
         plots.update(made)
-        lines += [f"**{words[0].upper()}{words[1:]}**", "", *table(results, work, rows)]
+        lines += [f"**{sentence(words)}**", "", *table(results, work, rows)]
         lines += [f"![{work.title}](plots/{name})\n" for name in made]
     reasons = {(r["peer"], r["client"]): r["reason"] for r in results.failures(work.name)}
     for (peer, client), reason in reasons.items():
         lines += [f"Failed: {title_of(results, work, peer, client)}: {' '.join(reason.split())[:300]}", ""]
     return lines, plots
-
-
-WEIR, SHIPPED, FLUSHED, REDIS = "weir-synced", "kafka-unsynced", "kafka-synced", "redis-synced"
-LIB, OURS = "librdkafka", "libweir"
-LEAST = ("roofline", None)
-# What, (work, whose figure), the figure, (work, compared with whose[, figure]) or None, limit, unit, at least.
-TARGETS = (
-    ("durable produce, 1 KiB, librdkafka: MB/s against Kafka unsynced",
-     ("produce-1k", WEIR, LIB), "mb_per_s", ("produce-1k", SHIPPED, LIB), 1, "times", True),
-    ("the same: broker CPU per GB against Kafka unsynced",
-     ("produce-1k", WEIR, LIB), "broker_cpu_s_per_gb", ("produce-1k", SHIPPED, LIB), 0.2, "times", False),
-    ("the same: broker CPU per GB against the least work",
-     ("produce-1k", WEIR, LIB), "broker_cpu_s_per_gb", ("produce-1k", *LEAST), 1.5, "times", False),
-    ("durable produce, 100 B, librdkafka: messages/s against Kafka unsynced",
-     ("produce-100", WEIR, LIB), "messages_per_s", ("produce-100", SHIPPED, LIB), 1, "times", True),
-    ("the same: broker CPU per GB against Kafka unsynced",
-     ("produce-100", WEIR, LIB), "broker_cpu_s_per_gb", ("produce-100", SHIPPED, LIB), 0.2, "times", False),
-    ("durable produce, 100 B, libweir", ("produce-100", WEIR, OURS), "messages_per_s", None, 6e6, "messages/s", True),
-    ("the same against Kafka synced with librdkafka",
-     ("produce-100", WEIR, OURS), "messages_per_s", ("produce-100", FLUSHED, LIB), 2.5, "times", True),
-    ("the same against Redis with appendfsync always",
-     ("produce-100", WEIR, OURS), "messages_per_s", ("produce-100", REDIS, "redis"), 8, "times", True),
-    ("single durable 1 KiB message, libweir: p50 against the least work",
-     ("single", WEIR, OURS), "p50_us", ("single", *LEAST), 1.25, "times", False),
-    ("the same: p99 against the least work",
-     ("single", WEIR, OURS), "p99_us", ("single", *LEAST), 2, "times", False),
-    ("the same, librdkafka: p50 against Kafka unsynced",
-     ("single", WEIR, LIB), "p50_us", ("single", SHIPPED, LIB), 1.3, "times", False),
-    ("the same, librdkafka: p50 against Kafka synced",
-     ("single", WEIR, LIB), "p50_us", ("single", FLUSHED, LIB), 1 / 3, "times", False),
-    ("the same, libweir: p50 against Redis with appendfsync always",
-     ("single", WEIR, OURS), "p50_us", ("single", REDIS, "redis"), 1, "times", False),
-    ("end to end at 10,000 messages/s: p99", ("paced-10k", WEIR, OURS), "p99_us", None, 1000, "us", False),
-    ("the same: p99.9", ("paced-10k", WEIR, OURS), "p999_us", None, 3000, "us", False),
-    ("the same: p99 against Kafka unsynced",
-     ("paced-10k", WEIR, OURS), "p99_us", ("paced-10k", SHIPPED, OURS), 0.1, "times", False),
-    ("consume, libweir: MB/s against the least work",
-     ("consume-1k", WEIR, OURS), "mb_per_s", ("consume-1k", *LEAST), 0.6, "times", True),
-    ("consume, librdkafka: MB/s against what it reaches with Kafka",
-     ("consume-1k", WEIR, LIB), "mb_per_s", ("consume-1k", SHIPPED, LIB), 1, "times", True),
-    ("consume, librdkafka: broker CPU per GB",
-     ("consume-1k", WEIR, LIB), "broker_cpu_s_per_gb", None, 0.12, "s/GB", False),
-    ("the same against Kafka's sendfile",
-     ("consume-1k", WEIR, LIB), "broker_cpu_s_per_gb", ("consume-1k", SHIPPED, LIB), 0.5, "times", False),
-    ("catch-up from the disk, libweir: MB/s against the disk's own sequential read",
-     ("catch-up", WEIR, OURS), "mb_per_s", ("catch-up", *LEAST), 0.8, "times", True),
-    ("producers beside a catch-up: p99 against what it is alone",
-     ("replay", WEIR, OURS), "ack_p99_us", ("replay", WEIR, OURS, "alone_ack_p99_us"), 1.3, "times", False),
-    ("1,000 partitions instead of 1, keyed: broker CPU per GB",
-     ("keyed-1000", WEIR, OURS), "broker_cpu_s_per_gb", ("keyed-1", WEIR, OURS), 2, "times", False),
-    ("the same at a rate: p99",
-     ("paced-keyed-1000", WEIR, OURS), "p99_us", ("paced-keyed-1", WEIR, OURS), 3, "times", False),
-    ("libweir against librdkafka, produce of 100 B: messages per client CPU second",
-     ("produce-100", WEIR, OURS), "messages_per_client_cpu_s", ("produce-100", WEIR, LIB), 2, "times", True),
-    ("the same, consume of 100 B",
-     ("consume-100", WEIR, OURS), "messages_per_client_cpu_s", ("consume-100", WEIR, LIB), 2, "times", True),
-    ("memory, idle", ("start", WEIR, None), "memory_mb", None, 8, "MB", False),
-    ("memory of 10,000 idle partitions", ("partitions", WEIR, None), "memory_mb", None, 200, "MB", False),
-    ("memory of an idle connection", ("connections", WEIR, None), "kb_per_connection", None, 16, "KB", False),
-    ("most memory, produce of 1 KiB by librdkafka, of the configured budget",
-     ("produce-1k", WEIR, LIB), "of_budget", None, 1, "times", False),
-    ("the same, produce of 100 B by libweir", ("produce-100", WEIR, OURS), "of_budget", None, 1, "times", False),
-    ("the same, consume by librdkafka", ("consume-1k", WEIR, LIB), "of_budget", None, 1, "times", False),
-    ("the same, catch-up by libweir", ("catch-up", WEIR, OURS), "of_budget", None, 1, "times", False),
-    ("ready, empty", ("start", WEIR, None), "ready_ms", None, 20, "ms", False),
-    ("ready with 10,000 partitions after a clean stop", ("partitions", WEIR, None), "ready_ms", None, 300, "ms", False),
-    ("two shards, all traffic remote, produce: broker CPU against all local",
-     ("cross-shard", WEIR, OURS), "remote_produce", ("cross-shard", WEIR, OURS, "local_produce"), 1.15, "times", False),
-    ("the same, consume",
-     ("cross-shard", WEIR, OURS), "remote_consume", ("cross-shard", WEIR, OURS, "local_consume"), 1.15, "times", False),
-    ("the same, 10,000 messages/s one by one",
-     ("cross-shard", WEIR, OURS), "remote_paced", ("cross-shard", WEIR, OURS, "local_paced"), 1.15, "times", False))
-
-
-def needed():
-    """The (work, peer, client) that the targets are about."""
-    found = set()
-    for _, whose, _, other, *_ in TARGETS:
-        found.update({whose, other[:3] if other else whose})
-    return {one for one in found if one[1:] != LEAST}
-
-
-# Why a target is missed where it is, as far as known: (work, figure, compared with whom) of TARGETS.
-WHY = {
-    ("single", "p50_us", "roofline"):
-        "one sleeping thread more has to be woken: the ring's write completes on a kernel thread",
-    ("single", "p50_us", SHIPPED):
-        "Kafka as shipped does not wait for the device; processors that sleep meanwhile cost librdkafka's two threads a "
-        "wake-up each. Kept awake, Weir takes 118 us (performance.md)",
-    ("paced-10k", "p999_us", None): "stalls of one tick of the scheduler (4 ms) and of the device",
-    ("paced-10k", "p99_us", SHIPPED): "the device: Kafka as shipped does not wait for it",
-    ("consume-1k", "mb_per_s", "roofline"):
-        "the least work throws the bytes away, libweir decodes every record, and both have two processors",
-    ("consume-1k", "broker_cpu_s_per_gb", None):
-        "the kernel's sending to loopback is 98 % of it; the least work needs more than that here",
-    ("replay", "ack_p99_us", WEIR):
-        "with two processors for the broker and three clients, whoever waits for one waits for a tick (4 ms); p50 is not touched",
-    ("keyed-1000", "broker_cpu_s_per_gb", WEIR):
-        "small batches go through the journal, so they are copied, summed up and written twice",
-    ("cross-shard", "remote_consume", WEIR): "wake-ups of the other shard",
-    ("cross-shard", "remote_paced", WEIR): "two wake-ups of the other shard for a message",
-}
-
-
-def target_lines(results):
-    """Those for which there are figures. Ratios are medians of the ratios round by round."""
-    rows = []
-    for what, whose, figure, other, limit, unit, at_least in TARGETS:
-        if other:
-            found = results.ratio((*whose, figure), (*other, figure)[:4])
-        else:
-            values = list(results.values(*whose, figure).values())
-            found = statistics.median(values) if values else None
-        if found is None:
-            continue
-        met = found >= limit if at_least else found <= limit
-        verdict = "met" if met else f"**missed by {abs(found - limit) / limit * 100:.0f} %**"
-        why = WHY.get((whose[0], figure, other[1] if other else None))
-        if not met and why:
-            verdict += f": {why}"
-        digits = 0 if found >= 1000 else 2
-        rows.append(f"| {what} | **{found:,.{digits}f}** {unit} | {'at least' if at_least else 'at most'} "
-                    f"{f'{limit:,.2f}'.rstrip('0').rstrip('.')} {unit} | {verdict} |")
-    if not rows:
-        return []
-    return ["### Targets", "", "Ratios are medians of the ratios round by round. The reasons are what is known, not measurements.", "", "| | measured | target | |",
-            "|---|---|---|---|", *rows, ""]
 
 
 def rounds_of(results, run):
@@ -279,9 +215,7 @@ def head(results):
              "the page cache or in a growing heap is new memory every time; that is how they work, and counts.", "",
              "Most memory is the peak of what is resident, all processes of the broker together, from its start (VmHWM). The "
              "configured budget of Weir is weir.buffer.bytes (512 MiB as shipped; receiving, storing, reading and all caches "
-             "come out of it) and 8 MB for the process itself.", "",
-             "Brokers that acknowledge what is durable and brokers that do not are never in one table: the second may lose "
-             "what they acknowledged when the machine fails.", ""]
+             "come out of it) and 8 MB for the process itself.", ""]
     for run in results.used.values():
         quick = ", **a quick run of small amounts**" if run["quick"] else ""
         lines.append(f"- {run['date']}, {rounds_of(results, run)}{quick}: {run['system']}, {run['filesystem']}. "
@@ -303,11 +237,14 @@ def commands(results, works):
     seen = {}
     for record in results.records:
         if record["kind"] == "figures" and record["figures"].get("command"):
-            seen[record["work"], record["client"] or record["peer"]] = record["figures"]["command"]
+            who = record["client"] or record["peer"]
+            seen[record["work"], who, record["synced"] and who == "roofline"] = record["figures"]["command"]
     lines = ["### Commands", "", "| work | client | command |", "|---|---|---|"]
     order = {work.name: place for place, work in enumerate(works)}
-    for (work, client), command in sorted(seen.items(), key=lambda item: order[item[0][0]]):
-        lines.append(f"| {work} | {client} | `{command.replace('|', '/')}` |")
+    for (work, client, _), command in sorted(seen.items(), key=lambda item: order[item[0][0]]):
+        line = f"| {work} | {client} | `{command.replace('|', '/')}` |"
+        if line not in lines:
+            lines.append(line)
     return lines + [""]
 
 
@@ -315,9 +252,10 @@ def make(path, works):
     """The report's text and its plots, {file name: SVG}."""
     results = Results(path)
     lines = ["## Beside other brokers", "",
-             "The same work done by Weir and by other brokers, in turns on the same machine. What was aimed at comes first, "
-             "then how it is measured, then every work with its tables.", ""]
-    lines += target_lines(results) + head(results)
+             "The same work done by Weir and by other brokers, in turns on the same machine: in short, what was aimed at, how it "
+             "is measured, then every work with its tables. Brokers that acknowledge what is durable and brokers that do not "
+             "are never in one table: the second may lose what they acknowledged when the machine fails.", ""]
+    lines += summary(results) + target_lines(results) + head(results)
     plots = {}
     for work in works:
         if any(record["work"] == work.name for record in results.records):
@@ -339,9 +277,11 @@ def kept(path):
 
 
 def write(docs, text, plots):
-    """Puts the text into benchmarks.md between its marks, and the plots beside it."""
+    """Puts the text into benchmarks.md between its marks, and the plots beside it; those that only the text
+    before had are removed."""
     path = os.path.join(docs, "benchmarks.md")
     before, after = "# Benchmarks\n", ""
+    old = set(re.findall(r"\(plots/([\w-]+\.svg)\)", kept(path))) - set(plots)
     if os.path.exists(path):
         with open(path) as file:
             before = file.read()
@@ -352,6 +292,9 @@ def write(docs, text, plots):
     with open(path, "w") as file:
         file.write(f"{before.rstrip()}\n\n{BEGIN}\n{text.rstrip()}\n{END}\n{after.lstrip()}")
     os.makedirs(os.path.join(docs, "plots"), exist_ok=True)
+    for name in old:
+        if os.path.exists(os.path.join(docs, "plots", name)):
+            os.remove(os.path.join(docs, "plots", name))
     for name, svg in plots.items():
         with open(os.path.join(docs, "plots", name), "w") as file:
             file.write(svg)

@@ -158,7 +158,7 @@ class Consume(Work):
         """With a client that reads what is there again and again by itself."""
         client.create(peer, "load", 1)
         client.produce(peer, "load", self.size, self.tail)
-        client.consume(peer, "load", self.size, self.tail, seconds=1)
+        client.consume(peer, "load", self.size, self.tail)
         return measured(peer, lambda: client.consume(peer, "load", self.size, self.tail))
 
 
