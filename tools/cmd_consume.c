@@ -167,14 +167,14 @@ static const struct option_spec consume_options[] = {
      .kind = OPTION_TEXT,
      .placeholder = "FORMAT",
      .help = "json (one object per line), msgpack, csv or csv:FIELD,..., hex, raw (values with "
-             "nothing between them), or a text with fields as below (default: '%s\\n')",
+             "nothing between them), or a text with the fields above (default: '%s\\n')",
      .offset = offsetof(struct consume_settings, format),
      .choices = printing_formats},
     {.name = "where",
      .letter = 'w',
      .kind = OPTION_TEXT,
      .placeholder = "EXPRESSION",
-     .help = "only records of which this is true, see below",
+     .help = "only records of which this is true, see above",
      .offset = offsetof(struct consume_settings, where)},
     {.name = NULL},
 };

@@ -6,8 +6,7 @@
 //  2. getopt_long's result identifies a row by FIRST_CODE plus its place in the joined tables, so a
 //     letter and a long name lead to the same row.
 //  3. Names are written out: getopt_long would take --form for --format, and a script that relies
-//  on
-//     it breaks when an option is added.
+//     on that breaks when an option is added.
 #include "tools/options.h"
 
 #include <errno.h>
@@ -193,11 +192,54 @@ static const struct row *row_of(const struct parser *parser, int code)
     return NULL;
 }
 
+// What people type who know the tools that come with Kafka.
+static const struct {
+    const char *theirs;
+    const char *ours; // an option, and how its value begins
+} foreign_names[] = {
+    {"bootstrap-server", "brokers"},
+    {"broker-list", "brokers"},
+    {"command-config", "client-setting"},
+    {"config", "set"},
+    {"consumer-property", "client-setting"},
+    {"from-beginning", "from beginning"},
+    {"max-messages", "count"},
+    {"offset", "from"},
+    {"producer-property", "client-setting"},
+    {"replication-factor", "replication"},
+    {"shift-by", "shift"},
+    {"to-datetime", "to @"},
+    {"to-earliest", "to beginning"},
+    {"to-latest", "to end"},
+    {"to-offset", "to"},
+};
+
+// NULL: no such name, or nothing of the kind here.
+static const char *translate(const struct parser *parser, struct span given)
+{
+    const char *ours = NULL;
+
+    for (size_t i = 0; i < sizeof(foreign_names) / sizeof(foreign_names[0]); i++)
+        if (span_equal(given, span_text(foreign_names[i].theirs)))
+            ours = foreign_names[i].ours;
+    for (size_t i = 0; ours != NULL && i < parser->count; i++) {
+        const char *name = parser->rows[i].spec->name;
+        if (strlen(name) == strcspn(ours, " ") && strncmp(name, ours, strlen(name)) == 0)
+            return ours;
+    }
+    return NULL;
+}
+
 // "; did you mean --format?", or where to look.
 static void suggest(const struct parser *parser, const char *given, char *text, size_t size)
 {
     struct similar similar;
+    const char *ours = translate(parser, span_of(given, strcspn(given, "=")));
 
+    if (ours != NULL) {
+        snprintf(text, size, "; did you mean --%s?", ours);
+        return;
+    }
     similar_start(&similar, span_of(given, strcspn(given, "=")));
     for (size_t i = 0; i < parser->count; i++)
         similar_try(&similar, parser->rows[i].spec->name);

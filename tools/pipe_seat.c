@@ -222,6 +222,7 @@ static void fail_answer(struct pipe_stage *stage, struct pipe_seat *seat, int rc
 static void succeed(struct pipe_stage *stage, struct pipe_seat *seat)
 {
     stage->unlucky = 0;
+    stage->answered = true;
     seat->deadline_ms = stage->now_ms + stage->options->answer_timeout_ms;
 }
 
@@ -333,6 +334,20 @@ static void take_batch(struct pipe_stage *stage, struct pipe_seat *seat)
 
 // ------------------------------------------------------------------------------------ the turn
 
+// A command that gathers its output, or leaves lines out, fails by time-outs alone: many of them
+// pass, each as long as --timeout, before the record to blame is found.
+static void hint_at_silence(struct pipe_stage *stage)
+{
+    if (in_batches(stage) || stage->answered || stage->counts.timeouts != 1)
+        return;
+    progress_end(&stage->progress);
+    fprintf(stage->app->err,
+            "weir pipe: no answer for %" PRId64 " ms, and none before. The command has to answer "
+            "every line with a line, and at once (sed -u, jq --unbuffered); one that leaves lines "
+            "out, like grep, needs --batch\n",
+            stage->options->answer_timeout_ms);
+}
+
 static void look_at(struct pipe_stage *stage, struct pipe_seat *seat)
 {
     struct pipe_worker *worker = &seat->worker;
@@ -357,6 +372,7 @@ static void look_at(struct pipe_stage *stage, struct pipe_seat *seat)
         run_failed(stage, seat, text);
     } else if (stage->now_ms >= seat->deadline_ms) {
         stage->counts.timeouts++;
+        hint_at_silence(stage);
         snprintf(text, sizeof(text), "gave no answer for %" PRId64 " ms",
                  stage->options->answer_timeout_ms);
         run_failed(stage, seat, text);

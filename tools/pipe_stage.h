@@ -118,6 +118,7 @@ struct pipe_stage {
     int64_t unlucky;                  // rejections since the command last succeeded
     int64_t stop_by_ms;               // once stopping
     char run_reason[PIPE_REASON_MAX]; // the last failure of a run
+    bool answered;                    // a command has, at least once
     bool joined;                      // the group has given us partitions, or none
     bool held;                        // a rebalance waits for us
     bool committing;

@@ -141,6 +141,14 @@ class Refusals(CommandTest):
                 self.assertIn(done.returncode, (1, 2), done.stderr[:200])
                 self.assertEqual((done.stdout, done.stderr.count(b"\n")), (b"", 1), done.stderr[:200])
 
+    def test_options_of_other_tools_are_known(self):
+        for words, says in ((("consume", "t", "--from-beginning"), "did you mean --from beginning?"),
+                            (("consume", "t", "--bootstrap-server", "a:1"), "did you mean --brokers?"),
+                            (("topic", "create", "t", "--replication-factor=1"), "did you mean --replication?"),
+                            (("group", "reset", "g", "--to-earliest"), "did you mean --to beginning?")):
+            with self.subTest(words=words):
+                self.nothing(2, *words, says=says)
+
     def test_settings_that_are_not_there(self):
         self.weir("topic", "create", "set")
         self.nothing(1, "config", "set", "topic", "set", "retention.m=1", says="did you mean retention.ms?")

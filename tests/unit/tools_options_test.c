@@ -122,6 +122,8 @@ Test(tools, refused_options_say_what_would_do)
         {"--col=red", "there is no option --col; did you mean --color?"},
         {"--fla", "there is no option --fla; did you mean --flag?"},
         {"--he", "there is no option --he; did you mean --help?"},
+        {"--max-messages=5", "there is no option --max-messages; did you mean --count?"},
+        {"--from-beginning", "there is no option --from-beginning, see --help"}, // nor any --from
         {"--flag=yes", "--flag takes no value"},
         {"-q", "there is no option -q, see --help"},
         {"-n", "-n needs a value, see --help"},
