@@ -31,6 +31,7 @@
 enum {
     APPEND_RETRY_MS = 2,
     APPEND_WAIT_MS = 10000,
+    SMALL_APPEND_BYTES = 4096,
 };
 
 static const uint64_t ns_per_ms = 1000000;
@@ -276,6 +277,12 @@ static void start_on_owner(struct shard *here, struct message *message)
     settle_later(op);
 }
 
+// A larger one is work that the owner can do while its journal is written, or a write of its own.
+static bool is_small_append(const struct partition_op *op)
+{
+    return op->kind == PARTITION_APPEND && op->append.batch.size <= SMALL_APPEND_BYTES;
+}
+
 void partition_start(struct shard *home, struct partition_op *op)
 {
     op->home = home;
@@ -294,7 +301,10 @@ void partition_start(struct shard *home, struct partition_op *op)
         return;
     }
     op->message.deliver = start_on_owner;
-    shard_post(home, op->owner, &op->message);
+    if (is_small_append(op))
+        shard_post_patiently(home, op->owner, &op->message);
+    else
+        shard_post(home, op->owner, &op->message);
 }
 
 bool partition_has_taken(const struct partition_op *op)
@@ -363,6 +373,16 @@ void partition_cancel_watch(struct partition_op *op)
 
 // --- giving a read back -----------------------------------------------------------------------
 
+static void post_release(struct partition_op *op, struct shard *from, struct shard *to,
+                         void (*deliver)(struct shard *here, struct message *message))
+{
+    op->second_message.deliver = deliver;
+    if (op->soon)
+        shard_post(from, to, &op->second_message);
+    else
+        shard_leave(from, to, &op->second_message);
+}
+
 static void released_at_home(struct shard *here, struct message *message)
 {
     (void)here;
@@ -374,11 +394,11 @@ static void release_on_owner(struct shard *here, struct message *message)
 {
     struct partition_op *op = list_entry(message, struct partition_op, second_message);
     log_read_release(&op->read->log);
-    op->second_message.deliver = released_at_home;
-    shard_post(here, op->home, &op->second_message);
+    post_release(op, here, op->home, released_at_home);
 }
 
-void partition_release(struct partition_op *op, void (*released)(struct partition_op *op))
+void partition_release(struct partition_op *op, bool soon,
+                       void (*released)(struct partition_op *op))
 {
     CHECK(op->kind == PARTITION_READ);
     op->released = released;
@@ -388,7 +408,7 @@ void partition_release(struct partition_op *op, void (*released)(struct partitio
         log_read_release(&op->read->log);
         released(op);
     } else {
-        op->second_message.deliver = release_on_owner;
-        shard_post(op->home, op->owner, &op->second_message);
+        op->soon = soon;
+        post_release(op, op->home, op->owner, release_on_owner);
     }
 }

@@ -72,6 +72,7 @@ struct partition_op {
     bool waits;          // APPEND: it did not find memory when it was started
     bool refused;        // APPEND: for lack of memory, and the log has not called back yet
     bool holds;          // READ: there are slices to give back
+    bool soon;           // READ: and somebody waits until they have been
     bool settled;        // WATCH, owner's thread: the outcome is on its way
     bool cancelling;     // WATCH, home's thread
 };
@@ -86,8 +87,10 @@ bool partition_has_taken(const struct partition_op *op);
 
 // Gives a finished read's slices back to the owner; not needed for one that failed or brought no
 // bytes, and harmless then. `released` is called on the home shard, possibly from inside, when the
-// memory of the operation and of its log_read may be reused.
-void partition_release(struct partition_op *op, void (*released)(struct partition_op *op));
+// memory of the operation and of its log_read may be reused. `soon`: somebody waits for that; else
+// no shard is woken for it, and it may take some ten milliseconds.
+void partition_release(struct partition_op *op, bool soon,
+                       void (*released)(struct partition_op *op));
 
 // Asks for the end of a WATCH whose `done` was not called yet; `done` follows as always.
 void partition_cancel_watch(struct partition_op *op);

@@ -35,7 +35,11 @@
 #include "broker/shard_life.h"
 #include "broker/topics.h"
 
-enum { RING_ENTRIES = 1024 };
+enum {
+    RING_ENTRIES = 1024,
+    LEFT_MS = 20,         // how long a sleeping shard is not reminded of what was left there
+    PATIENT_MESSAGES = 8, // that lie there until the journal's write is done
+};
 
 // --- messages and places ----------------------------------------------------------------------
 
@@ -43,6 +47,38 @@ void shard_post(struct shard *from, struct shard *to, struct message *message)
 {
     if (mailbox_push(&to->mailbox, message))
         io_wake(from->io, to->io);
+}
+
+void shard_post_patiently(struct shard *from, struct shard *to, struct message *message)
+{
+    if (mailbox_push_patiently(&to->mailbox, message))
+        io_wake(from->io, to->io);
+}
+
+static void remind(struct shard *from, struct shard *to)
+{
+    if (mailbox_remind(&to->mailbox))
+        io_wake(from->io, to->io);
+}
+
+// Which shards had something left there is not noted: most have taken it long ago.
+static void remind_all(struct timer *timer)
+{
+    struct shard *from = list_entry(timer, struct shard, left_timer);
+    for (uint32_t i = 0; i < shard_count(from); i++)
+        remind(from, shard_by_index(from, i));
+}
+
+void shard_leave(struct shard *from, struct shard *to, struct message *message)
+{
+    mailbox_leave(&to->mailbox, message);
+    if (from->left_timer.slot > 0 && !from->stopping)
+        return;
+    from->left_timer.expired = remind_all;
+    // At the end all wait for this.
+    if (from->stopping || timer_set(&from->timers, &from->left_timer,
+                                    from->io->now_ns + LEFT_MS * UINT64_C(1000000)) != 0)
+        remind(from, to);
 }
 
 struct shard *shard_of_partition(const struct shard *any, struct kp_uuid topic_id,
@@ -65,6 +101,12 @@ uint32_t shard_count(const struct shard *any)
     return any->server->shard_count;
 }
 
+bool shard_may_sleep(struct shard *shard)
+{
+    bool soon_awake = shard_count(shard) > 1 && log_store_is_journalling(shard->store);
+    return mailbox_sleep(&shard->mailbox, soon_awake ? PATIENT_MESSAGES : 0);
+}
+
 // --- the loop ---------------------------------------------------------------------------------
 
 static void deliver_messages(struct shard *shard)
@@ -85,7 +127,7 @@ static void turn(struct shard *shard)
     if (shard->ended)
         return; // nothing will come any more, so there is nothing to wait for
     listener_advance(shard->listener);
-    if (mailbox_sleep(&shard->mailbox)) {
+    if (shard_may_sleep(shard)) {
         uint64_t due = timers_next(&shard->timers);
         // 0 would mean not to wait, which is right for a timer that is due.
         io_run(shard->io, due <= shard->io->now_ns ? 0 : due);

@@ -45,6 +45,7 @@ struct shard {
     struct listener *listener; // connections and their requests
     struct fetch_sessions *fetch_sessions; // NULL until a client wants one
     struct mailbox mailbox;
+    struct timer left_timer; // to remind other shards of what was left there
     struct shard_life *life;
     struct background *background;
     struct controller *controller; // shard 0 only
@@ -60,6 +61,19 @@ void shard_run(struct shard *shard);
 // it is then delivered later in the same loop, never from inside this call. Messages between one
 // pair of shards keep their order.
 void shard_post(struct shard *from, struct shard *to, struct message *message);
+
+// The same for a message that does nothing but append a few bytes, and need not wake a shard whose
+// journal is being written: that will look when the write is done, and could not begin another one
+// before. A number of them wakes it all the same, since taking them takes time, too.
+void shard_post_patiently(struct shard *from, struct shard *to, struct message *message);
+
+// The same for a message that nobody waits for, such as memory that is given back: it is delivered
+// when the shard is awake for another reason, or after a while.
+void shard_leave(struct shard *from, struct shard *to, struct message *message);
+
+// Called on the shard's own thread when its turn is over: true when it may wait, after which it
+// must be told of messages that come, until mailbox_wake_up; false when some have come already.
+bool shard_may_sleep(struct shard *shard);
 
 // The shard that owns a partition, or a group: a hash, the same on every shard and in every run
 // with the same number of shards. The metadata partition is not placed by this: it is on shard 0.

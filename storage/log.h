@@ -108,6 +108,10 @@ int log_store_close(struct log_store *store);
 
 struct log_store_stats log_store_stats(const struct log_store *store);
 
+// A write of the journal is on its way: io_run returns when it is done, and what is appended until
+// then, unless it is much, becomes durable with the next one.
+bool log_store_is_journalling(const struct log_store *store);
+
 struct log_name {
     struct span topic; // text
     struct kp_uuid topic_id;

@@ -276,6 +276,11 @@ struct log_store_stats log_store_stats(const struct log_store *store)
     return stats;
 }
 
+bool log_store_is_journalling(const struct log_store *store)
+{
+    return store->journal && journal_state(store->journal) == JOURNAL_BUSY;
+}
+
 // --- closing
 
 static bool is_busy(const struct log_store *store)

@@ -145,7 +145,7 @@ static void cleanup(struct request *request)
         if (!part->read)
             continue;
         request_hold(request);
-        partition_release(&part->op, let_go);
+        partition_release(&part->op, false, let_go);
     }
 }
 
@@ -343,7 +343,7 @@ static void release(struct fetch *fetch, bool only_surplus)
         if (!part->read || (only_surplus && !part->surplus))
             continue;
         fetch->outstanding++;
-        partition_release(&part->op, released);
+        partition_release(&part->op, true, released);
     }
     one_done(fetch);
 }

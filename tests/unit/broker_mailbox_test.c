@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 
@@ -41,21 +42,71 @@ Test(broker, mailbox_wakes_once_per_sleep)
     struct mailbox mailbox;
     mailbox_init(&mailbox);
     struct message messages[3];
-    cr_assert(mailbox_sleep(&mailbox));
+    cr_assert(mailbox_sleep(&mailbox, 0));
     cr_assert(mailbox_push(&mailbox, &messages[0]));
     cr_assert_not(mailbox_push(&mailbox, &messages[1]));
     mailbox_wake_up(&mailbox);
-    cr_assert_not(mailbox_sleep(&mailbox), "there is something to take");
+    cr_assert_not(mailbox_sleep(&mailbox, 0), "there is something to take");
     cr_assert_not(mailbox_push(&mailbox, &messages[2]), "the owner did not fall asleep");
     cr_assert_not_null(mailbox_take(&mailbox));
-    cr_assert(mailbox_sleep(&mailbox));
+    cr_assert(mailbox_sleep(&mailbox, 0));
+}
+
+Test(broker, mailbox_leaves_an_owner_alone_that_wakes_by_itself)
+{
+    struct mailbox mailbox;
+    mailbox_init(&mailbox);
+    struct message messages[5];
+    cr_assert(mailbox_sleep(&mailbox, 2));
+    cr_assert_not(mailbox_push_patiently(&mailbox, &messages[0]));
+    cr_assert_not(mailbox_push_patiently(&mailbox, &messages[1]));
+    cr_assert(mailbox_push_patiently(&mailbox, &messages[2]), "there are too many");
+    cr_assert_not(mailbox_push_patiently(&mailbox, &messages[3]));
+    mailbox_wake_up(&mailbox);
+    cr_assert_not(mailbox_sleep(&mailbox, 2), "there is something to take");
+    cr_assert_not_null(mailbox_take(&mailbox));
+    cr_assert(mailbox_sleep(&mailbox, 2));
+    cr_assert_not(mailbox_push_patiently(&mailbox, &messages[0]));
+    cr_assert(mailbox_push(&mailbox, &messages[4]), "this one is in a hurry");
+    mailbox_wake_up(&mailbox);
+    cr_assert_not_null(mailbox_take(&mailbox));
+    cr_assert(mailbox_sleep(&mailbox, 0));
+    cr_assert(mailbox_push_patiently(&mailbox, &messages[0]), "it does not wake by itself");
+}
+
+Test(broker, mailbox_reminds_of_what_was_left)
+{
+    struct mailbox mailbox;
+    mailbox_init(&mailbox);
+    struct message message;
+    cr_assert(mailbox_sleep(&mailbox, 0));
+    cr_assert_not(mailbox_remind(&mailbox), "there is nothing");
+    mailbox_leave(&mailbox, &message);
+    cr_assert(mailbox_remind(&mailbox));
+    cr_assert_not(mailbox_remind(&mailbox), "it is being woken");
+    mailbox_wake_up(&mailbox);
+    cr_assert_not(mailbox_sleep(&mailbox, 0), "there is something to take");
+    cr_assert_not_null(mailbox_take(&mailbox));
+    cr_assert_not(mailbox_remind(&mailbox), "the owner is awake");
 }
 
 static void *produce(void *argument)
 {
     struct producer *producer = argument;
     for (uint32_t i = 0; i < EACH; i++) {
-        if (mailbox_push(producer->mailbox, &producer->messages[i].message))
+        struct mailbox *mailbox = producer->mailbox;
+        struct message *message = &producer->messages[i].message;
+        bool wake = false;
+        if (i % 3 == 0)
+            wake = mailbox_push(mailbox, message);
+        else if (i % 3 == 1)
+            wake = mailbox_push_patiently(mailbox, message);
+        else
+            mailbox_leave(mailbox, message);
+        // Of every third one that is left, nobody is reminded before the next is pushed.
+        if (i % 9 == 2 || i == EACH - 1)
+            wake = mailbox_remind(mailbox) || wake;
+        if (wake)
             sem_post(producer->wake);
     }
     return NULL;
@@ -84,9 +135,13 @@ Test(broker, mailbox_loses_nothing_between_threads)
             struct numbered *numbered = (struct numbered *)at;
             cr_assert_eq(numbered->number, next[numbered->producer]++);
         }
-        if (left > 0 && mailbox_sleep(&mailbox)) {
-            while (sem_wait(&wake) != 0)
+        // Half of the time it wakes by itself soon.
+        unsigned patience = left % 2 * 4;
+        if (left > 0 && mailbox_sleep(&mailbox, patience)) {
+            while (patience == 0 && sem_wait(&wake) != 0)
                 ;
+            if (patience > 0)
+                sched_yield();
             mailbox_wake_up(&mailbox);
         }
     }

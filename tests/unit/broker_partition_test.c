@@ -97,7 +97,7 @@ static void check_missing(struct shards *shards, struct partition_key key)
         shards_until(shards, &tried.done);
         cr_assert_eq(tried.op.error, -ENOENT);
         if (kind == PARTITION_READ) {
-            partition_release(&tried.op, tried_released);
+            partition_release(&tried.op, true, tried_released);
             cr_assert(tried.released, "there is nothing to wait for");
         }
     }
@@ -125,7 +125,7 @@ static void check_append_and_read(struct shards *shards, struct partition_key ke
                  BATCH_OK);
     cr_assert_eq(header.base_offset, 1);
     cr_assert_gt(read.log.size, 2000);
-    partition_release(&tried.op, tried_released);
+    partition_release(&tried.op, true, tried_released);
     shards_until(shards, &tried.released);
 
     read = (struct partition_read){.log = {.offset = 3, .max_bytes = 1 << 20}};
@@ -133,7 +133,7 @@ static void check_append_and_read(struct shards *shards, struct partition_key ke
     shards_until(shards, &tried.done);
     cr_assert_eq(tried.op.error, 0);
     cr_assert_eq(read.log.size, 0);
-    partition_release(&tried.op, tried_released);
+    partition_release(&tried.op, true, tried_released);
     cr_assert(tried.released, "nothing was read");
 
     read = (struct partition_read){.log = {.offset = 4, .max_bytes = 1 << 20}};
@@ -145,6 +145,81 @@ static void check_append_and_read(struct shards *shards, struct partition_key ke
 Test(broker, partition_append_and_read)
 {
     for_both_places(check_append_and_read);
+}
+
+static bool is_asleep(struct shard *shard)
+{
+    return atomic_load(&shard->mailbox.sleeping) > 0;
+}
+
+// Gives back what the owner, asleep, has on another shard: nobody wakes it before its time.
+Test(broker, partition_release_that_nobody_waits_for)
+{
+    struct shards *shards = shards_open(2);
+    struct shard *home = &shards->shard[0];
+    struct partition_key key = shards_add_partition(shards, 7, 0);
+    if (shard_of_partition(home, key.topic_id, 0) == home)
+        key = shards_add_partition(shards, 7, 1);
+    struct shard *owner = &shards->shard[1];
+    append(shards, key, 1000);
+    struct tried tried = {0};
+    struct partition_read read = {.log = {.max_bytes = 1 << 20}};
+    tried.op.read = &read;
+    start(shards, &tried, key, PARTITION_READ);
+    shards_until(shards, &tried.done);
+    cr_assert_gt(read.log.size, 1000);
+
+    cr_assert(mailbox_sleep(&owner->mailbox, 0));
+    partition_release(&tried.op, false, tried_released);
+    cr_assert(is_asleep(owner));
+    for (int i = 0; i < SHARDS_TURNS && is_asleep(owner); i++) {
+        shards_turn_one(home);
+        io_run(home->io, home->io->now_ns + 200000);
+    }
+    cr_assert_not(is_asleep(owner), "it is never reminded");
+    shards_turn_one(owner);
+    shards_until(shards, &tried.released);
+
+    // At the end it is reminded at once.
+    tried.released = false;
+    start(shards, &tried, key, PARTITION_READ);
+    shards_until(shards, &tried.done);
+    cr_assert(mailbox_sleep(&owner->mailbox, 0));
+    home->stopping = true;
+    partition_release(&tried.op, false, tried_released);
+    cr_assert_not(is_asleep(owner));
+    shards_until(shards, &tried.released);
+    shards_close(shards);
+}
+
+// A small append does not wake an owner that is about to wake; everything else does.
+Test(broker, partition_append_is_patient)
+{
+    struct shards *shards = shards_open(2);
+    struct shard *home = &shards->shard[0];
+    struct partition_key key = shards_add_partition(shards, 7, 0);
+    if (shard_of_partition(home, key.topic_id, 0) == home)
+        key = shards_add_partition(shards, 7, 1);
+    struct shard *owner = &shards->shard[1];
+    static const size_t sizes[] = {1000, 20000};
+    for (size_t i = 0; i < 2; i++) {
+        struct tried tried = {0};
+        struct batch_header header;
+        tried.op.append.batch = shards_batch(sizes[i], &header);
+        tried.op.append.header = &header;
+        cr_assert(mailbox_sleep(&owner->mailbox, 1));
+        start(shards, &tried, key, PARTITION_APPEND);
+        cr_assert_eq(is_asleep(owner), sizes[i] == 1000);
+        shards_until(shards, &tried.done);
+        cr_assert_eq(tried.op.error, 0);
+        shards_free_batch(tried.op.append.batch);
+    }
+    struct tried offsets = {0};
+    cr_assert(mailbox_sleep(&owner->mailbox, 1));
+    start(shards, &offsets, key, PARTITION_OFFSETS);
+    cr_assert_not(is_asleep(owner));
+    shards_until(shards, &offsets.done);
+    shards_close(shards);
 }
 
 static void check_batch_is_taken(struct shards *shards, struct partition_key key)

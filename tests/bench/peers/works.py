@@ -307,7 +307,7 @@ class CrossShard(Work):
     size, count, topics, rate = KIB, 500000, 4, 10000
     tail, cache = 50 * 10**6 // KIB, 256 << 20
     wanted, tries = 3, 48  # measurements of each kind and place; how often to try for them
-    local, remote = 20, 40  # times that the less busy shard's thread was woken: at most, at least
+    local, remote = 20, 30  # times that the less busy shard's thread was woken: at most, at least
     title = "Traffic between two shards"
     text = (f"Broker CPU s/GB of Weir with two shards: {count:,} messages of 1 KiB produced as fast as they go, {tail:,} that "
             f"are in memory consumed, and {rate:,} a second produced for a while, each by one connection with one partition. "
