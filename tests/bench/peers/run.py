@@ -140,7 +140,9 @@ class Runner:
 
         def rank(work, peer, client):
             name = client.key if client else None
-            return 0 if report.in_summary(work.name, peer.key, name) else 2 if name in SECOND_OPINIONS else 1
+            if report.in_summary(work.name, peer.key, name) or name == clients.Discard.key:
+                return 0
+            return 2 if name in SECOND_OPINIONS else 1
 
         rest = [self.plan(lambda *which, place=place: not aimed(*which) and rank(*which) == place) for place in range(3)]
         return [*rounds, (options.rounds + 1, [one for part in rest for one in part])]
