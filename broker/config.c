@@ -430,8 +430,9 @@ int config_load(int argc, char *const *argv, struct config **out,
         error = read_arguments(config, argc, argv, true, &found, why);
     if (!error)
         error = read_arguments(config, argc, argv, false, &found, why);
-    if (!error && found.count == 0)
-        error = config_finish(config, why);
+    // What contradicts each other may do so because something was refused; addresses stand alone.
+    if (!error)
+        error = found.count == 0 ? config_finish(config, why) : finish_addresses(config, why);
     if (error)
         problem_add(&found, why);
     if (found.count > 0) {

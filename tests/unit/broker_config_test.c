@@ -73,14 +73,15 @@ Test(broker, config_defaults_are_complete_and_valid)
 
 Test(broker, config_names_everything_that_is_refused)
 {
-    const char *path = file_with("num.io.threads=8\nnum.partitions=0\nzookeeper.connect=h\n");
+    const char *path = file_with("num.io.threads=8\nnum.partitions=0\nzookeeper.connect=h\n"
+                                 "listeners=SASL_SSL://:9094\n");
     struct config *config = NULL;
     char why[CONFIG_PROBLEMS_SIZE] = "";
     cr_assert_neq(load(&config, why, "--config", path, "--set", "no.such=1"), 0);
     unlink(path);
     const char *const parts[] = {":1: there is no setting \"num.io.threads\"",
                                  ":2: ", ":3: there is no setting \"zookeeper.connect\"",
-                                 "no.such"};
+                                 "no.such", "only PLAINTEXT is served yet"};
     const char *at = why;
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         at = strstr(at, parts[i]);
