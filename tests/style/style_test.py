@@ -111,6 +111,27 @@ class Style(unittest.TestCase):
         wrong = [f"{path}: {found.group(0)}" for path in sources() if (found := UNFINISHED.search(read(path)))]
         self.assertEqual(wrong, [])
 
+    def test_the_architecture_names_what_there_is(self):
+        """Names in it are there to be looked for."""
+        page = re.sub(r"^```.*?^```$", "", read("docs/architecture.md"), flags=re.MULTILINE | re.DOTALL)
+        everything = "\n".join(map(read, tracked("*.c", "*.h", "*.py", "*.txt")))
+        files = {os.path.basename(path) for path in tracked("*")}
+        names = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", page))
+        self.assertGreater(len(names), 20)
+        self.assertEqual([name for name in sorted(names) if not re.search(rf"\b{name}\b", everything)], [])
+        mentioned = set(re.findall(r"`(?:\w+/)*(\w+\.(?:[ch]|py|txt|md))`", page))
+        self.assertGreater(len(mentioned), 20)
+        self.assertEqual(sorted(mentioned - files), [])
+
+    def test_links_lead_somewhere(self):
+        wrong = []
+        for page in tracked("*.md"):
+            for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", read(page)):
+                path = os.path.join(ROOT, os.path.dirname(page), link)
+                if "://" not in link and not os.path.exists(path):
+                    wrong.append(f"{page}: {link}")
+        self.assertEqual(wrong, [])
+
     def test_exceptions_are_still_needed(self):
         gone = [key for key in LONGER if not os.path.exists(os.path.join(ROOT, key.split(":")[0]))]
         self.assertEqual(gone, [])
