@@ -4,7 +4,7 @@
 // An operation belongs to its home shard, except between the delivery of `message` to the owner and
 // its way back: then only the owner touches it. Invariants:
 //  1. `done` is called on the home shard, once, from the loop: never from inside a call of this
-//  file.
+//     file.
 //  2. A node (`message`, `second_message`) is in at most one mailbox at a time.
 //  3. Slices of a read are given back on the owner's thread.
 //

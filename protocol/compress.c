@@ -6,8 +6,7 @@
 // 1. No buffer larger than the caller's limit is ever taken for output, whatever the input claims.
 // 2. Every step of a loop consumes input or produces output, or the loop ends with an error.
 // 3. Input is consumed to its last byte, otherwise it is bad: frames may follow one another,
-// rubbish
-//    may not.
+//    rubbish may not.
 #include "protocol/compress.h"
 
 #define ZLIB_CONST // zlib promises not to write to its input

@@ -16,8 +16,8 @@
 // There are two ways to durability, and the data takes one or both:
 //
 //   journal way   small dirty bytes of all logs together, in one write of the store's journal.
-//   Their
-//                 frames stay in memory, go on growing, and reach their segments later (flush.c).
+//                 Their frames stay in memory, go on growing, and reach their segments later
+//                 (flush.c).
 //   segment way   the log's first unflushed frame is written to its segment, with everything in it
 //                 that only the journal had. For dirty bytes of COMMIT_DIRECT_BYTES or more, and
 //                 when there is no journal, or no room in it. A flush is the same write, with

@@ -12,11 +12,9 @@
 // 4. The file that the newest commit announces, or the state file names, must be there: else
 //    commits behind the newest may be missing.
 // 5. What lies behind the newest commit was not acknowledged, if nothing proves that it was
-// durable:
-//    a commit with a higher number was begun, or a file with such a number in its header.
+//    durable: a commit with a higher number was begun, or a file with such a number in its header.
 // 6. A needed entry whose number is not defined in its file may be of any log of that shard that
-// has
-//    no entry in the file.
+//    has no entry in the file.
 #include "storage/inspect_parts.h"
 
 #include <errno.h>

@@ -8,8 +8,7 @@
 //    continues the log; with content, or when offsets are missing before it, nobody can know where
 //    the log ended. Likewise when there is an index at or behind it: those are made of frames.
 // 3. A file whose offsets are in the file before it is what a compaction, or a creation that
-// failed,
-//    has left.
+//    failed, has left.
 // 4. Offsets below the log's start concern nobody any more.
 #include "storage/inspect_parts.h"
 

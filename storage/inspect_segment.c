@@ -16,8 +16,7 @@
 //    where the last segment has no frame, and the one before it goes beyond its base offset, it was
 //    the creation of the last one that failed.
 // 6. A frame with the next sequence number and offsets further on says that the offsets between
-// were
-//    lost before it was written (with a damaged journal).
+//    were lost before it was written (with a damaged journal).
 #include "storage/inspect.h"
 
 #include <errno.h>

@@ -9,8 +9,7 @@
 //  4. Entries reach the kernel in the order of the calls, a cancellation after its operation; sends
 //     behind everything else.
 //  5. While small writes go on, one io_run hands the kernel URING_SEND_BYTES of large sends, in
-//  turns
-//     between them.
+//     turns between them.
 //
 // The kernel copies what is sent before it looks at the next entry. So what the device is to do,
 // and small answers, do not wait for the answer to somebody who reads a lot: those go last, and a

@@ -12,8 +12,7 @@
 // 3. Commits go only where the file was written before, with zeros at least: there a durable write
 //    changes no metadata. Zeros are written behind that, never into it.
 // 4. Until the header of the new life is durable the old one is there, whole, and with it commits
-// that
-//    a start may look for: the block's first sector is written all or nothing.
+//    that a start may look for: the block's first sector is written all or nothing.
 // 5. A file whose header could not be written is not touched again in this run (rule 5 of the
 //    storage design).
 //

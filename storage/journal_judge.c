@@ -7,10 +7,9 @@
 // one before, before it is used. So:
 //
 // 1. Bytes that are no sound commit, with no commit behind them in the order of the journal, are
-// the
-//    torn rest of the one commit that was under way. Nobody was told of it. But a sound header of a
-//    commit, and one of a file that says with which number its life began, prove that the commits
-//    with lower numbers were durable.
+//    the torn rest of the one commit that was under way. Nobody was told of it. But a sound header
+//    of a commit, and one of a file that says with which number its life began, prove that the
+//    commits with lower numbers were durable.
 // 2. A number between the first that is needed and the last that is there, or is proven, without a
 //    sound commit, is damage. If the table of that commit is sound, it concerns the logs named
 //    there whose entries are bad; else it may concern every log.

@@ -6,8 +6,7 @@
 // 2. A failed write ends the journal for this run (rule 5 of the storage design): what it was to
 //    make durable goes to the segments, as the very same bytes.
 // 3. A hold exists for each log and file with an entry that is not in a segment; it is made when
-// the
-//    entry is added, so before the write, and goes with journal_flushed. A file is free to be
+//    the entry is added, so before the write, and goes with journal_flushed. A file is free to be
 //    overwritten when it and all before it are without holds; `needed` never passes a file with
 //    holds.
 // 4. Before the first commit of the next file, a commit of the present one has announced it.

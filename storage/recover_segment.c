@@ -2,9 +2,8 @@
 // One segment file at start: its header, and its index file.
 //
 // 1. The data outranks every index (rule 6 of the storage design): an index file is used only if
-// its
-//    checksum, the segment's salt and the frame it calls the last one agree; else the segment is
-//    scanned. What a sound index says to have been durable still counts as evidence.
+//    its checksum, the segment's salt and the frame it calls the last one agree; else the segment
+//    is scanned. What a sound index says to have been durable still counts as evidence.
 // 2. A file without a sound header of this log, at this offset, is bad: nothing in it can be
 //    checked. One of another format version is refused by name.
 #include <errno.h>

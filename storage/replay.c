@@ -3,12 +3,10 @@
 // doing it again after a crash in the middle changes nothing:
 //
 // 1. Batches below the end of the segments are there already and are left out. That the segments
-// end
-//    in the torn rest of a frame which the journal covers is therefore no damage.
+//    end in the torn rest of a frame which the journal covers is therefore no damage.
 // 2. An entry beyond the end, of any kind, means that what lies between was lost with a damaged
-// part
-//    of the journal: damage, named, and the log goes on behind it. The frame that brings the entry
-//    to the segment keeps that gap, and later starts report it again.
+//    part of the journal: damage, named, and the log goes on behind it. The frame that brings the
+//    entry to the segment keeps that gap, and later starts report it again.
 // 3. A log of which the journal may have held more than can be read is uncertain: it serves what is
 //    known, accepts nothing, and says so at each start until it is repaired.
 // 4. A segment that begins here begins with what is known of producers, as any other does.

@@ -5,8 +5,7 @@
 // Invariants:
 //  1. Nobody begins before everybody could: connecting is not measured.
 //  2. What a client counts is its own until its thread has been joined; only struct bench_shared
-//  and
-//     struct bench_counters are touched by two threads, and those are atomic.
+//     and struct bench_counters are touched by two threads, and those are atomic.
 //  3. What a client reports goes into a text of its own; of several only the first failure is
 //  shown.
 #include <pthread.h>

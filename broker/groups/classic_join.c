@@ -4,8 +4,7 @@
 // 1. A dynamic member that can (version 4 on) joins twice: the first time it is promised an id, so
 //    that a client that never hears the answer leaves no member behind (KIP-394).
 // 2. A static member that comes back without its id takes its own place over, and its former self
-// is
-//    fenced (KIP-345). In STABLE, if the chosen protocol stays, nobody else notices.
+//    is fenced (KIP-345). In STABLE, if the chosen protocol stays, nobody else notices.
 // 3. Who joins again and has nothing new to say is told the generation as it is, but for the leader
 //    of a STABLE group: that is how it asks for a rebalance.
 #include <errno.h>

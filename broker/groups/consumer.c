@@ -5,8 +5,7 @@
 // 1. The group's epoch is group->generation. It grows with every change of members, of what they
 //    want, and of the topics of that; the targets are those of the epoch (consumer_target.c).
 // 2. A member gets to its target with its own heartbeats (consumer_reconcile.c). Nobody waits:
-// every
-//    heartbeat is answered in its step.
+//    every heartbeat is answered in its step.
 // 3. A member speaks in the epoch that it was last told; the one before is accepted if what it
 //    lists is nobody else's, for it may not have heard. Anything else is fenced: it gives up all it
 //    has and joins again, with epoch 0. Who joins has nothing.

@@ -3,9 +3,8 @@
 //
 // States, and what ends them:
 //   READING    one pass over all partitions, in the order of the request, a window at a time so
-//   that
-//              what is asked for stays near max_bytes -> REPLY when there is enough, an error, no
-//              time left or an interruption; else -> RELEASING
+//              that what is asked for stays near max_bytes -> REPLY when there is enough, an error,
+//              no time left or an interruption; else -> RELEASING
 //   RELEASING  gives back the too little that was read -> WAITING
 //   WAITING    a watch on every partition and a timer -> STOPPING when one of them fires
 //   STOPPING   the other watches are cancelled -> READING again, or REPLY with nothing when time is
@@ -15,8 +14,7 @@
 //  1. `outstanding` counts the operations that will call back, plus one while this file itself is
 //     starting some; a state ends when it is 0. So nothing is replied while anything is in flight.
 //  2. Slices that were read are released exactly once: in RELEASING, when a pass ends with more
-//  than
-//     is allowed, or after the reply has left.
+//     than is allowed, or after the reply has left.
 //  3. The first partition with data gives at least one batch, however large; the others keep to
 //     their limits.
 //

@@ -10,8 +10,7 @@
 //     while the application reads one answer, the next is on its way, and no third. A partition
 //     left out of a long poll for having unread parts would have to wait for the poll's end.
 //  2. fetch_offset is the offset after the last whole batch that has arrived, position the one
-//  after
-//     the last record handed out; position <= fetch_offset.
+//     after the last record handed out; position <= fetch_offset.
 //  3. An answer counts for a partition only if the generation is still the one it was asked in.
 //  4. A partition that an answer in a session does not name has no news, and is asked for again.
 //  5. Headers of batches are checked on arrival as far as finding the next batch needs it; checksum

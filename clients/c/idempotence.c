@@ -9,8 +9,7 @@
 //  1. Batches of a partition are numbered in their order, without gaps, when they are sent or
 //     sealed. A batch that ends unstored (too large, too old, purged) leaves a gap behind.
 //  2. A number changes only when the batch is certainly not stored: the broker has refused it as
-//  out
-//     of order although nothing before it was under way any more. Whatever became of its
+//     out of order although nothing before it was under way any more. Whatever became of its
 //     predecessors, neither it nor anything behind it was stored then. All that waits gets the
 //     partition's next epoch and numbers from 0; whatever still drifts through the network under
 //     the old epoch is refused from then on.

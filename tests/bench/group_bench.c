@@ -4,9 +4,8 @@
 // one record after the other; how long each takes shows what a rebalance costs those beside it.
 //
 //   group_bench HOST:PORT members N [ROUNDS]   one group of N members; a round is: one of them
-//   joins
-//                                              with another wish, all others hear of it, join and
-//                                              sync
+//                                              joins with another wish, all others hear of it, join
+//                                              and sync
 //   group_bench HOST:PORT groups N             N groups of one member each, then a heartbeat of
 //   each
 //

@@ -8,8 +8,7 @@
 //    the leader was given, with what they offered. A static member that comes back stands there
 //    under a former id.
 // 3. What the members of a generation own comes from one SyncGroup of its leader: each has what
-// that
-//    gave to it, or nothing if it was left out. So a partition has one owner in a generation.
+//    that gave to it, or nothing if it was left out. So a partition has one owner in a generation.
 // 4. Of two members that believe they have a partition, one may commit at most; and nothing is
 //    committed by one that is not the only one. This holds for all kinds of histories.
 #include "tests/sim/group_sim.h"

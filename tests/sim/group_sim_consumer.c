@@ -6,13 +6,12 @@
 // again and takes no answer to what it asked before.
 //
 // 1. Nobody is told of a partition that somebody else was told of, until that one has sent a
-// request
-//    that says that it does not have it, or is not in the group any more, by what is durable.
+//    request that says that it does not have it, or is not in the group any more, by what is
+//    durable.
 // 2. The epoch that a member is told never goes back as long as it does not join again, and after a
 //    crash the group's is none that is older than any that was told.
 // 3. When nothing goes wrong any more, everybody gets into the newest epoch, and every partition of
-// a
-//    topic that somebody wants has one owner.
+//    a topic that somebody wants has one owner.
 #include "tests/sim/group_sim.h"
 
 enum { LIVES = 4000, TOPICS = 2, PARTITIONS = 8, ALL_OF_ONE = 0xff };

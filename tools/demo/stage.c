@@ -2,8 +2,7 @@
 // Invariants:
 //  1. queued == reported when the broker has acknowledged (or refused) all that was sent.
 //  2. saved[p] <= next[p], and saved[p] is moved only after stage_flush: what is committed has led
-//  to
-//     acknowledged outputs. A stage that dies in between repeats some records and loses none.
+//     to acknowledged outputs. A stage that dies in between repeats some records and loses none.
 //  3. next[p] never moves behind an end mark, so that a stage started anew meets the mark again.
 //
 // When the broker dies nothing here has to be done about it: libweir connects again and repeats
