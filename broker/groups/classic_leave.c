@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// LeaveGroup, also of classic members of a group of the consumer protocol, and DescribeGroups.
+// LeaveGroup, also of members of the consumer protocol, which an administrator removes by it, and
+// DescribeGroups.
 //
 // 1. However many leave with one request, the group is rebalanced once.
 #include "broker/groups/group_internal.h"
@@ -28,8 +29,6 @@ static int16_t leave_one(struct group *group, struct group_step *step, struct sp
     if (id.size == 0)
         member = group_member_find_instance(group, instance_id);
     int16_t error = member ? 0 : group_member_check(group, id, instance_id, &member);
-    if (!error && !member->offers)
-        error = KP_ERROR_UNKNOWN_MEMBER_ID; // it leaves by its own protocol
     if (error)
         return error;
     group_member_remove(group, step, member);

@@ -83,6 +83,27 @@ Test(group_consumer, who_leaves_is_replaced)
     consumer_fixture_close(&f, topics);
 }
 
+Test(group_consumer, an_administrator_removes_members)
+{
+    struct fixture f;
+    struct topics *topics = consumer_fixture_open(&f);
+    topics_set(topics, "t", 2);
+    pulse(&f, (struct pulse){0});
+    pulse(&f, (struct pulse){.id = "b"});
+    cr_assert_eq(leave(&f, "a", NULL)->out.leave.members[0].error_code, 0);
+    cr_assert_str_eq(assigned(&f, pulse(&f, (struct pulse){.id = "b", .epoch = 2})), "t:0 t:1");
+    cr_assert_eq(pulse_error(&f, (struct pulse){.epoch = 1}), KP_ERROR_UNKNOWN_MEMBER_ID);
+    // One that has left for a while, by its instance id.
+    pulse(&f, (struct pulse){.id = "c", .instance = "i"});
+    pulse(&f, (struct pulse){.id = "c", .instance = "i", .epoch = -2});
+    cr_assert_eq(leave(&f, "b", "i")->out.leave.members[0].error_code, KP_ERROR_FENCED_INSTANCE_ID);
+    cr_assert_eq(leave(&f, "", "i")->out.leave.members[0].error_code, 0);
+    cr_assert_eq(leave(&f, "b", NULL)->out.leave.members[0].error_code, 0);
+    cr_assert_str_eq(group_state_name(f.group), "Empty");
+    cr_assert_eq(f.image.records.count, 1u, "only the group's record is left");
+    consumer_fixture_close(&f, topics);
+}
+
 Test(group_consumer, sessions_end)
 {
     struct fixture f;

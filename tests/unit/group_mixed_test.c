@@ -136,9 +136,21 @@ Test(group_mixed, requests_of_the_other_protocol_find_no_classic_member)
     cr_assert_eq(pulse_error(&f, (struct pulse){.id = a}), KP_ERROR_INVALID_REQUEST);
     cr_assert_eq(beat(&f, "c", NULL, 1), KP_ERROR_UNKNOWN_MEMBER_ID);
     cr_assert_eq(sync(&f, "c", 1)->out.sync.error_code, KP_ERROR_UNKNOWN_MEMBER_ID);
-    struct call *left = leave(&f, "c", NULL);
-    cr_assert_eq(left->out.leave.members[0].error_code, KP_ERROR_UNKNOWN_MEMBER_ID);
     cr_assert_eq(group_member_count(f.group), 2u);
+    consumer_fixture_close(&f, topics);
+}
+
+Test(group_mixed, an_administrator_removes_members_of_both_protocols)
+{
+    struct fixture f;
+    struct topics *topics = open_with_consumer(&f);
+    const char *a = id_of(enter(&f, (struct enter){0}));
+    cr_assert_eq(leave(&f, a, NULL)->out.leave.members[0].error_code, 0);
+    cr_assert_eq(group_member_count(f.group), 1u);
+    cr_assert_eq(leave(&f, "c", NULL)->out.leave.members[0].error_code, 0);
+    cr_assert_str_eq(group_state_name(f.group), "Empty");
+    cr_assert_eq(pulse_error(&f, (struct pulse){.id = "c", .epoch = 1}),
+                 KP_ERROR_UNKNOWN_MEMBER_ID);
     consumer_fixture_close(&f, topics);
 }
 
