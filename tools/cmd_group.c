@@ -14,7 +14,9 @@ struct group_settings {
     struct text_list states;
     struct text_list types;
     struct text_list topics;
+    struct text_list ids;
     bool if_exists;
+    bool all;
 };
 
 static int fail_group(const struct app *app, const char *name, int error)
@@ -336,36 +338,80 @@ const struct command cmd_group_delete_offsets = {
 
 // -------------------------------------------------------------------------------- remove-member
 
+// Static members by their instance ids, then others by their member ids.
+static int remove_named(struct weir_client *client, const char *group, int count, char **instances,
+                        const struct text_list *ids, int timeout_ms)
+{
+    struct weir_removal *members = calloc((size_t)count + ids->count + 1, sizeof(*members));
+    size_t removed = 0;
+
+    if (members == NULL)
+        return WEIR_ERR_NO_MEMORY;
+    for (int i = 0; i < count; i++)
+        members[removed++].instance_id = instances[i];
+    for (size_t i = 0; i < ids->count; i++)
+        members[removed++].member_id = ids->items[i];
+    int error = weir_remove_members(client, group, members, removed, timeout_ms);
+    free(members);
+    return error;
+}
+
 static int run_remove(struct app *app, const void *settings, int count, char **arguments)
 {
+    const struct group_settings *options = settings;
+    const char *group = arguments[0];
+    bool named = count > 1 || options->ids.count > 0;
     int code = 0;
-    struct weir_client *client = app_open(app, &code);
 
-    (void)settings;
+    if (named == options->all)
+        return app_fail(app, EXIT_USAGE, "whom? Give INSTANCEs or --id, or else --all");
+    struct weir_client *client = app_open(app, &code);
     if (client == NULL)
         return code;
-    int error = weir_remove_members(client, arguments[0], (const char *const *)arguments + 1,
-                                    (size_t)count - 1, app_timeout_ms(app));
+    int error = options->all ? weir_remove_all_members(client, group, app_timeout_ms(app))
+                             : remove_named(client, group, count - 1, arguments + 1, &options->ids,
+                                            app_timeout_ms(app));
     if (error == WEIR_ERR_UNKNOWN_MEMBER_ID)
         code = app_fail(app, EXIT_NOT_FOUND,
-                        "group '%s' has no such static member; 'weir group describe %s' shows "
-                        "them as INSTANCE",
-                        arguments[0], arguments[0]);
+                        "group '%s' has no such member; 'weir group describe %s' shows them as "
+                        "MEMBER and INSTANCE",
+                        group, group);
+    else if (error == WEIR_ERR_GROUP_ID_NOT_FOUND)
+        code = fail_group(app, group, error);
     else if (error != WEIR_OK)
         code = app_fail_client(app, client, error);
     weir_client_free(client);
     return code;
 }
 
+static const struct option_spec remove_options[] = {
+    {.name = "id",
+     .letter = 'i',
+     .kind = OPTION_LIST,
+     .placeholder = "MEMBER",
+     .help = "a member by its id; may be given again",
+     .offset = offsetof(struct group_settings, ids)},
+    {.name = "all",
+     .letter = 'a',
+     .kind = OPTION_FLAG,
+     .help = "all members there are",
+     .offset = offsetof(struct group_settings, all)},
+    {.name = NULL},
+};
+
 const struct command cmd_group_remove_member = {
     .name = "group remove-member",
-    .arguments = "GROUP INSTANCE...",
-    .min_arguments = 2,
+    .arguments = "GROUP [INSTANCE...]",
+    .min_arguments = 1,
     .max_arguments = -1,
-    .summary = "Remove static members that will not come back",
+    .summary = "Remove members that will not come back",
     .description =
-        "INSTANCE is what the member has set as group.instance.id. Its partitions go to\n"
-        "the others at once instead of after its session.\n",
-    .examples = "  weir group remove-member billing host-7\n",
+        "INSTANCE is what a static member has set as group.instance.id; all members have an id.\n"
+        "'weir group describe' shows both. Their partitions go to the others at once instead of\n"
+        "after their session. A program that is still at work joins anew.\n",
+    .examples = "  weir group remove-member billing host-7\n"
+                "  weir group remove-member billing --all\n",
+    .options = remove_options,
+    .settings_size = sizeof(struct group_settings),
     .run = run_remove,
 };

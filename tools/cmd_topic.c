@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // weir topic create|list|describe|alter|delete. Each command connects, makes its calls one after
 // the other and prints; a failure of one topic does not keep the others from being done, and the
-// exit code is that of the first failure.
+// exit code is that of the first failure. Many topics are created and deleted a batch at a time.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +10,17 @@
 #include "tools/commands.h"
 #include "tools/progress.h"
 #include "tools/report.h"
-#include "tools/value.h"
+#include "tools/setting_changes.h"
+
+// Topics in one request: a broker takes many times as long for as many requests.
+enum { BATCH_MAX = 50 };
 
 struct topic_settings {
     int64_t partitions;
     int64_t replication;
     struct text_list set;
+    struct text_list append;
+    struct text_list subtract;
     struct text_list unset;
     bool if_not_exists;
     bool if_exists;
@@ -23,68 +28,60 @@ struct topic_settings {
     bool all;
 };
 
-// The assignments as libweir takes them, then the names to unset. Freed by free_settings.
-static int make_settings(struct app *app, const struct topic_settings *options,
-                         struct weir_setting **out)
+// Reports what has failed of a batch, but for what is no error to the user.
+static int report_outcomes(const struct app *app, struct progress *progress,
+                           const struct weir_outcome *outcomes, int count, int ignored)
 {
-    size_t count = options->set.count + options->unset.count;
-    struct weir_setting *settings = calloc(count + 1, sizeof(*settings));
+    int code = 0;
 
-    if (settings == NULL)
-        return app_fail(app, EXIT_FAILED, "out of memory");
-    *out = settings;
-    for (size_t i = 0; i < options->set.count; i++) {
-        const char *text = options->set.items[i];
-        int length;
-        const char *value = value_assignment(text, &length);
-        if (value == NULL)
-            return app_fail(app, EXIT_USAGE, "--set: '%s' will not do, give NAME=VALUE", text);
-        settings[i].name = strndup(text, (size_t)length);
-        settings[i].value = value;
+    for (int i = 0; i < count; i++) {
+        if (outcomes[i].error == WEIR_OK || outcomes[i].error == ignored)
+            continue;
+        progress_end(progress);
+        code = app_first_code(code, app_fail(app, app_exit_code(outcomes[i].error), "%s%s",
+                                             outcomes[i].why, app_hint(outcomes[i].error)));
     }
-    for (size_t i = 0; i < options->unset.count; i++)
-        settings[options->set.count + i].name = strdup(options->unset.items[i]);
-    for (size_t i = 0; i < count; i++) {
-        if (settings[i].name == NULL)
-            return app_fail(app, EXIT_FAILED, "out of memory");
-    }
-    return 0;
-}
-
-static void free_settings(struct weir_setting *settings, size_t count)
-{
-    for (size_t i = 0; settings != NULL && i < count; i++)
-        free((void *)(uintptr_t)settings[i].name);
-    free(settings);
+    return code;
 }
 
 // -------------------------------------------------------------------------------- create
 
+static int create_batch(struct app *app, struct weir_client *client, struct progress *progress,
+                        const struct topic_settings *options,
+                        const struct setting_changes *settings, int count, char **names)
+{
+    struct weir_new_topic topics[BATCH_MAX];
+    struct weir_outcome outcomes[BATCH_MAX];
+
+    for (int i = 0; i < count; i++)
+        topics[i] = (struct weir_new_topic){
+            .name = names[i],
+            .partitions = (int32_t)options->partitions,
+            .replication_factor = (int16_t)options->replication,
+            .settings = settings->items,
+            .setting_count = settings->count,
+            .validate_only = options->validate,
+        };
+    int error = weir_create_topics(client, topics, (size_t)count, outcomes, app_timeout_ms(app));
+    if (error == WEIR_ERR_BAD_ARGUMENT)
+        return app_fail_client(app, client, error);
+    return report_outcomes(app, progress, outcomes, count,
+                           options->if_not_exists ? WEIR_ERR_TOPIC_ALREADY_EXISTS : WEIR_OK);
+}
+
 static int create_topics(struct app *app, struct weir_client *client,
-                         const struct topic_settings *options, const struct weir_setting *settings,
-                         int count, char **names)
+                         const struct topic_settings *options,
+                         const struct setting_changes *settings, int count, char **names)
 {
     struct progress progress;
     int code = 0;
 
     progress_start_steps(&progress, app->err, "created", "topics", count);
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count; i += BATCH_MAX) {
+        int some = count - i < BATCH_MAX ? count - i : BATCH_MAX;
         progress_update(&progress, i, 0);
-        struct weir_new_topic topic = {
-            .name = names[i],
-            .partitions = (int32_t)options->partitions,
-            .replication_factor = (int16_t)options->replication,
-            .settings = settings,
-            .setting_count = options->set.count,
-            .validate_only = options->validate,
-        };
-        int error = weir_create_topic(client, &topic, app_timeout_ms(app));
-        if (error == WEIR_ERR_TOPIC_ALREADY_EXISTS && options->if_not_exists)
-            continue;
-        if (error == WEIR_OK)
-            continue;
-        progress_end(&progress);
-        code = app_first_code(code, app_fail_client(app, client, error));
+        code = app_first_code(
+            code, create_batch(app, client, &progress, options, settings, some, names + i));
     }
     progress_end(&progress);
     return code;
@@ -93,16 +90,17 @@ static int create_topics(struct app *app, struct weir_client *client,
 static int run_create(struct app *app, const void *settings, int count, char **arguments)
 {
     const struct topic_settings *options = settings;
-    struct weir_setting *topic_settings = NULL;
+    struct setting_changes changes = {0};
     struct weir_client *client = NULL;
-    int code = make_settings(app, options, &topic_settings);
+    int code = setting_changes_add(&changes, app, "--set: ", options->set.items, options->set.count,
+                                   WEIR_SETTING_SET);
 
     if (code == 0)
         client = app_open(app, &code);
     if (client != NULL)
-        code = create_topics(app, client, options, topic_settings, count, arguments);
+        code = create_topics(app, client, options, &changes, count, arguments);
     weir_client_free(client);
-    free_settings(topic_settings, options->set.count);
+    setting_changes_free(&changes);
     return code;
 }
 
@@ -399,33 +397,60 @@ static int check_growth(struct app *app, struct weir_client *client, const char 
     return code;
 }
 
+static int read_changes(const struct app *app, const struct topic_settings *options,
+                        struct setting_changes *changes)
+{
+    int code = setting_changes_add(changes, app, "--set: ", options->set.items, options->set.count,
+                                   WEIR_SETTING_SET);
+
+    if (code == 0)
+        code = setting_changes_add(changes, app, "--append: ", options->append.items,
+                                   options->append.count, WEIR_SETTING_APPEND);
+    if (code == 0)
+        code = setting_changes_add(changes, app, "--subtract: ", options->subtract.items,
+                                   options->subtract.count, WEIR_SETTING_SUBTRACT);
+    if (code == 0)
+        code = setting_changes_unset(changes, app, options->unset.items, options->unset.count);
+    if (code == 0 && changes->count == 0 && options->partitions == 0)
+        code = app_fail(app, EXIT_USAGE,
+                        "nothing to change, give --partitions, --set, --append, --subtract or "
+                        "--unset");
+    return code;
+}
+
+static int alter_topic(struct app *app, struct weir_client *client, const char *topic,
+                       const struct topic_settings *options, const struct setting_changes *changes)
+{
+    int error = WEIR_OK;
+
+    if (changes->count > 0 && options->partitions > 0) {
+        int code = check_growth(app, client, topic, options->partitions);
+        if (code != 0)
+            return code;
+    }
+    if (changes->count > 0)
+        error = weir_alter_settings(client, WEIR_RESOURCE_TOPIC, topic, changes->items,
+                                    changes->count, options->validate, app_timeout_ms(app));
+    if (error == WEIR_OK && options->partitions > 0)
+        error = weir_create_partitions(client, topic, (int32_t)options->partitions,
+                                       options->validate, app_timeout_ms(app));
+    return error != WEIR_OK ? app_fail_client(app, client, error) : 0;
+}
+
 static int run_alter(struct app *app, const void *settings, int count, char **arguments)
 {
     const struct topic_settings *options = settings;
-    size_t setting_count = options->set.count + options->unset.count;
-    struct weir_setting *changes = NULL;
+    struct setting_changes changes = {0};
     struct weir_client *client = NULL;
-    int error = WEIR_OK;
+    int code = read_changes(app, options, &changes);
 
     (void)count;
-    if (setting_count == 0 && options->partitions == 0)
-        return app_fail(app, EXIT_USAGE, "nothing to change, give --partitions, --set or --unset");
-    int code = make_settings(app, options, &changes);
     if (code == 0)
         client = app_open(app, &code);
-    if (client != NULL && setting_count > 0 && options->partitions > 0)
-        code = check_growth(app, client, arguments[0], options->partitions);
-    bool sound = client != NULL && code == 0;
-    if (sound && setting_count > 0)
-        error = weir_alter_settings(client, WEIR_RESOURCE_TOPIC, arguments[0], changes,
-                                    setting_count, app_timeout_ms(app));
-    if (sound && error == WEIR_OK && options->partitions > 0)
-        error = weir_create_partitions(client, arguments[0], (int32_t)options->partitions,
-                                       app_timeout_ms(app));
-    if (error != WEIR_OK)
-        code = app_fail_client(app, client, error);
+    if (client != NULL)
+        code = alter_topic(app, client, arguments[0], options, &changes);
     weir_client_free(client);
-    free_settings(changes, setting_count);
+    setting_changes_free(&changes);
     return code;
 }
 
@@ -444,12 +469,26 @@ static const struct option_spec alter_options[] = {
      .placeholder = "NAME=VALUE",
      .help = "change a setting, by Kafka's name; may be given again",
      .offset = offsetof(struct topic_settings, set)},
+    {.name = "append",
+     .kind = OPTION_LIST,
+     .placeholder = "NAME=VALUE",
+     .help = "add words to a setting that is a list (a,b); may be given again",
+     .offset = offsetof(struct topic_settings, append)},
+    {.name = "subtract",
+     .kind = OPTION_LIST,
+     .placeholder = "NAME=VALUE",
+     .help = "take words away from a setting that is a list; may be given again",
+     .offset = offsetof(struct topic_settings, subtract)},
     {.name = "unset",
      .letter = 'u',
      .kind = OPTION_LIST,
      .placeholder = "NAME",
      .help = "put a setting back to its default; may be given again",
      .offset = offsetof(struct topic_settings, unset)},
+    {.name = "validate",
+     .kind = OPTION_FLAG,
+     .help = "only ask the broker whether it would do it",
+     .offset = offsetof(struct topic_settings, validate)},
     {.name = NULL},
 };
 
@@ -460,6 +499,7 @@ const struct command cmd_topic_alter = {
     .max_arguments = 1,
     .summary = "Change a topic's settings, or give it more partitions",
     .examples = "  weir topic alter orders --set retention.ms=3600000\n"
+                "  weir topic alter orders --append cleanup.policy=compact --validate\n"
                 "  weir topic alter orders --unset retention.ms -p 16\n",
     .options = alter_options,
     .settings_size = sizeof(struct topic_settings),
@@ -468,25 +508,33 @@ const struct command cmd_topic_alter = {
 
 // -------------------------------------------------------------------------------- delete
 
+static int delete_batch(struct app *app, struct weir_client *client, struct progress *progress,
+                        const struct topic_settings *options, int count, char **names)
+{
+    struct weir_outcome outcomes[BATCH_MAX];
+    int error = weir_delete_topics(client, (const char *const *)names, (size_t)count, outcomes,
+                                   app_timeout_ms(app));
+
+    if (error == WEIR_ERR_BAD_ARGUMENT)
+        return app_fail_client(app, client, error);
+    return report_outcomes(app, progress, outcomes, count,
+                           options->if_exists ? WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION : WEIR_OK);
+}
+
 static int run_delete(struct app *app, const void *settings, int count, char **arguments)
 {
-    const struct topic_settings *options = settings;
+    struct progress progress;
     int code = 0;
     struct weir_client *client = app_open(app, &code);
 
     if (client == NULL)
         return code;
-    struct progress progress;
     progress_start_steps(&progress, app->err, "deleted", "topics", count);
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count; i += BATCH_MAX) {
+        int some = count - i < BATCH_MAX ? count - i : BATCH_MAX;
         progress_update(&progress, i, 0);
-        int error = weir_delete_topic(client, arguments[i], app_timeout_ms(app));
-        if (error == WEIR_ERR_UNKNOWN_TOPIC_OR_PARTITION && options->if_exists)
-            continue;
-        if (error == WEIR_OK)
-            continue;
-        progress_end(&progress);
-        code = app_first_code(code, app_fail_client(app, client, error));
+        code = app_first_code(code,
+                              delete_batch(app, client, &progress, settings, some, arguments + i));
     }
     progress_end(&progress);
     weir_client_free(client);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Listing groups, deleting them, and removing their static members.
+// Listing groups, deleting them, and removing their members.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +16,7 @@ enum {
     STATES_FROM = 4, // ListGroups
     TYPES_FROM = 5,
     MEMBERS_FROM = 3, // LeaveGroup
+    UNANSWERED = -99, // in a removal's error until the reply has come
 };
 
 const char *admin_text(struct arena *arena, struct span text)
@@ -248,7 +249,7 @@ int weir_delete_groups(struct weir_client *client, const char *const *names, siz
 // ------------------------------------------------------------------------------------- members
 
 struct remove_members {
-    const char *const *instance_ids;
+    struct weir_removal *members;
     size_t count;
 };
 
@@ -265,31 +266,50 @@ static void remove_encode(struct call *call, struct kp_writer *writer)
     }
     message.members_count = (int32_t)remove->count;
     for (size_t i = 0; i < remove->count; i++) {
+        const struct weir_removal *from = &remove->members[i];
         kp_leave_group_request_member_init(&message.members[i]);
-        message.members[i].member_id = span_text("");
-        message.members[i].group_instance_id = span_text(remove->instance_ids[i]);
+        message.members[i].member_id = span_text(from->member_id ? from->member_id : "");
+        message.members[i].group_instance_id = span_text(from->instance_id);
         message.members[i].reason = span_text("removed by an administrator");
     }
     kp_leave_group_request_encode(writer, call->request.version, &message);
 }
 
+// Whether that is the answer about a member: the broker repeats what it was asked for.
+static bool removal_is(const struct weir_removal *removal,
+                       const struct kp_leave_group_response_member *answer)
+{
+    if (removal->instance_id)
+        return span_equal(answer->group_instance_id, span_text(removal->instance_id));
+    return !answer->group_instance_id.data &&
+           span_equal(answer->member_id, span_text(removal->member_id));
+}
+
 static int remove_decode(struct call *call, struct reply *reply)
 {
+    const struct remove_members *remove = group_call_of(call)->all->context;
     struct kp_leave_group_response message;
     if (kp_leave_group_response_decode(&reply->reader, reply->version, reply->arena, &message) != 0)
         return WEIR_ERR_CORRUPT;
     if (reply->version < MEMBERS_FROM) {
-        snprintf(call->detail, sizeof(call->detail), "%s is too old to remove static members",
+        snprintf(call->detail, sizeof(call->detail), "%s is too old to remove members",
                  call->request.last->node->name);
         return WEIR_ERR_UNSUPPORTED;
     }
     if (message.error_code)
         return admin_result(call, message.error_code, (struct span){0});
-    for (int32_t i = 0; i < message.members_count; i++) {
-        if (message.members[i].error_code)
-            return admin_result(call, message.members[i].error_code, (struct span){0});
+    if ((size_t)message.members_count != remove->count)
+        return WEIR_ERR_CORRUPT;
+    int first = WEIR_OK;
+    for (size_t i = 0; i < remove->count; i++) {
+        const struct kp_leave_group_response_member *answer = &message.members[i];
+        if (!removal_is(&remove->members[i], answer))
+            return WEIR_ERR_CORRUPT;
+        remove->members[i].error = error_from_wire(answer->error_code);
+        if (!first)
+            first = admin_result(call, answer->error_code, (struct span){0});
     }
-    return WEIR_OK;
+    return first;
 }
 
 static void remove_ended(struct group_call *call, int error)
@@ -298,16 +318,27 @@ static void remove_ended(struct group_call *call, int error)
     (void)error;
 }
 
-int weir_remove_members(struct weir_client *client, const char *group,
-                        const char *const *instance_ids, size_t count, int timeout_ms)
+static bool removals_given(const struct weir_removal *members, size_t count)
+{
+    if (!members || count == 0 || count > INT32_MAX)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (!members[i].member_id && !members[i].instance_id)
+            return false;
+    }
+    return true;
+}
+
+int weir_remove_members(struct weir_client *client, const char *group, struct weir_removal *members,
+                        size_t count, int timeout_ms)
 {
     int error = client_enter(client);
     if (error)
         return error;
-    if (!group || count == 0 || !admin_names_given(instance_ids, count))
+    if (!group || !removals_given(members, count))
         return client_fail(client, WEIR_ERR_BAD_ARGUMENT,
-                           "removing members needs a group and instance ids");
-    struct remove_members remove = {instance_ids, count};
+                           "removing members needs a group and their ids");
+    struct remove_members remove = {members, count};
     struct group_calls calls = {
         .client = client,
         .names = &group,
@@ -318,6 +349,54 @@ int weir_remove_members(struct weir_client *client, const char *group,
         .ended = remove_ended,
         .context = &remove,
     };
+    for (size_t i = 0; i < count; i++)
+        members[i].error = UNANSWERED;
     error = group_calls_run(&calls, client_deadline(client, timeout_ms));
+    // Refused as a whole: that is each one's error.
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].error == UNANSWERED)
+            members[i].error = error;
+    }
     return error ? client_fail(client, error, "cannot remove members: %s", calls.detail) : WEIR_OK;
+}
+
+// Of those that were there a moment ago, some may have left by now. In groups of the newer protocol
+// it may also mean that the broker (before Kafka 4.0) removes none of it.
+static int remove_described(struct weir_client *client, const struct weir_group *group,
+                            int timeout_ms)
+{
+    struct weir_removal *members = calloc(group->member_count, sizeof(*members));
+    if (!members)
+        return client_fail(client, WEIR_ERR_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < group->member_count; i++) {
+        members[i].instance_id = group->members[i].instance_id;
+        if (!members[i].instance_id)
+            members[i].member_id = group->members[i].id;
+    }
+    int error = weir_remove_members(client, group->name, members, group->member_count, timeout_ms);
+    bool left = error == WEIR_ERR_UNKNOWN_MEMBER_ID && strcmp(group->type, "consumer") != 0;
+    for (size_t i = 0; i < group->member_count && left; i++)
+        left = members[i].error == WEIR_OK || members[i].error == WEIR_ERR_UNKNOWN_MEMBER_ID;
+    free(members);
+    return left ? WEIR_OK : error;
+}
+
+int weir_remove_all_members(struct weir_client *client, const char *group, int timeout_ms)
+{
+    int error = client_enter(client);
+    if (error)
+        return error;
+    struct weir_group_descriptions *described;
+    uint64_t deadline_ns = client_deadline(client, timeout_ms);
+    error = weir_describe_groups(client, &group, 1, &described, timeout_ms);
+    if (error)
+        return error;
+    const struct weir_group *found = &described->groups[0];
+    if (found->error)
+        error = client_fail(client, found->error, "cannot remove members: group '%.249s': %s",
+                            group, weir_error_text(found->error));
+    else if (found->member_count > 0)
+        error = remove_described(client, found, admin_left_ms(client, deadline_ns));
+    weir_group_descriptions_free(described);
+    return error;
 }

@@ -12,8 +12,7 @@
 
 enum {
     RESULT_LIMIT = 64 << 20,
-    OPERATION_SET = 0,
-    OPERATION_DELETE = 1,
+    OPERATION_DELETE = 1, // the others are enum weir_setting_change
 };
 
 // A broker's settings are known to that broker only; a topic's to all.
@@ -61,6 +60,8 @@ static void describe_encode(struct call *call, struct kp_writer *writer)
     resource.resource_type = (int8_t)describe->resource;
     resource.resource_name = span_text(describe->name);
     resource.configuration_keys_count = -1;
+    message.include_synonyms = true;
+    message.include_documentation = true;
     message.resources = &resource;
     message.resources_count = 1;
     kp_describe_configs_request_encode(writer, call->request.version, &message);
@@ -82,26 +83,67 @@ static int setting_compare(const void *a, const void *b)
                   ((const struct weir_setting_info *)b)->name);
 }
 
+static const char *type_name(int8_t type)
+{
+    static const char *const names[] = {
+        "unknown", "boolean", "string", "int",   "short",
+        "long",    "double",  "list",   "class", "password",
+    };
+    return type >= 0 && (size_t)type < sizeof(names) / sizeof(names[0]) ? names[type] : names[0];
+}
+
+// A copy of a value, which may be absent. False when memory is short.
+static bool value_store(struct arena *arena, struct span from, const char **to)
+{
+    *to = from.data ? arena_text(arena, from.data, from.size) : NULL;
+    return *to || !from.data;
+}
+
+static bool synonyms_store(struct arena *arena,
+                           const struct kp_describe_configs_response_config *from,
+                           struct weir_setting_info *to)
+{
+    struct weir_setting_synonym *synonyms =
+        arena_array(arena, (size_t)from->synonyms_count, sizeof(*synonyms));
+    if (!synonyms)
+        return false;
+    for (int32_t i = 0; i < from->synonyms_count; i++) {
+        synonyms[i].name = admin_text(arena, from->synonyms[i].name);
+        synonyms[i].source = source_name(from->synonyms[i].source);
+        if (!synonyms[i].name || !value_store(arena, from->synonyms[i].value, &synonyms[i].value))
+            return false;
+    }
+    to->synonyms = synonyms;
+    to->synonym_count = (size_t)from->synonyms_count;
+    return true;
+}
+
+static bool setting_store(struct arena *arena,
+                          const struct kp_describe_configs_response_config *from,
+                          struct weir_setting_info *to)
+{
+    enum { SOURCE_DEFAULT = 5 };
+    to->name = admin_text(arena, from->name);
+    to->documentation = admin_text(arena, from->documentation);
+    to->source = source_name(from->config_source);
+    to->type = type_name(from->config_type);
+    to->is_default = from->config_source == SOURCE_DEFAULT;
+    to->read_only = from->read_only;
+    to->sensitive = from->is_sensitive;
+    return to->name && to->documentation && value_store(arena, from->value, &to->value) &&
+           synonyms_store(arena, from, to);
+}
+
 static int settings_store(struct setting_result *result,
                           const struct kp_describe_configs_response_resource *from)
 {
-    enum { SOURCE_DEFAULT = 5 };
     struct weir_setting_info *settings =
         arena_array(&result->arena, (size_t)from->configs_count, sizeof(*settings));
     if (!settings)
         return WEIR_ERR_NO_MEMORY;
     for (int32_t i = 0; i < from->configs_count; i++) {
-        const struct kp_describe_configs_response_config *config = &from->configs[i];
-        struct weir_setting_info *to = &settings[i];
-        to->name = arena_text(&result->arena, config->name.data, config->name.size);
-        if (config->value.data)
-            to->value = arena_text(&result->arena, config->value.data, config->value.size);
-        if (!to->name || (config->value.data && !to->value))
+        if (!setting_store(&result->arena, &from->configs[i], &settings[i]))
             return WEIR_ERR_NO_MEMORY;
-        to->source = source_name(config->config_source);
-        to->is_default = config->config_source == SOURCE_DEFAULT;
-        to->read_only = config->read_only;
-        to->sensitive = config->is_sensitive;
     }
     if (from->configs_count > 1)
         qsort(settings, (size_t)from->configs_count, sizeof(*settings), setting_compare);
@@ -169,6 +211,7 @@ struct alter_settings {
     const char *name;
     const struct weir_setting *settings;
     size_t count;
+    bool validate_only;
 };
 
 static void alter_encode(struct call *call, struct kp_writer *writer)
@@ -191,10 +234,11 @@ static void alter_encode(struct call *call, struct kp_writer *writer)
         resource.configs[i].name = span_text(alter->settings[i].name);
         resource.configs[i].value = span_text(alter->settings[i].value);
         resource.configs[i].config_operation =
-            alter->settings[i].value ? OPERATION_SET : OPERATION_DELETE;
+            alter->settings[i].value ? (int8_t)alter->settings[i].change : OPERATION_DELETE;
     }
     message.resources = &resource;
     message.resources_count = 1;
+    message.validate_only = alter->validate_only;
     kp_incremental_alter_configs_request_encode(writer, call->request.version, &message);
 }
 
@@ -208,8 +252,24 @@ static int alter_decode(struct call *call, struct reply *reply)
     return admin_result(call, message.responses[0].error_code, message.responses[0].error_message);
 }
 
+// What makes no sense about a change, or NULL.
+static const char *setting_fault(const struct weir_setting *setting)
+{
+    if (!setting->name)
+        return "has no name";
+    switch (setting->change) {
+    case WEIR_SETTING_SET:
+        return NULL;
+    case WEIR_SETTING_APPEND:
+    case WEIR_SETTING_SUBTRACT:
+        return setting->value ? NULL : "needs a value to append or to subtract";
+    }
+    return "is neither to be set nor appended nor subtracted";
+}
+
 int weir_alter_settings(struct weir_client *client, enum weir_resource resource, const char *name,
-                        const struct weir_setting *settings, size_t count, int timeout_ms)
+                        const struct weir_setting *settings, size_t count, bool validate_only,
+                        int timeout_ms)
 {
     int error = client_enter(client);
     if (error)
@@ -217,8 +277,9 @@ int weir_alter_settings(struct weir_client *client, enum weir_resource resource,
     if (!name || (count > 0 && !settings))
         return client_fail(client, WEIR_ERR_BAD_ARGUMENT, "settings of what? A name is needed");
     for (size_t i = 0; i < count; i++) {
-        if (!settings[i].name)
-            return client_fail(client, WEIR_ERR_BAD_ARGUMENT, "setting %zu has no name", i);
+        const char *fault = setting_fault(&settings[i]);
+        if (fault)
+            return client_fail(client, WEIR_ERR_BAD_ARGUMENT, "setting %zu %s", i, fault);
     }
     struct alter_settings alter = {
         .call = admin_call(client, KP_INCREMENTAL_ALTER_CONFIGS_KEY, CALL_CONTROLLER, alter_encode,
@@ -227,6 +288,7 @@ int weir_alter_settings(struct weir_client *client, enum weir_resource resource,
         .name = name,
         .settings = settings,
         .count = count,
+        .validate_only = validate_only,
     };
     target_choose(&alter.call, resource, name);
     char what[320];

@@ -707,9 +707,17 @@ WEIR_API int32_t weir_consumer_generation(const struct weir_consumer *consumer);
 //
 // All of these wait. Result lists are complete and owned by the caller.
 
+// What weir_alter_settings does with a setting. The numbers are those of Kafka's protocol.
+enum weir_setting_change {
+    WEIR_SETTING_SET = 0,      // to the value; NULL: back to the default
+    WEIR_SETTING_APPEND = 2,   // lists ("a,b"): the value's words are added, unless they are there
+    WEIR_SETTING_SUBTRACT = 3, // lists: they are taken away
+};
+
 struct weir_setting {
     const char *name;
-    const char *value; // NULL in weir_alter_settings: back to the default
+    const char *value;
+    enum weir_setting_change change; // new topics: WEIR_SETTING_SET
 };
 
 struct weir_new_topic {
@@ -718,18 +726,35 @@ struct weir_new_topic {
     int16_t replication_factor; // 0 or -1: the broker's default
     const struct weir_setting *settings;
     size_t setting_count;
-    bool validate_only; // check, but do not create
+    bool validate_only; // check, but do not create; in one call for all topics or for none
 };
 
-// Returns WEIR_OK, WEIR_ERR_TOPIC_ALREADY_EXISTS, WEIR_ERR_INVALID_TOPIC, ...
+// What became of one of several topics.
+struct weir_outcome {
+    int error;     // WEIR_OK: done
+    char why[768]; // with an error: the sentence for it, as weir_last_error has it
+};
+
+// Creates topics with one request; each is created, or refused, by itself. `outcomes`, unless NULL,
+// has room for `count` and is filled in unless WEIR_ERR_BUSY or WEIR_ERR_BAD_ARGUMENT is returned.
+// Returns WEIR_OK when all are created, else the first topic's error:
+// WEIR_ERR_TOPIC_ALREADY_EXISTS, WEIR_ERR_INVALID_TOPIC, ...; when time was up before a topic's
+// answer came, nobody knows whether it exists. A name that is there twice: WEIR_ERR_BAD_ARGUMENT.
+WEIR_API int weir_create_topics(struct weir_client *client, const struct weir_new_topic *topics,
+                                size_t count, struct weir_outcome *outcomes, int timeout_ms);
+
+// Deletes topics with one request, with everything in them. Otherwise as weir_create_topics.
+WEIR_API int weir_delete_topics(struct weir_client *client, const char *const *names, size_t count,
+                                struct weir_outcome *outcomes, int timeout_ms);
+
+// The same for one topic.
 WEIR_API int weir_create_topic(struct weir_client *client, const struct weir_new_topic *topic,
                                int timeout_ms);
-
 WEIR_API int weir_delete_topic(struct weir_client *client, const char *topic, int timeout_ms);
 
-// Grows a topic to `total` partitions.
+// Grows a topic to `total` partitions; with `validate_only` the broker only checks if it would.
 WEIR_API int weir_create_partitions(struct weir_client *client, const char *topic, int32_t total,
-                                    int timeout_ms);
+                                    bool validate_only, int timeout_ms);
 
 // Deletes all records of a partition before `offset` (WEIR_END: all there are). The first offset
 // that remains is stored to *low unless `low` is NULL.
@@ -769,6 +794,13 @@ WEIR_API void weir_topic_list_free(struct weir_topic_list *list);
 
 enum weir_resource { WEIR_RESOURCE_TOPIC = 2, WEIR_RESOURCE_BROKER = 4 };
 
+// One of the places where a setting's value can be given.
+struct weir_setting_synonym {
+    const char *name;  // there: a topic's retention.ms is the broker's log.retention.ms
+    const char *value; // NULL: not to be shown
+    const char *source;
+};
+
 struct weir_setting_info {
     const char *name;
     const char *value;  // NULL: not set, or not to be shown
@@ -776,6 +808,10 @@ struct weir_setting_info {
     bool is_default;
     bool read_only;
     bool sensitive;
+    const char *type;          // "boolean", "string", "int", "list", ...; "unknown" when not told
+    const char *documentation; // empty when the broker has none, or is older than Kafka 2.6
+    const struct weir_setting_synonym *synonyms; // where it is given, the one in force first
+    size_t synonym_count;
 };
 
 struct weir_setting_list {
@@ -789,10 +825,11 @@ WEIR_API int weir_describe_settings(struct weir_client *client, enum weir_resour
                                     int timeout_ms);
 WEIR_API void weir_setting_list_free(struct weir_setting_list *list);
 
-// Changes the given settings and leaves all others alone. A NULL value removes the setting.
+// Changes the given settings, all of them or none, and leaves all others alone; with
+// `validate_only` the broker only checks if it would.
 WEIR_API int weir_alter_settings(struct weir_client *client, enum weir_resource resource,
                                  const char *name, const struct weir_setting *settings,
-                                 size_t count, int timeout_ms);
+                                 size_t count, bool validate_only, int timeout_ms);
 
 struct weir_broker {
     int32_t id;
@@ -911,9 +948,23 @@ WEIR_API void weir_group_descriptions_free(struct weir_group_descriptions *descr
 WEIR_API int weir_delete_groups(struct weir_client *client, const char *const *names, size_t count,
                                 int *errors, int timeout_ms);
 
-// Removes static members, by their instance ids, from a classic group.
+// A member to be removed: a static one by its instance id, any one by its member id (weir_member),
+// the other being NULL. With both, they have to belong together.
+struct weir_removal {
+    const char *member_id;
+    const char *instance_id;
+    int error; // out
+};
+
+// Removes members from a group, whose partitions then go to the others at once; a program that is
+// still at work joins anew. Sets each `error`; returns WEIR_OK or the first one:
+// WEIR_ERR_UNKNOWN_MEMBER_ID (old brokers also for members of the newer protocol),
+// WEIR_ERR_FENCED_INSTANCE_ID, ... Before Kafka 2.4: WEIR_ERR_UNSUPPORTED.
 WEIR_API int weir_remove_members(struct weir_client *client, const char *group,
-                                 const char *const *instance_ids, size_t count, int timeout_ms);
+                                 struct weir_removal *members, size_t count, int timeout_ms);
+
+// Removes all members that a group has at the moment; that it has none is no error.
+WEIR_API int weir_remove_all_members(struct weir_client *client, const char *group, int timeout_ms);
 
 struct weir_offset_list {
     const struct weir_offset *offsets; // by topic and partition; `metadata` is filled in here

@@ -23,6 +23,49 @@ class Settings(CommandTest):
         every = json.loads(self.weir("config", "get", "topic", "tuned", "--all", "-o", "json"))
         self.assertIn("cleanup.policy", {setting["name"] for setting in every})
 
+    def policy(self, topic):
+        (setting,) = json.loads(self.weir("config", "get", "topic", topic, "cleanup.policy", "-o", "json"))
+        return setting["value"]
+
+    def test_append_and_subtract(self):
+        self.weir("topic", "create", "listed")
+        self.weir("config", "set", "topic", "listed", "retention.ms=5000000", "--append", "cleanup.policy=compact")
+        self.assertEqual(self.policy("listed"), "delete,compact")
+        self.weir("config", "set", "topic", "listed", "--subtract", "cleanup.policy=delete")
+        self.assertEqual(self.policy("listed"), "compact")
+        self.weir("topic", "alter", "listed", "--append", "cleanup.policy=delete")
+        self.assertEqual(self.policy("listed"), "compact,delete")
+        self.weir("topic", "alter", "listed", "--subtract", "cleanup.policy=compact", "--unset", "retention.ms")
+        self.assertEqual(self.policy("listed"), "delete")
+        self.refused(1, "config", "set", "topic", "listed", "--append", "retention.ms=1", says="not a list")
+        self.refused(2, "topic", "alter", "listed", "--append", "compact", says="--append: 'compact' will not do")
+
+    def test_validate(self):
+        self.weir("topic", "create", "asked", "-p", "2")
+        self.weir("topic", "alter", "asked", "-p", "4", "--set", "retention.ms=5000000", "--validate")
+        self.weir("config", "set", "topic", "asked", "retention.ms=5000000", "--validate")
+        self.refused(1, "config", "set", "topic", "asked", "retention.ms=often", "--validate", says="retention.ms")
+        self.refused(1, "topic", "alter", "asked", "-p", "1", "--validate", says="2 partitions")
+        (topic,) = json.loads(self.weir("topic", "describe", "asked", "-o", "json"))
+        self.assertEqual((len(topic["partitions"]), topic["settings"]), (2, []))
+        self.weir("config", "set", "topic", "asked", "retention.ms=5000000")
+        self.weir("config", "unset", "topic", "asked", "retention.ms", "--validate")
+        self.assertIn(b"5000000", self.weir("config", "get", "topic", "asked"))
+
+    def test_docs(self):
+        self.weir("topic", "create", "explained", "--set", "max.message.bytes=2000000")
+        lines = self.weir("config", "get", "topic", "explained", "--docs").decode().splitlines()
+        self.assertEqual(lines[0], "max.message.bytes = 2000000  (topic, int)")
+        self.assertEqual(lines[1:3], ["    topic: max.message.bytes = 2000000",
+                                      "    default: message.max.bytes = 1048588"])
+        self.assertGreater(len(lines), 3)
+        self.assertTrue(all(line.startswith("    ") and len(line) <= 80 for line in lines[1:]), lines)
+        (one,) = json.loads(self.weir("config", "get", "topic", "explained", "cleanup.policy", "-o", "json"))
+        self.assertEqual((one["type"], one["synonyms"]),
+                         ("list", [{"name": "log.cleanup.policy", "value": "delete", "source": "default"}]))
+        self.assertIn("compact", one["documentation"])
+        self.assertIn("read only", self.weir("config", "get", "broker", "1", "--all", "--docs").decode())
+
     def test_a_refused_setting_leaves_the_others_alone(self):
         self.weir("topic", "create", "whole")
         self.refused(1, "config", "set", "topic", "whole", "retention.ms=1000000", "no.such=1")

@@ -77,6 +77,16 @@ class Topics(CommandTest):
         self.weir("topic", "create", "only-asked", "--validate")
         self.refused(3, "topic", "describe", "only-asked")
 
+    def test_very_many_at_once(self):
+        names = [f"crowd-{i}" for i in range(120)]
+        self.weir("topic", "create", *names, "-p", "2")
+        there = {topic["topic"]: topic["partitions"] for topic in json.loads(self.weir("topic", "list", "-o", "json"))}
+        self.assertEqual([there.get(name) for name in names], [2] * len(names))
+        self.weir("topic", "delete", *names[:119], "never-was", "--if-exists")
+        left = self.weir("topic", "list").decode().split()
+        self.assertEqual([name for name in names if name in left], names[119:])
+        self.refused(1, "topic", "create", "same", "other", "same", says="there twice")
+
     def test_one_failure_does_not_stop_the_others(self):
         self.refused(1, "topic", "create", "first-of-two", "bad name", "second-of-two")
         self.weir("topic", "describe", "first-of-two", "second-of-two")

@@ -143,9 +143,33 @@ class Groups(CommandTest):
                          says="stop them first")
             self.refused(1, "group", "delete-offsets", "workers", topic, says="stop them first")
             self.refused(3, "group", "remove-member", "workers", "nobody", says="INSTANCE")
+            self.refused(3, "group", "remove-member", "workers", "--id", "nobody", says="MEMBER")
+            self.refused(2, "group", "remove-member", "workers", says="whom?")
+            self.refused(2, "group", "remove-member", "workers", "nobody", "--all", says="whom?")
         finally:
             member.kill()
             member.wait()
+
+    @unittest.skipUnless(shutil.which("kcat"), "needs kcat")
+    def test_members_that_died_are_removed(self):
+        topic = self.topic("dead")
+        for how in "--id", "--all":
+            member = subprocess.Popen(["kcat", "-q", "-b", self.broker.address, "-X", "session.timeout.ms=300000",
+                                       "-G", "mourned", topic], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                def works():
+                    self.assertIsNone(member.poll())
+                    group = self.describe_or_none("mourned")
+                    return group and group["state"] == "Stable" and len(group["members"]) == 1
+                wait_until(works, "kcat is a member")
+            finally:
+                member.kill()
+                member.wait()
+            (only,) = self.describe("mourned")["members"]
+            self.weir("group", "remove-member", "mourned", how, *([only["member"]] if how == "--id" else []))
+            self.assertEqual(self.describe("mourned")["members"], [])
+        self.weir("group", "remove-member", "mourned", "--all")
+        self.refused(3, "group", "remove-member", "never-was", "--all", says="weir group list")
 
     def test_consume_goes_on_where_the_group_has_got_to(self):
         topic = self.topic("continues")

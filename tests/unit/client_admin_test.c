@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Questions about many groups, and what is said when there is no time for all of them.
+// Questions about many groups and topics, and what is said when there is no time for all of them.
+#include "gen/kp_create_topics.h"
 #include "gen/kp_delete_groups.h"
 #include "gen/kp_find_coordinator.h"
 #include "tests/unit/client_bench.h"
@@ -88,4 +89,85 @@ Test(client, how_many_groups_there_was_time_for_is_told)
         cr_assert_lt(timeout_ms, WAIT_MS, "%s", sentence);
     }
     many_free(many);
+}
+
+// ------------------------------------------------------------------------------------- topics
+
+enum { TOPICS = 8 };
+
+static struct weir_outcome outcomes[TOPICS];
+
+static int topics_create(struct bench *bench, int timeout_ms)
+{
+    static const char *const names[TOPICS] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    struct weir_new_topic topics[TOPICS];
+    for (int i = 0; i < TOPICS; i++)
+        topics[i] = (struct weir_new_topic){.name = names[i]};
+    return weir_create_topics(bench->client, topics, TOPICS, outcomes, timeout_ms);
+}
+
+static void counts_check(struct mock *mock, int requests, int created, int refused)
+{
+    cr_assert_eq(mock_requests(mock, KP_CREATE_TOPICS_KEY), requests);
+    pthread_mutex_lock(&mock->lock);
+    cr_assert_eq(mock->topics_created, created);
+    cr_assert_eq(mock->topics_refused, refused);
+    pthread_mutex_unlock(&mock->lock);
+}
+
+Test(client, topics_refused_for_the_moment_are_asked_for_again_alone)
+{
+    struct bench *bench = bench_new(1, "");
+    mock_fault(bench->mock, (struct mock_fault){KP_CREATE_TOPICS_KEY, 0, 2, MOCK_ERROR,
+                                                KP_ERROR_NOT_CONTROLLER});
+    cr_assert_eq(topics_create(bench, WAIT_MS), WEIR_OK, "%s", weir_last_error(bench->client));
+    for (int i = 0; i < TOPICS; i++)
+        cr_assert_eq(outcomes[i].error, WEIR_OK);
+    counts_check(bench->mock, 3, TOPICS, 4 + 2); // 8, then 4, then 2
+    bench_free(bench);
+}
+
+Test(client, topics_refused_for_good_have_an_error_of_their_own)
+{
+    struct bench *bench = bench_new(1, "");
+    mock_fault(bench->mock, (struct mock_fault){KP_CREATE_TOPICS_KEY, 0, 1, MOCK_ERROR,
+                                                KP_ERROR_POLICY_VIOLATION});
+    cr_assert_eq(topics_create(bench, WAIT_MS), WEIR_ERR_POLICY_VIOLATION);
+    cr_assert_not_null(strstr(weir_last_error(bench->client), "cannot create topic 'b'"));
+    for (int i = 0; i < TOPICS; i++) {
+        cr_assert_eq(outcomes[i].error, i % 2 ? WEIR_ERR_POLICY_VIOLATION : WEIR_OK);
+        cr_assert(i % 2 ? strstr(outcomes[i].why, "POLICY_VIOLATION") != NULL
+                        : outcomes[i].why[0] == '\0');
+    }
+    counts_check(bench->mock, 1, 4, 4);
+    bench_free(bench);
+}
+
+// The broker refuses half of the topics for the moment, and is silent then.
+static void topics_silence(struct mock *mock)
+{
+    pthread_mutex_lock(&mock->lock);
+    mock->fault_count = 0;
+    pthread_mutex_unlock(&mock->lock);
+    mock_fault(
+        mock, (struct mock_fault){KP_CREATE_TOPICS_KEY, 0, 1, MOCK_ERROR, KP_ERROR_NOT_CONTROLLER});
+    mock_fault(mock, (struct mock_fault){KP_CREATE_TOPICS_KEY, 0, 1 << 20, MOCK_SILENT, 0});
+}
+
+Test(client, topics_without_an_answer_say_so)
+{
+    struct bench *bench = bench_new(1, "");
+    // However slow the machine is: some time is enough for the first request.
+    for (int timeout_ms = SHORT_MS;; timeout_ms *= 2) {
+        topics_silence(bench->mock);
+        cr_assert_neq(topics_create(bench, timeout_ms), WEIR_OK);
+        if (outcomes[0].error == WEIR_OK)
+            break;
+        cr_assert_lt(timeout_ms, WAIT_MS, "%s", outcomes[0].why);
+    }
+    for (int i = 0; i < TOPICS; i++) {
+        cr_assert_eq(outcomes[i].error == WEIR_OK, i % 2 == 0, "%s", outcomes[i].why);
+        cr_assert(i % 2 == 0 || strstr(outcomes[i].why, "cannot create topic"));
+    }
+    bench_free(bench);
 }

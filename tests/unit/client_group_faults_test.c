@@ -137,8 +137,8 @@ static void growing_round(const char *protocol)
     struct person *person = person_join(crowd, 0);
     weir_consumer_on_rebalance(person->consumer, NULL, NULL);
     person_wait(person, PARTITIONS, "all partitions");
-    OK(crowd->live,
-       weir_create_partitions(crowd->live->client, crowd->live->topic, 2 * PARTITIONS, WAIT_MS));
+    OK(crowd->live, weir_create_partitions(crowd->live->client, crowd->live->topic, 2 * PARTITIONS,
+                                           false, WAIT_MS));
     person_wait(person, (size_t)(2 * PARTITIONS), "the new partitions");
     for (int32_t p = 0; p < 2 * PARTITIONS; p++) {
         struct weir_message message = {.value = weir_text("v")};

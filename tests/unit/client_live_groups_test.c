@@ -128,6 +128,7 @@ struct ask {
     struct coordinator coordinator;
     const char *group;
     const char *topic;
+    const char *instance_id; // NULL: a dynamic member
     char member_id[256];
     int32_t generation;
     int16_t code;
@@ -174,7 +175,7 @@ static void join_encode(struct call *call, struct kp_writer *writer)
     message.session_timeout_ms = 30000;
     message.rebalance_timeout_ms = 30000;
     message.member_id = span_text(ask->member_id);
-    message.group_instance_id = span_text("instance-1");
+    message.group_instance_id = span_text(ask->instance_id);
     message.protocol_type = span_text("consumer");
     message.protocols = &protocol;
     message.protocols_count = 1;
@@ -211,7 +212,7 @@ static void sync_encode(struct call *call, struct kp_writer *writer)
     message.group_id = span_text(ask->group);
     message.generation_id = ask->generation;
     message.member_id = span_text(ask->member_id);
-    message.group_instance_id = span_text("instance-1");
+    message.group_instance_id = span_text(ask->instance_id);
     message.protocol_type = span_text("consumer");
     message.protocol_name = span_text("range");
     message.assignments = &assignment;
@@ -229,7 +230,7 @@ static int sync_decode(struct call *call, struct reply *reply)
     return WEIR_OK;
 }
 
-// Joins a static member and gives it partitions 0 and 1.
+// Joins a member and gives it partitions 0 and 1.
 static void member_join(struct live *live, struct ask *ask)
 {
     ask_run(live, ask, KP_JOIN_GROUP_KEY, join_encode, join_decode);
@@ -265,7 +266,7 @@ Test(client, live_groups_with_a_classic_member)
     struct live *live = live_new();
     const char *name = group_name(live, "classic");
     topic_create(live, live->topic, 2);
-    struct ask ask = {.group = name, .topic = live->topic};
+    struct ask ask = {.group = name, .topic = live->topic, .instance_id = "instance-1"};
     member_join(live, &ask);
     const char *names[2] = {name, group_name(live, "nobody")};
     struct weir_group_descriptions *described;
@@ -286,9 +287,77 @@ Test(client, live_groups_with_a_classic_member)
                  WEIR_ERR_GROUP_SUBSCRIBED_TO_TOPIC);
     cr_assert_eq(weir_delete_groups(live->client, &name, 1, NULL, WAIT_MS),
                  WEIR_ERR_NON_EMPTY_GROUP);
-    static const char *const instances[] = {"instance-1"};
-    OK(live, weir_remove_members(live->client, name, instances, 1, WAIT_MS));
+    struct weir_removal removals[2] = {{.instance_id = "instance-2"},
+                                       {.instance_id = "instance-1"}};
+    cr_assert_eq(weir_remove_members(live->client, name, removals, 2, WAIT_MS),
+                 WEIR_ERR_UNKNOWN_MEMBER_ID);
+    cr_assert_eq(removals[0].error, WEIR_ERR_UNKNOWN_MEMBER_ID);
+    cr_assert_eq(removals[1].error, WEIR_OK);
     OK(live, weir_delete_groups(live->client, &name, 1, NULL, WAIT_MS));
+    OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
+    live_free(live);
+}
+
+// How many members a group has.
+static size_t member_count(struct live *live, const char *group)
+{
+    struct weir_group_descriptions *described;
+    OK(live, weir_describe_groups(live->client, &group, 1, &described, WAIT_MS));
+    cr_assert_eq(described->groups[0].error, WEIR_OK);
+    size_t count = described->groups[0].member_count;
+    weir_group_descriptions_free(described);
+    return count;
+}
+
+Test(client, live_group_members_are_removed_by_their_ids)
+{
+    struct live *live = live_new();
+    const char *name = group_name(live, "removed");
+    topic_create(live, live->topic, 2);
+    struct ask ask = {.group = name, .topic = live->topic};
+    member_join(live, &ask);
+    struct weir_removal removals[2] = {{.member_id = "nobody"}, {.member_id = ask.member_id}};
+    cr_assert_eq(weir_remove_members(live->client, name, removals, 2, WAIT_MS),
+                 WEIR_ERR_UNKNOWN_MEMBER_ID);
+    cr_assert_eq(removals[0].error, WEIR_ERR_UNKNOWN_MEMBER_ID);
+    cr_assert_eq(removals[1].error, WEIR_OK);
+    cr_assert_eq(member_count(live, name), 0);
+    // A static member's two ids have to belong together.
+    struct ask fixed = {.group = name, .topic = live->topic, .instance_id = "instance-1"};
+    member_join(live, &fixed);
+    struct weir_removal wrong = {.member_id = "nobody", .instance_id = "instance-1"};
+    cr_assert_eq(weir_remove_members(live->client, name, &wrong, 1, WAIT_MS),
+                 WEIR_ERR_FENCED_INSTANCE_ID);
+    cr_assert_eq(wrong.error, WEIR_ERR_FENCED_INSTANCE_ID);
+    struct weir_removal right = {.member_id = fixed.member_id, .instance_id = "instance-1"};
+    OK(live, weir_remove_members(live->client, name, &right, 1, WAIT_MS));
+    struct weir_removal unnamed = {0};
+    cr_assert_eq(weir_remove_members(live->client, name, &unnamed, 1, WAIT_MS),
+                 WEIR_ERR_BAD_ARGUMENT);
+    cr_assert_eq(weir_remove_members(live->client, name, &right, 0, WAIT_MS),
+                 WEIR_ERR_BAD_ARGUMENT);
+    OK(live, weir_delete_groups(live->client, &name, 1, NULL, WAIT_MS));
+    OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
+    live_free(live);
+}
+
+Test(client, live_all_members_of_a_group_are_removed)
+{
+    struct live *live = live_new();
+    const char *names[2] = {group_name(live, "dynamic"), group_name(live, "static")};
+    topic_create(live, live->topic, 2);
+    struct ask asks[2] = {{.group = names[0], .topic = live->topic},
+                          {.group = names[1], .topic = live->topic, .instance_id = "instance-1"}};
+    for (int i = 0; i < 2; i++) {
+        member_join(live, &asks[i]);
+        cr_assert_eq(member_count(live, names[i]), 1);
+        OK(live, weir_remove_all_members(live->client, names[i], WAIT_MS));
+        cr_assert_eq(member_count(live, names[i]), 0);
+        OK(live, weir_remove_all_members(live->client, names[i], WAIT_MS));
+    }
+    OK(live, weir_delete_groups(live->client, names, 2, NULL, WAIT_MS));
+    cr_assert_eq(weir_remove_all_members(live->client, names[0], WAIT_MS),
+                 WEIR_ERR_GROUP_ID_NOT_FOUND);
     OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
     live_free(live);
 }
@@ -373,9 +442,16 @@ Test(client, live_groups_with_a_member_of_the_newer_protocol)
     cr_assert_not_null(entry_find(list, name));
     cr_assert_str_eq(entry_find(list, name)->type, "consumer");
     weir_group_list_free(list);
-    ask.generation = -1; // leaves
+    struct weir_removal removal = {.member_id = ask.member_id};
+    OK(live, weir_remove_members(live->client, name, &removal, 1, WAIT_MS));
+    cr_assert_eq(member_count(live, name), 0);
+    ask_run(live, &ask, KP_CONSUMER_GROUP_HEARTBEAT_KEY, heartbeat_encode, heartbeat_decode);
+    cr_assert_eq(ask.code, KP_ERROR_UNKNOWN_MEMBER_ID);
+    ask.generation = 0; // joins anew
     ask_run(live, &ask, KP_CONSUMER_GROUP_HEARTBEAT_KEY, heartbeat_encode, heartbeat_decode);
     cr_assert_eq(ask.code, 0);
+    OK(live, weir_remove_all_members(live->client, name, WAIT_MS));
+    cr_assert_eq(member_count(live, name), 0);
     OK(live, weir_delete_groups(live->client, &name, 1, NULL, WAIT_MS));
     OK(live, weir_delete_topic(live->client, live->topic, WAIT_MS));
     live_free(live);

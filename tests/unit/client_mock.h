@@ -77,8 +77,10 @@ struct mock {
     struct mock_fault faults[MOCK_FAULTS_MAX];
     int fault_count;
     int requests[MOCK_APIS]; // seen so far
-    int connections;         // accepted so far
-    struct random random;    // for MOCK_FLIP
+    int topics_created;      // of those asked for
+    int topics_refused;
+    int connections;      // accepted so far
+    struct random random; // for MOCK_FLIP
     struct mock_log logs[MOCK_PARTITIONS];
 };
 

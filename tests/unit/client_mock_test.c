@@ -15,6 +15,7 @@
 #include "base/endian.h"
 #include "gen/kp_api_versions.h"
 #include "gen/kp_apis.h"
+#include "gen/kp_create_topics.h"
 #include "gen/kp_delete_groups.h"
 #include "gen/kp_fetch.h"
 #include "gen/kp_find_coordinator.h"
@@ -473,6 +474,26 @@ static void handle_delete_groups(struct exchange *x)
     kp_delete_groups_response_encode(&x->writer, x->header.api_version, &out);
 }
 
+// The last one first, as brokers may. An error strikes every second topic.
+static void handle_create_topics(struct exchange *x)
+{
+    struct kp_create_topics_request in;
+    struct kp_create_topics_response out;
+    kp_create_topics_request_decode(&x->reader, x->header.api_version, &x->arena, &in);
+    kp_create_topics_response_init(&out);
+    out.topics = arena_array(&x->arena, (size_t)in.topics_count, sizeof(*out.topics));
+    out.topics_count = in.topics_count;
+    for (int32_t i = 0; i < in.topics_count; i++) {
+        struct kp_create_topics_response_topic *topic = &out.topics[in.topics_count - 1 - i];
+        kp_create_topics_response_topic_init(topic);
+        topic->name = in.topics[i].name;
+        topic->error_code = i % 2 ? x->code : 0;
+        x->mock->topics_refused += topic->error_code != 0;
+        x->mock->topics_created += topic->error_code == 0;
+    }
+    kp_create_topics_response_encode(&x->writer, x->header.api_version, &out);
+}
+
 static void handle(struct exchange *x)
 {
     switch (x->header.api_key) {
@@ -502,6 +523,9 @@ static void handle(struct exchange *x)
         break;
     case KP_OFFSET_FETCH_KEY:
         handle_offset_fetch(x);
+        break;
+    case KP_CREATE_TOPICS_KEY:
+        handle_create_topics(x);
         break;
     case KP_DELETE_GROUPS_KEY:
         handle_delete_groups(x);
