@@ -120,7 +120,7 @@ int inspect_broken_take(uint64_t position, const struct frame_header *frame, con
     enum format_payload state = format_payload_check(payload, frame, salt);
     int error = 0;
     if (state == PAYLOAD_PAGES_BAD && frame->kind == FRAME_DATA) {
-        taking.pages = calloc(taking.page_count, sizeof(*taking.pages));
+        taking.pages = calloc(taking.page_count + 1, sizeof(*taking.pages));
         for (uint64_t page = 0; taking.pages && page < taking.page_count; page++)
             taking.pages[page] = format_page_sound(payload, frame, salt, page);
         error = taking.pages ? batches_take(&taking) : -ENOMEM;

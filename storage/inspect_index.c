@@ -25,13 +25,14 @@ static enum inspect_state bytes_read(struct inspect_index *index, const char *pa
     file.progress = progress;
     enum inspect_state state = INSPECT_GARBLED;
     const uint8_t *bytes = NULL;
-    if (file.size <= INDEX_FILE_MAX && file.size > 0)
-        bytes = inspect_file_at(&file, 0, file.size);
-    if (file.size == 0)
+    const size_t size = file.size;
+    if (size <= INDEX_FILE_MAX && size > 0)
+        bytes = inspect_file_at(&file, 0, size);
+    if (size == 0)
         state = INSPECT_EMPTY;
-    if (bytes && (index->bytes = malloc(file.size)) != NULL) {
-        memcpy(index->bytes, bytes, file.size);
-        index->size = file.size;
+    if (bytes && (index->bytes = malloc(size)) != NULL) {
+        memcpy(index->bytes, bytes, size);
+        index->size = size;
         state = INSPECT_SOUND;
     }
     index->error = file.error;

@@ -169,7 +169,7 @@ static int run_get(struct app *app, const void *settings, int count, char **argu
 {
     const struct config_settings *options = settings;
     struct weir_setting_list *list = NULL;
-    struct subject subject;
+    struct subject subject = {0};
     int code = read_subject(app, arguments, &subject);
 
     if (code != 0)
@@ -227,7 +227,7 @@ const struct command cmd_config_get = {
 static int alter(struct app *app, const struct config_settings *options, char **arguments,
                  const struct setting_changes *changes)
 {
-    struct subject subject;
+    struct subject subject = {0};
     int code = read_subject(app, arguments, &subject);
 
     if (code != 0)

@@ -58,7 +58,7 @@ int intake_json_headers(struct intake *intake, const json_t *headers)
     {
         const json_t *name = json_object_get(header, "name");
         const json_t *encoded = json_object_get(header, "value_base64");
-        struct weir_bytes value;
+        struct weir_bytes value = {0};
         if (!json_is_string(name))
             return intake_complain(intake, "a header has no name");
         int rc = encoded != NULL ? base64_bytes(intake, "value_base64", encoded, &value)

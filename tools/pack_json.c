@@ -156,7 +156,8 @@ static json_t *scalar(struct cursor *cursor, uint8_t type)
     size_t size = (size_t)1 << (type - 0xd0);
     if (!number(cursor, size, &bits))
         return NULL;
-    unsigned shift = (unsigned)(64 - 8 * size);
+    static const unsigned shifts[] = {56, 48, 32, 0}; // for 1, 2, 4 and 8 bytes
+    unsigned shift = shifts[type - 0xd0];
     return json_integer((json_int_t)(bits << shift) >> shift);
 }
 

@@ -230,12 +230,14 @@ int pipe_envelope_read_json(const struct pipe_record *record, const json_t *answ
 
     if (json_is_null(answer))
         count = 0;
-    for (size_t i = 0; i < 2 * count && rc == 0; i++) {
-        const json_t *object = several ? json_array_get(answer, i % count) : answer;
-        rc = json_output(output, record, object, why);
-        if (rc == 0 && i >= count)
-            rc = emit(context, &output->message);
-        output_free(output);
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < count && rc == 0; i++) {
+            const json_t *object = several ? json_array_get(answer, i) : answer;
+            rc = json_output(output, record, object, why);
+            if (rc == 0 && pass == 1)
+                rc = emit(context, &output->message);
+            output_free(output);
+        }
     }
     free(output);
     return rc;

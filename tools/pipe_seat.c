@@ -404,7 +404,7 @@ static int wait_ms(const struct pipe_stage *stage)
 void pipe_seats_turn(struct pipe_stage *stage)
 {
     struct pollfd fds[1 + PIPE_WORKERS_MAX * PIPE_WORKER_FDS];
-    size_t counts[PIPE_WORKERS_MAX];
+    size_t counts[PIPE_WORKERS_MAX] = {0};
     size_t count = 1;
 
     fds[0] = (struct pollfd){.fd = weir_fd(stage->client), .events = POLLIN};

@@ -265,13 +265,14 @@ struct span group_member_make_id(struct random *random, struct span client,
     uint8_t *at = out + size;
     uint64_t high = random_next(random);
     uint64_t low = random_next(random);
-    memcpy(at, "-00000000-0000-4000-8000-000000000000", 37); // the marks of a random UUID
+    static const uint8_t marks[37] = "-00000000-0000-4000-8000-000000000000"; // of a random UUID
+    memcpy(at, marks, sizeof(marks));
     write_hex(at + 1, high, 8);
     write_hex(at + 10, high >> 32, 4);
     write_hex(at + 16, high >> 48, 3);
     write_hex(at + 21, low, 3);
     write_hex(at + 25, low >> 12, 12);
-    return span_of(out, size + 37);
+    return span_of(out, size + sizeof(marks));
 }
 
 struct group_pending *group_pending_find(const struct group *group, struct span id)
