@@ -336,6 +336,20 @@ static void drain(struct production *run)
     }
 }
 
+// The input stopped making sense.
+static int fail_malformed(const struct production *run)
+{
+    char before[96] = "nothing is stored";
+
+    if (run->delivered == 1)
+        snprintf(before, sizeof(before), "the record before it is stored, nothing behind it is");
+    if (run->delivered > 1)
+        snprintf(before, sizeof(before),
+                 "the %" PRId64 " records before it are stored, nothing behind it is",
+                 run->delivered);
+    return app_fail(run->app, EXIT_FAILED, "%s (%s)", run->malformation, before);
+}
+
 static int conclude(struct production *run)
 {
     int64_t total = run->delivered + run->failed;
@@ -347,9 +361,7 @@ static int conclude(struct production *run)
                         " records were not stored, the first because: %s%s",
                         run->failed, total, run->reason, app_hint(run->first_error));
     if (run->malformed)
-        return app_fail(run->app, EXIT_FAILED,
-                        "%s (the %" PRId64 " records before it are stored, nothing behind it is)",
-                        run->malformation, run->delivered);
+        return fail_malformed(run);
     return interrupt_requested() ? EXIT_INTERRUPTED : 0;
 }
 

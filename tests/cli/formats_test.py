@@ -73,7 +73,8 @@ class Formats(CommandTest):
         topic = f"stops-{abs(hash((name, data)))}"
         self.weir("topic", "create", topic)
         line = self.refused(1, "produce", topic, "-F", name, *more.get("options", ()), data=data, says=says)
-        self.assertIn(f"the {before} records before it are stored", line)
+        self.assertIn("(nothing is stored)" if before == 0 else "(the record before it is stored, " if before == 1 else
+                      f"(the {before} records before it are stored, ", line)
         self.assertEqual(len(self.records(topic)), before)
 
     def test_broken_json(self):
