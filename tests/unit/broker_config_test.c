@@ -80,8 +80,8 @@ Test(broker, config_names_everything_that_is_refused)
     cr_assert_neq(load(&config, why, "--config", path, "--set", "no.such=1"), 0);
     unlink(path);
     const char *const parts[] = {":1: there is no setting \"num.io.threads\"",
-                                 ":2: ", ":3: there is no setting \"zookeeper.connect\"",
-                                 "no.such", "only PLAINTEXT is served yet"};
+                                 ":2: ", ":3: there is no setting \"zookeeper.connect\"", "no.such",
+                                 "only PLAINTEXT is served yet"};
     const char *at = why;
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         at = strstr(at, parts[i]);
