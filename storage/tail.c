@@ -31,7 +31,9 @@
 //    moving to a larger buffer; who holds the smaller one goes on with that.
 //
 // Chunks begin small, so that ten thousand quiet logs fit into memory, and double while a log
-// keeps filling them; a log that lost all its chunks begins small again.
+// keeps filling them, up to an equal share for each chunk that is needed: a thousand busy logs
+// would otherwise use up the memory with chunks that are hardly filled, and every flush would have
+// to come early. A log that lost all its chunks begins with the size that it had filled last.
 #include "storage/tail.h"
 
 #include <errno.h>
@@ -47,6 +49,7 @@ enum {
     // ones: each costs up to two partial blocks when it is written.
     CHUNK_GROW_MAX = 64 * 1024,
     CHUNK_MAX = 4 * 1024 * 1024,
+    CHUNKS_SHARE = 4, // of the pool: what the chunks that are needed share
     // A reader from disk must read and check a whole frame, so frames must not grow without limit;
     // beyond a megabyte or two the device gains nothing from larger writes.
     FRAME_PAYLOAD_MAX = 2 * 1024 * 1024,
@@ -65,6 +68,7 @@ void tail_cache_init(struct tail_cache *cache, struct pool *pool, size_t limit_b
     cache->limit_bytes = limit_bytes;
     cache->bytes = 0;
     cache->needed_bytes = 0;
+    cache->needed_chunks = 0;
     list_init(&cache->evictable);
 }
 
@@ -75,6 +79,7 @@ static void cache_remove(struct tail_cache *cache, struct chunk *chunk)
     list_remove(&chunk->cache_node);
     cache->bytes -= chunk->buffer->capacity;
     cache->needed_bytes += chunk->buffer->capacity;
+    cache->needed_chunks++;
 }
 
 static void cache_add(struct tail_cache *cache, struct chunk *chunk)
@@ -84,23 +89,7 @@ static void cache_add(struct tail_cache *cache, struct chunk *chunk)
     list_append(&cache->evictable, &chunk->cache_node);
     cache->bytes += chunk->buffer->capacity;
     cache->needed_bytes -= chunk->buffer->capacity;
-}
-
-static void chunk_free(struct chunk *chunk)
-{
-    struct tail_cache *cache = chunk->tail->cache;
-    cache_remove(cache, chunk);
-    cache->needed_bytes -= chunk->buffer->capacity;
-    list_remove(&chunk->node);
-    buffer_unref(chunk->buffer);
-    free(chunk->frames);
-    free(chunk);
-}
-
-void tail_cache_evict(struct tail_cache *cache, size_t keep_bytes)
-{
-    while (cache->bytes > keep_bytes)
-        chunk_free(list_entry(cache->evictable.next, struct chunk, cache_node));
+    cache->needed_chunks--;
 }
 
 // --- places
@@ -125,6 +114,26 @@ static struct tail_frame *last_frame(const struct chunk *chunk)
 static uint64_t chunk_end(const struct chunk *chunk)
 {
     return last_frame(chunk)->at + stored_size(last_frame(chunk));
+}
+
+static void chunk_free(struct chunk *chunk)
+{
+    struct tail_cache *cache = chunk->tail->cache;
+    cache_remove(cache, chunk);
+    cache->needed_bytes -= chunk->buffer->capacity;
+    cache->needed_chunks--;
+    list_remove(&chunk->node);
+    if (list_empty(&chunk->tail->chunks))
+        chunk->tail->next_size = chunk->frame_count > 0 ? chunk_end(chunk) : CHUNK_MIN;
+    buffer_unref(chunk->buffer);
+    free(chunk->frames);
+    free(chunk);
+}
+
+void tail_cache_evict(struct tail_cache *cache, size_t keep_bytes)
+{
+    while (cache->bytes > keep_bytes)
+        chunk_free(list_entry(cache->evictable.next, struct chunk, cache_node));
 }
 
 static void drop_block(struct tail *tail)
@@ -193,11 +202,22 @@ static struct buffer *chunk_buffer(struct tail_cache *cache, size_t wanted, size
     return buffer;
 }
 
+// The size for one more chunk: a power of two, as the pool gives no other.
+static size_t chunk_share(const struct tail_cache *cache)
+{
+    size_t share = pool_stats(cache->pool).limit_bytes / CHUNKS_SHARE / (cache->needed_chunks + 1);
+    size_t size = CHUNK_MIN;
+    while (size <= share / 2 && size < CHUNK_MAX)
+        size *= 2;
+    return size;
+}
+
 static struct chunk *chunk_add(struct tail *tail, size_t needed)
 {
-    if (list_empty(&tail->chunks))
-        tail->next_size = CHUNK_MIN;
-    size_t wanted = needed > tail->next_size ? needed : tail->next_size;
+    size_t share = chunk_share(tail->cache);
+    size_t wanted = tail->next_size < share ? tail->next_size : share;
+    if (wanted < needed)
+        wanted = needed;
     struct buffer *buffer = chunk_buffer(tail->cache, wanted, needed);
     if (!buffer)
         return NULL;
@@ -216,6 +236,7 @@ static struct chunk *chunk_add(struct tail *tail, size_t needed)
     list_init(&chunk->cache_node);
     list_append(&tail->chunks, &chunk->node);
     tail->cache->needed_bytes += buffer->capacity;
+    tail->cache->needed_chunks++;
     tail->next_size = buffer->capacity < CHUNK_MAX / 2 ? buffer->capacity * 2 : CHUNK_MAX;
     return chunk;
 }

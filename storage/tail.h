@@ -18,6 +18,7 @@ struct tail_cache {
     size_t limit_bytes;  // for the chunks in the list
     size_t bytes;        // in the list
     size_t needed_bytes; // in chunks that are not in the list: they cannot be given up
+    uint32_t needed_chunks;
     struct list evictable;
 };
 
