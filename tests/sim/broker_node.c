@@ -59,7 +59,6 @@ static void shard_make(struct broker_node *node, uint32_t index)
     CHECK(shard->pool && listener_create(shard, &shard->listener) == 0);
     CHECK(background_create(shard) == 0);
     node->shards[index] = shard;
-    node->sleep[index] = (struct broker_sleep){0};
 }
 
 // --- the steps of a start, each for all shards: see broker/shard.c
@@ -170,38 +169,8 @@ bool broker_start(struct broker_node *node, struct world *world, struct broker_s
 
 // --- the loop
 
-// Messages may lie in the mailbox of a shard that sleeps, but not for long.
-static void check_sleep(struct broker_node *node, uint32_t index)
+static void shard_turn(struct shard *shard)
 {
-    // Time may pass in large steps: whoever is to remind it must have had a turn since then.
-    enum { MOST_NS = 25000000, MOST_TURNS = 3 };
-    struct shard *shard = node->shards[index];
-    struct broker_sleep *sleep = &node->sleep[index];
-    uint64_t now_ns = sim_now(node->world->sim);
-    bool waits = atomic_load(&shard->mailbox.newest) && !log_store_is_journalling(shard->store);
-    if (!waits)
-        sleep->since_ns = 0;
-    else if (sleep->since_ns == 0)
-        sleep->since_ns = now_ns;
-    else if (now_ns - sleep->since_ns <= MOST_NS)
-        sleep->late = 0;
-    else if (++sleep->late > MOST_TURNS)
-        world_fail(node->world, "shard %u sleeps on what lies in its mailbox", index);
-}
-
-// As in broker/shard.c. A shard that sleeps is left alone until something of its own has completed,
-// a timer is due or another shard wakes it.
-static void shard_turn(struct broker_node *node, uint32_t index)
-{
-    struct shard *shard = node->shards[index];
-    struct broker_sleep *sleep = &node->sleep[index];
-    if (sleep->asleep && !sim_has_news(shard->io, timers_next(&shard->timers))) {
-        check_sleep(node, index);
-        return;
-    }
-    sleep->since_ns = 0;
-    io_run(shard->io, 0);
-    mailbox_wake_up(&shard->mailbox);
     timers_run(&shard->timers, shard->io->now_ns);
     struct message *message = mailbox_take(&shard->mailbox);
     while (message) {
@@ -210,7 +179,7 @@ static void shard_turn(struct broker_node *node, uint32_t index)
         message = next;
     }
     listener_advance(shard->listener);
-    sleep->asleep = shard_may_sleep(shard);
+    io_run(shard->io, 0);
 }
 
 void broker_turn(struct broker_node *node)
@@ -221,7 +190,7 @@ void broker_turn(struct broker_node *node)
         sim_advance(world->sim, IDLE_NS);
     uint32_t first = (uint32_t)world_random(world, world->shard_count);
     for (uint32_t i = 0; i < world->shard_count; i++)
-        shard_turn(node, (first + i) % world->shard_count);
+        shard_turn(node->shards[(first + i) % world->shard_count]);
 }
 
 // --- the end

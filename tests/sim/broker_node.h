@@ -25,11 +25,6 @@ struct broker_node {
     struct broker_scale scale;
     struct server server;
     struct shard *shards[WORLD_SHARDS];
-    struct broker_sleep {
-        bool asleep;
-        uint64_t since_ns; // with messages in its mailbox; 0 without
-        uint32_t late;     // turns for which that is too long
-    } sleep[WORLD_SHARDS];
     struct config *config;
     bool running;
 };
