@@ -143,10 +143,12 @@ static struct batch *waiting_pop(struct batch_queue *queue)
 
 struct batch *batch_queue_take(struct batch_queue *queue)
 {
-    if (list_empty(&queue->waiting))
+    bool partial = list_empty(&queue->waiting);
+    if (partial)
         batch_queue_close(queue);
     CHECK(!list_empty(&queue->waiting));
     struct batch *batch = waiting_pop(queue);
+    batch->partial = partial;
     batch->attempts++;
     batch->alone = queue->in_flight++ == 0;
     if (queue->to_repeat == 0)

@@ -6,7 +6,9 @@
 //  1. A partition has at most one batch in a request (the protocol allows no more).
 //  2. Every batch of a request is either answered by the reply, or the whole request ended with an
 //     error; in both cases it is settled once: done, or back in its queue to be repeated.
-//  3. Batches point into memory that stays theirs until they are settled, so they are sent without
+//  3. Batches that are not full do not crowd out those that fill: see partial_limit. Those that are
+//     full are not counted, so nothing waits for another partition's bulk.
+//  4. Batches point into memory that stays theirs until they are settled, so they are sent without
 //     a copy.
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@
 
 enum {
     VERSION_WITHOUT_TOPIC_IDS = 12,
+    PARTIAL_SHARE = 32, // of buffer.memory
 };
 
 static struct producer_topic *batch_topic(const struct batch *batch)
@@ -73,14 +76,33 @@ static void request_free(struct produce_request *request)
 
 static void request_submit(struct produce_request *request);
 
+// How many bytes of batches that are not full a request takes; no other one gets any while as many
+// are in flight to its broker. So less than twice as many are, two requests under load, and the
+// rest of buffer.memory is there for batches to fill.
+static size_t partial_limit(const struct weir_producer *producer)
+{
+    return (size_t)producer->config.buffer_memory / PARTIAL_SHARE;
+}
+
+static bool has_room(const struct produce_request *request, size_t bytes, bool partial)
+{
+    const struct weir_producer *producer = request->producer;
+    if (request->bytes + bytes > (size_t)producer->config.max_request_size)
+        return false;
+    return !partial || request->partial_bytes == 0 ||
+           request->partial_bytes + bytes <= partial_limit(producer);
+}
+
 struct produce_request *produce_request_for(struct weir_producer *producer, struct node *node,
-                                            size_t bytes)
+                                            size_t bytes, bool partial)
 {
     struct producer_node *to = producer_node(producer, node);
     if (!to)
         return NULL;
-    if (to->building && to->building->bytes + bytes > (size_t)producer->config.max_request_size)
+    if (to->building && !has_room(to->building, bytes, partial))
         request_submit(to->building);
+    if (partial && to->partial_bytes >= partial_limit(producer))
+        return NULL;
     if (to->building)
         return to->building;
     if (to->in_flight >= (uint32_t)producer->config.max_in_flight)
@@ -89,7 +111,7 @@ struct produce_request *produce_request_for(struct weir_producer *producer, stru
     if (!request)
         return NULL;
     request->node = to;
-    request->bytes = 0;
+    request->bytes = request->partial_bytes = 0;
     request->topic_ids = true;
     to->building = request;
     return request;
@@ -131,6 +153,8 @@ bool produce_request_add(struct produce_request *request, struct batch *batch)
     }
     request->batches[request->batch_count++] = batch;
     request->bytes += batch->slice.iov_len;
+    if (batch->partial)
+        request->partial_bytes += batch->builder.size;
     if (batch->attempts == 1) {
         request->producer->stats.batches++;
         request->producer->stats.batch_bytes += batch->slice.iov_len;
@@ -361,6 +385,7 @@ static bool request_done(struct request *base, int error, struct reply *reply)
     struct produce_request *request = list_entry(base, struct produce_request, request);
     struct weir_producer *producer = request->producer;
     request->node->in_flight--;
+    request->node->partial_bytes -= request->partial_bytes;
     producer->worker.due = true;
     bool sound = true;
     if (error) {
@@ -422,6 +447,7 @@ static void request_submit(struct produce_request *request)
     list_init(&request->request.node);
     list_append(&producer->requests, &request->link);
     node->in_flight++;
+    node->partial_bytes += request->partial_bytes;
     connection_submit(client_connection(producer->client, node->node, NULL), &request->request);
 }
 

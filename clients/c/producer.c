@@ -434,7 +434,10 @@ static uint64_t queue_drive(struct weir_producer *producer, struct batch_queue *
     const struct batch *next = list_empty(&queue->waiting)
                                    ? queue->open
                                    : list_entry(queue->waiting.next, struct batch, node);
-    struct produce_request *request = produce_request_for(producer, node, next->builder.size);
+    // Flushed batches get no fuller.
+    bool partial = next == queue->open && !producer->flushing;
+    struct produce_request *request =
+        produce_request_for(producer, node, next->builder.size, partial);
     if (!request)
         return expiry_ns; // an answer will make room
     struct batch *batch = batch_queue_take(queue);

@@ -21,6 +21,7 @@ struct producer_node {
     struct list link;
     struct node *node;
     uint32_t in_flight;               // requests
+    size_t partial_bytes;             // in these, of batches that were not full
     struct produce_request *building; // in this round of producer_drive, or NULL
 };
 
@@ -32,8 +33,9 @@ struct produce_request {
     struct batch **batches; // by topic and partition; NULL once answered
     size_t batch_count;
     size_t batch_capacity;
-    size_t bytes;   // of all batches
-    bool topic_ids; // all topics have one
+    size_t bytes;         // of all batches
+    size_t partial_bytes; // of those that were not full when they were taken
+    bool topic_ids;       // all topics have one
 };
 
 struct weir_producer {
@@ -78,9 +80,10 @@ static inline bool producer_reports(const struct weir_producer *producer)
 }
 
 // A request for this round with room for `bytes` more; NULL when the broker has as many requests
-// in flight as allowed, or memory is short.
+// in flight as allowed, or, for a batch that is not full (`partial`), as many bytes of such, or
+// memory is short.
 struct produce_request *produce_request_for(struct weir_producer *producer, struct node *node,
-                                            size_t bytes);
+                                            size_t bytes, bool partial);
 
 // Makes a batch's final bytes, compressed if so configured, unless that was done before. The batch
 // takes no more messages then. False, with its error and reason set, when that fails.

@@ -153,6 +153,8 @@ WEIR_API bool weir_error_retriable(int error);
 //                                            the broker finds too large is sent again in parts
 //   linger.ms                      0         how long to wait for a batch to fill. Even with 0,
 //                                            messages gather while their partition awaits an answer
+//                                            and, in batches that are not full, while 1/32 of
+//                                            buffer.memory is on its way to their broker in such
 //   message.max.bytes              1m        a larger record is refused at once
 //   max.request.size               8m        several partitions' batches share a request up to this
 //   buffer.memory                  64m       messages not yet reported; beyond it QUEUE_FULL
