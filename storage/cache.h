@@ -39,7 +39,13 @@ struct window_mark {
 // Who wants it, most urgent first.
 enum window_purpose { WINDOW_FOR_READER, WINDOW_AHEAD, WINDOW_SCRUB };
 
-enum window_state { WINDOW_QUEUED, WINDOW_OPENING, WINDOW_READING, WINDOW_READY };
+enum window_state {
+    WINDOW_QUEUED,
+    WINDOW_OPENING,
+    WINDOW_READING,
+    WINDOW_CHECKING,
+    WINDOW_READY,
+};
 
 // Frames that lie in [from, to) of a segment file; they hold [base_offset, next_offset).
 struct window {
@@ -70,6 +76,8 @@ struct window {
     uint64_t position;  // where the next frame is looked for
     uint64_t begun_ns;  // the device was asked
     uint64_t have;      // bytes read from its block on
+    uint64_t taken;     // position up to which frames were taken out of it
+    uint64_t checked;   // pages of the frame there
     uint64_t bad_from;  // position of bytes that belong to no sound frame; 0 = none
     int64_t planned;    // next_offset if everything up to `to` is there; INT64_MAX = not known
     int64_t expected;   // offset of the next frame

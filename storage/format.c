@@ -189,22 +189,48 @@ int64_t format_page_batch(const uint8_t *payload, const struct frame_header *fra
     return at == NO_BATCH ? -1 : (int64_t)at;
 }
 
-enum format_payload format_payload_check(const uint8_t *payload, const struct frame_header *frame,
-                                         uint64_t salt)
+// PAYLOAD_UNKNOWN: the table is sound, which says nothing of the pages.
+static enum format_payload table_check(const uint8_t *payload, const struct frame_header *frame,
+                                       uint64_t salt)
 {
     uint64_t size = frame->payload_size;
     uint64_t table = format_table_size(size);
     if (table == 0)
         return format_checksum(payload, size, salt) == frame->payload_checksum ? PAYLOAD_SOUND
                                                                                : PAYLOAD_BAD;
-    if (format_checksum(payload + size, table, salt) != frame->payload_checksum)
-        return table_checksum(payload, size, salt) == frame->payload_checksum ? PAYLOAD_TABLE_BAD
-                                                                              : PAYLOAD_BAD;
-    for (uint64_t page = 0; page < table / FRAME_ROW_SIZE; page++) {
-        if (!format_page_sound(payload, frame, salt, page))
+    if (format_checksum(payload + size, table, salt) == frame->payload_checksum)
+        return PAYLOAD_UNKNOWN;
+    return table_checksum(payload, size, salt) == frame->payload_checksum ? PAYLOAD_TABLE_BAD
+                                                                          : PAYLOAD_BAD;
+}
+
+enum format_payload format_payload_check_some(const uint8_t *payload,
+                                              const struct frame_header *frame, uint64_t salt,
+                                              uint64_t *page, uint64_t *most)
+{
+    uint64_t pages = format_table_size(frame->payload_size) / FRAME_ROW_SIZE;
+    if (*most == 0)
+        return PAYLOAD_UNKNOWN;
+    enum format_payload state = *page == 0 ? table_check(payload, frame, salt) : PAYLOAD_UNKNOWN;
+    if (state != PAYLOAD_UNKNOWN) {
+        --*most;
+        return state;
+    }
+    for (; *page < pages; ++*page, --*most) {
+        if (*most == 0)
+            return PAYLOAD_UNKNOWN;
+        if (!format_page_sound(payload, frame, salt, *page))
             return PAYLOAD_PAGES_BAD;
     }
     return PAYLOAD_SOUND;
+}
+
+enum format_payload format_payload_check(const uint8_t *payload, const struct frame_header *frame,
+                                         uint64_t salt)
+{
+    uint64_t page = 0;
+    uint64_t most = UINT64_MAX;
+    return format_payload_check_some(payload, frame, salt, &page, &most);
 }
 
 // --- frames

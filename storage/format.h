@@ -118,6 +118,7 @@ uint64_t format_checksum(const void *data, size_t size, uint64_t salt);
 uint64_t format_payload_seal(uint8_t *payload, uint64_t size, uint64_t salt);
 
 enum format_payload {
+    PAYLOAD_UNKNOWN, // not all of it has been checked
     PAYLOAD_SOUND,
     PAYLOAD_TABLE_BAD, // the records are all sound
     PAYLOAD_PAGES_BAD, // format_page_sound says which
@@ -127,6 +128,14 @@ enum format_payload {
 // `payload` has the table behind it, as the header says.
 enum format_payload format_payload_check(const uint8_t *payload, const struct frame_header *frame,
                                          uint64_t salt);
+
+// The same a part at a time: goes on with page *page, 0 at first, for at most *most pages, and
+// takes off *most what it has checked. PAYLOAD_UNKNOWN: *most is 0, and there are more; the payload
+// has to stay as it is until the call that says more. The table is checked as a whole, by the
+// first.
+enum format_payload format_payload_check_some(const uint8_t *payload,
+                                              const struct frame_header *frame, uint64_t salt,
+                                              uint64_t *page, uint64_t *most);
 
 // Of a payload with a table that is sound.
 bool format_page_sound(const uint8_t *payload, const struct frame_header *frame, uint64_t salt,

@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading one window of a segment file from the device, and what comes out of it.
+// Reading one window of a segment file from the device.
 //
-//   QUEUED --turn--> OPENING --> READING --> READY
-//      the file is open: ------^   |   ^
-//                                  +---+  more is needed, or a second look
+//   QUEUED --turn--> OPENING --> READING --> CHECKING --> READY
+//      the file is open: ------^   ^            |
+//                                  +------------+  more is needed, or a second look
 //
-// 1. Frames are taken whole, and of one that fails a checksum only what is sound by another one
-//    (contain.c; rule 7 of the storage design: the log serves what is sound and refuses what is
-//    not). Batches of small frames are moved together, so that a reader gets them in one piece.
-// 2. The index and other windows say where frames are to be found; the frames decide. Bytes that do
-//    not fit what the index says, or do not verify, are read a second time without it, and only
-//    then called damage: named in one line, counted, noted in the log, and stepped over.
-// 3. An error of the device is no damage. The read is tried in smaller pieces, so that what can be
+// 1. What comes out of a window is for window_take.c to say, in CHECKING: while commits go on it is
+//    verified in several turns of the loop.
+// 2. An error of the device is no damage. The read is tried in smaller pieces, so that what can be
 //    read is; the rest is refused to those who wait for it now, and tried again for the next.
-// 4. At most READS_MAX windows of a store are read at a time. While commits go on there are
+// 3. At most READS_MAX windows of a store are read at a time. While commits go on there are
 //    READS_BUSY, none that nobody waits for, and they are read in pieces of PIECE_SIZE one after
 //    the other: a write waits for what is on the device before it, and where two reads wait the
 //    kernel's scheduler prefers them to writes, for seconds (measured).
-// 5. While commits go on a window is small unless its frames are large, and each read of the device
+// 4. While commits go on a window is small unless its frames are large, and each read of the device
 //    is followed by a pause three times as long, of at most PAUSE_MOST_US: what is read has to be
 //    verified, sent and taken in as well, by the very processors that producers need. Whoever reads
 //    no more than twice of what is committed meanwhile does not wait, so a reader catches up with
@@ -31,8 +27,8 @@
 
 #include "base/check.h"
 #include "base/log_line.h"
-#include "storage/contain.h"
 #include "storage/store.h"
+#include "storage/window.h"
 
 enum {
     READS_MAX = 4,
@@ -69,8 +65,7 @@ static const struct index_entry *entry_behind(const struct index *index, uint64_
     return low < index->count ? &index->entries[low] : NULL;
 }
 
-// Others look at `to` and `next_offset` of a window in work, and take them for one place.
-static void end_at(struct window *window, uint64_t to, int64_t planned)
+void window_end_at(struct window *window, uint64_t to, int64_t planned)
 {
     window->to = to;
     window->planned = planned;
@@ -91,17 +86,17 @@ static void plan_by_index(struct window *window, uint64_t size)
         entry++;
     uint64_t to = entry && entry->position < segment->end ? entry->position : segment->end;
     if (to - window->position <= most)
-        end_at(window, to, to == segment->end ? segment->next_offset : entry->offset);
+        window_end_at(window, to, to == segment->end ? segment->next_offset : entry->offset);
 }
 
-static void plan(struct window *window, uint64_t size)
+void window_plan(struct window *window, uint64_t size)
 {
     const struct segment *segment = window->segment;
     uint64_t limit = format_block_start(window->position) + size;
     if (segment->end <= limit)
-        end_at(window, segment->end, segment->next_offset);
+        window_end_at(window, segment->end, segment->next_offset);
     else
-        end_at(window, limit, INT64_MAX);
+        window_end_at(window, limit, INT64_MAX);
     if (window->again || window->narrowed)
         return;
     if (segment->end > limit)
@@ -111,14 +106,13 @@ static void plan(struct window *window, uint64_t size)
     for (uint32_t i = 0; i < segment->window_count; i++) {
         const struct window *other = segment->windows[i];
         if (other->from > window->position && other->from < window->to)
-            end_at(window, other->from, other->base_offset);
+            window_end_at(window, other->from, other->base_offset);
     }
 }
 
 // --- beside producers
 
-// Whether producers use the device at present.
-static bool is_busy(const struct log_store *store)
+bool window_is_beside(const struct log_store *store)
 {
     uint64_t quiet_ns = store->committed_ns + QUIET_MS * UINT64_C(1000000);
     return store->committed_ns > 0 && store->io->now_ns < quiet_ns;
@@ -126,7 +120,7 @@ static bool is_busy(const struct log_store *store)
 
 uint32_t window_size(const struct segment *segment)
 {
-    bool small = is_busy(segment->log->store) && !segment->large_frames;
+    bool small = window_is_beside(segment->log->store) && !segment->large_frames;
     return small ? WINDOW_BESIDE : WINDOW_SIZE;
 }
 
@@ -167,216 +161,6 @@ static void finish(struct window *window, int error)
     log_unbusy(log);
 }
 
-// --- taking frames out
-
-static bool piece_add(struct window *window, struct window_piece piece)
-{
-    if (window->piece_count == window->piece_capacity) {
-        uint32_t capacity = window->piece_capacity ? window->piece_capacity * 2 : 4;
-        struct window_piece *pieces = realloc(window->pieces, capacity * sizeof(*pieces));
-        if (!pieces)
-            return false;
-        window->pieces = pieces;
-        window->piece_capacity = capacity;
-    }
-    window->pieces[window->piece_count++] = piece;
-    return true;
-}
-
-static bool piece_add_bad(struct window *window, int64_t next_offset)
-{
-    struct window_piece piece = {.base_offset = window->expected, .bad = true};
-    if (window->expected >= next_offset)
-        return true;
-    window->expected = next_offset;
-    return piece_add(window, piece);
-}
-
-static bool piece_add_batches(struct window *window, uint32_t at, const struct frame_header *frame)
-{
-    enum { MOVE_MAX = 32 * 1024 }; // larger payloads stay where they are
-    uint8_t *data = window->buffer->data;
-    window->expected = frame->next_offset;
-    if (window->piece_count > 0 && frame->payload_size <= MOVE_MAX) {
-        struct window_piece *last = &window->pieces[window->piece_count - 1];
-        if (!last->bad) {
-            memmove(data + last->at + last->size, data + at, frame->payload_size);
-            last->size += frame->payload_size;
-            return true;
-        }
-    }
-    return piece_add(window, (struct window_piece){.base_offset = frame->base_offset,
-                                                   .at = at,
-                                                   .size = frame->payload_size});
-}
-
-// Names the bytes [from, to), in which the offsets up to `next_offset` would be, once.
-static void damage_note(const struct window *window, uint64_t from, uint64_t to,
-                        int64_t next_offset)
-{
-    struct segment *segment = window->segment;
-    struct log *log = segment->log;
-    int64_t first = window->expected;
-    bool known =
-        first < next_offset ? log_damage_is_known(log, first, next_offset) : segment->damaged;
-    if (known)
-        return;
-    // Without memory for the note the next reader finds it again.
-    segment_note_damage(segment, from, to, first, next_offset);
-}
-
-enum look {
-    LOOK_READY,
-    LOOK_MORE,  // read what window->position and window->to say
-    LOOK_AGAIN, // something is wrong: read once more, without the index
-    LOOK_NO_MEMORY,
-};
-
-static const uint8_t *bytes_at(const struct window *window, uint64_t start, uint64_t position)
-{
-    return window->buffer->data + (position - start);
-}
-
-// The first sound header in [at, window->to) that can follow what was taken, or 0.
-static uint64_t next_header(const struct window *window, uint64_t start, uint64_t at,
-                            struct frame_header *frame)
-{
-    const struct segment_header *header = &window->segment->header;
-    for (; at + FRAME_HEADER_SIZE <= window->to; at += header->alignment) {
-        if (format_frame_read(bytes_at(window, start, at), header->salt, at, header->alignment,
-                              frame) &&
-            frame->base_offset >= window->expected &&
-            at + frame->stored_size <= window->segment->end)
-            return at;
-    }
-    return 0;
-}
-
-// Of a frame whose payload is damaged: what is sound in it, and where the rest would be.
-static bool take_parts(struct window *window, uint64_t position, const uint8_t *payload,
-                       const struct frame_header *frame)
-{
-    uint64_t salt = window->segment->header.salt;
-    uint64_t payload_at = position + FRAME_HEADER_SIZE;
-    struct contain contain;
-    struct contain_part part;
-    bool added = true;
-    contain_begin(&contain, payload, frame, salt);
-    if (contain.state == PAYLOAD_TABLE_BAD)
-        damage_note(window, payload_at + frame->payload_size, position + frame->stored_size,
-                    window->expected);
-    while (added && contain_next(&contain, &part)) {
-        uint64_t at = payload_at + part.at;
-        if (!part.sound) {
-            damage_note(window, at, at + part.size, part.next_offset);
-            added = piece_add_bad(window, part.next_offset);
-        } else if (frame->kind == FRAME_DATA) {
-            struct window_piece piece = {.base_offset = part.base_offset, .size = part.size};
-            piece.at = (uint32_t)(payload - window->buffer->data) + part.at;
-            window->expected = part.next_offset;
-            added = piece_add(window, piece);
-        }
-    }
-    return added;
-}
-
-// A whole frame at `found`, the first one behind `at`.
-static enum look take_frame(struct window *window, uint64_t start, uint64_t at, uint64_t found,
-                            const struct frame_header *frame)
-{
-    const uint8_t *payload = bytes_at(window, start, found) + FRAME_HEADER_SIZE;
-    bool gap = (found != at && found != format_next_block(at)) || window->bad_from > 0 ||
-               frame->base_offset != window->expected;
-    bool sound =
-        format_payload_check(payload, frame, window->segment->header.salt) == PAYLOAD_SOUND;
-    // Behind other bytes than zeros it may be the rest of a write that failed.
-    bool in_place =
-        !gap && span_is_zero(span_of(bytes_at(window, start, at), (size_t)(found - at)));
-    if ((gap || !sound) && !window->again)
-        return LOOK_AGAIN;
-    if (gap) {
-        damage_note(window, window->bad_from > 0 ? window->bad_from : at, found,
-                    frame->base_offset);
-        if (!piece_add_bad(window, frame->base_offset))
-            return LOOK_NO_MEMORY;
-        window->bad_from = 0;
-    }
-    bool added = true;
-    if (!sound && in_place) {
-        added = take_parts(window, found, payload, frame);
-    } else if (!sound) {
-        damage_note(window, found, found + frame->stored_size, frame->next_offset);
-        added = piece_add_bad(window, frame->next_offset);
-    } else if (frame->kind == FRAME_DATA) {
-        added = piece_add_batches(window, (uint32_t)(payload - window->buffer->data), frame);
-    }
-    return added ? LOOK_READY : LOOK_NO_MEMORY;
-}
-
-// The frame at `found` goes on behind what was read.
-static enum look take_cut(struct window *window, uint64_t at, uint64_t found,
-                          const struct frame_header *frame)
-{
-    // Small windows that the index does not fit would read too much of it twice.
-    if (frame->stored_size > WINDOW_BESIDE / 4)
-        window->segment->large_frames = true;
-    if (at > window->position) {
-        window->to = at; // the next window begins here
-        return LOOK_READY;
-    }
-    if (window->bad_from == 0 && found != at && found != format_next_block(at))
-        window->bad_from = at;
-    window->position = found;
-    end_at(window, found + frame->stored_size, frame->next_offset);
-    if (window->narrowed) {
-        window->whole_end = window->to;
-        window->whole_next = frame->next_offset;
-    }
-    return LOOK_MORE;
-}
-
-// There is no further frame in what was read.
-static enum look take_end(struct window *window, uint64_t at)
-{
-    if (window->planned != INT64_MAX) {
-        if (window->expected >= window->planned && format_next_block(at) >= window->to)
-            return LOOK_READY;
-        if (!window->again)
-            return LOOK_AGAIN;
-        damage_note(window, window->bad_from > 0 ? window->bad_from : at, window->to,
-                    window->planned);
-        return piece_add_bad(window, window->planned) ? LOOK_READY : LOOK_NO_MEMORY;
-    }
-    if (at > window->position) {
-        window->to = at;
-        return LOOK_READY;
-    }
-    // Nothing yet: the bad bytes go on, unless this was the end of a block that was left free.
-    if (window->bad_from == 0 && format_next_block(at) < window->to)
-        window->bad_from = at;
-    window->position = window->to;
-    plan(window, WINDOW_SIZE);
-    return LOOK_MORE;
-}
-
-static enum look take_frames(struct window *window)
-{
-    uint64_t start = format_block_start(window->position);
-    uint64_t at = window->position;
-    for (;;) {
-        struct frame_header frame;
-        uint64_t found = next_header(window, start, at, &frame);
-        if (found == 0)
-            return take_end(window, at);
-        if (found + frame.stored_size > window->to)
-            return take_cut(window, at, found, &frame);
-        enum look look = take_frame(window, start, at, found, &frame);
-        if (look != LOOK_READY)
-            return look;
-        at = found + frame.stored_size;
-    }
-}
-
 // --- the device
 
 static void read_next(struct window *window);
@@ -389,7 +173,7 @@ static void begin_again(struct window *window)
     window->position = window->from;
     window->expected = window->base_offset;
     window->bad_from = 0;
-    plan(window, size < WINDOW_SIZE ? WINDOW_SIZE : size);
+    window_plan(window, size < WINDOW_SIZE ? WINDOW_SIZE : size);
 }
 
 static void tell_device_error(struct window *window, int error)
@@ -412,7 +196,7 @@ static void leave_out(struct window *window, uint64_t to, int64_t next_offset)
 {
     window->transient = true;
     window->to = to;
-    finish(window, piece_add_bad(window, next_offset) ? 0 : -ENOMEM);
+    finish(window, window_add_bad(window, next_offset) ? 0 : -ENOMEM);
 }
 
 static void device_failed(struct window *window, int error)
@@ -428,7 +212,7 @@ static void device_failed(struct window *window, int error)
         leave_out(window, window->whole_end, window->whole_next);
     } else if (blocks > FORMAT_BLOCK) {
         window->narrowed = true;
-        plan(window, blocks > NARROW_SIZE ? NARROW_SIZE : FORMAT_BLOCK);
+        window_plan(window, blocks > NARROW_SIZE ? NARROW_SIZE : FORMAT_BLOCK);
         read_next(window);
     } else {
         const struct index_entry *entry = entry_behind(&segment->index, window->position);
@@ -439,9 +223,12 @@ static void device_failed(struct window *window, int error)
     }
 }
 
+static void look_further(struct io_op *op);
+
 static void look(struct window *window)
 {
-    switch (take_frames(window)) {
+    window->state = WINDOW_CHECKING;
+    switch (window_take(window)) {
     case LOOK_READY:
         finish(window, 0);
         break;
@@ -455,7 +242,20 @@ static void look(struct window *window)
     case LOOK_MORE:
         read_next(window);
         break;
+    case LOOK_LATER:
+        window->op.done = look_further;
+        io_nop(window->segment->log->store->io, &window->op);
+        break;
     }
+}
+
+static void look_further(struct io_op *op)
+{
+    struct window *window = list_entry(op, struct window, op);
+    struct log_store *store = window->segment->log->store;
+    store_enter(store);
+    look(window);
+    store_leave(store);
 }
 
 static void read_done(struct io_op *op);
@@ -465,7 +265,7 @@ static void read_piece(struct window *window)
 {
     struct log_store *store = window->segment->log->store;
     uint64_t size = blocks_of(window) - window->have;
-    if (size > PIECE_SIZE && is_busy(store))
+    if (size > PIECE_SIZE && window_is_beside(store))
         size = PIECE_SIZE;
     store->stats.device_reads++;
     window->begun_ns = store->io->now_ns;
@@ -494,7 +294,7 @@ static bool pause_after(struct window *window, uint64_t bytes)
     struct read_cache *cache = &store->reads;
     if (cache->pause.pending)
         return true;
-    if (!is_busy(store) || store->closing || has_credit(cache, bytes))
+    if (!window_is_beside(store) || store->closing || has_credit(cache, bytes))
         return false;
     uint64_t pause_ns = PAUSE_TIMES * (store->io->now_ns - window->begun_ns);
     uint64_t most_ns = PAUSE_MOST_US * UINT64_C(1000);
@@ -562,7 +362,7 @@ static void read_next(struct window *window)
     window->buffer = buffer_for(window, blocks_of(window));
     if (!window->buffer && !window->narrowed && blocks_of(window) > NARROW_SIZE) {
         window->narrowed = true;
-        plan(window, NARROW_SIZE);
+        window_plan(window, NARROW_SIZE);
         window->buffer = buffer_for(window, blocks_of(window));
     }
     if (!window->buffer) {
@@ -571,6 +371,8 @@ static void read_next(struct window *window)
         return;
     }
     window->have = 0;
+    window->taken = window->position;
+    window->checked = 0;
     read_piece(window);
 }
 
@@ -595,15 +397,15 @@ static void open_done(struct segment_open *opening)
 
 bool window_may_read_ahead(struct read_cache *cache)
 {
-    return cache->active < READS_AHEAD && !is_busy(cache->store);
+    return cache->active < READS_AHEAD && !window_is_beside(cache->store);
 }
 
 static struct list *next_turn(struct read_cache *cache)
 {
     struct list *node = NULL;
-    if (cache->pause.pending && is_busy(cache->store))
+    if (cache->pause.pending && window_is_beside(cache->store))
         return NULL;
-    if (cache->active < (is_busy(cache->store) ? READS_BUSY : READS_MAX))
+    if (cache->active < (window_is_beside(cache->store) ? READS_BUSY : READS_MAX))
         node = list_pop(&cache->queued[WINDOW_FOR_READER]);
     if (!node && cache->active < READS_AHEAD)
         node = list_pop(&cache->queued[WINDOW_AHEAD]);
@@ -644,7 +446,7 @@ struct window *window_start(struct segment *segment, int64_t offset, uint64_t po
     list_init(&window->readers);
     for (int i = 0; i < WINDOW_MARKS; i++)
         window->marks[i].offset = -1;
-    plan(window, size);
+    window_plan(window, size);
     if (purpose != WINDOW_SCRUB && cache_list(window) != 0) {
         window_free(window);
         return NULL;

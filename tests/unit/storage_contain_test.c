@@ -154,6 +154,45 @@ Test(storage, a_damaged_table_costs_nothing_unless_records_are_damaged_too)
     free(sheet.payload);
 }
 
+// So many pages at a time.
+static enum format_payload check_in_steps(const struct sheet *sheet, uint64_t pages)
+{
+    uint64_t page = 0;
+    for (uint64_t steps = 0; steps <= sheet->frame.payload_size / FRAME_PAGE; steps++) {
+        uint64_t before = page;
+        uint64_t most = pages;
+        enum format_payload state =
+            format_payload_check_some(sheet->payload, &sheet->frame, SALT, &page, &most);
+        cr_assert_leq(page - before, pages);
+        if (state != PAYLOAD_UNKNOWN)
+            return state;
+        cr_assert_eq(most, 0, "it stops only where it has to");
+    }
+    return PAYLOAD_UNKNOWN;
+}
+
+Test(storage, a_payload_that_is_checked_in_steps_is_judged_as_in_one)
+{
+    struct sheet sheet;
+    sheet_make(&sheet);
+    uint64_t size = sheet.frame.payload_size + format_table_size(sheet.frame.payload_size);
+    for (uint64_t pages = 1; pages < 20; pages++) {
+        cr_assert_eq(check_in_steps(&sheet, pages), PAYLOAD_SOUND);
+        for (uint64_t byte = 0; byte < size; byte += 509) {
+            sheet.payload[byte] ^= 4;
+            enum format_payload whole = format_payload_check(sheet.payload, &sheet.frame, SALT);
+            cr_assert_neq(whole, PAYLOAD_SOUND);
+            cr_assert_eq(check_in_steps(&sheet, pages), whole, "byte %" PRIu64, byte);
+            sheet.payload[byte] ^= 4;
+        }
+    }
+    uint64_t page = 0;
+    uint64_t most = 0;
+    cr_assert_eq(format_payload_check_some(sheet.payload, &sheet.frame, SALT, &page, &most),
+                 PAYLOAD_UNKNOWN);
+    free(sheet.payload);
+}
+
 // Kafka's checksum, length and offsets are all right there.
 Test(storage, the_page_of_another_file_is_not_taken_for_this_ones)
 {
