@@ -101,6 +101,12 @@ uint32_t shard_count(const struct shard *any)
     return any->server->shard_count;
 }
 
+bool shard_may_sleep(struct shard *shard)
+{
+    bool soon_awake = shard_count(shard) > 1 && log_store_is_journalling(shard->store);
+    return mailbox_sleep(&shard->mailbox, soon_awake ? PATIENT_MESSAGES : 0);
+}
+
 // --- the loop ---------------------------------------------------------------------------------
 
 static void deliver_messages(struct shard *shard)
@@ -114,13 +120,6 @@ static void deliver_messages(struct shard *shard)
     }
 }
 
-// False when messages have come already.
-static bool may_sleep(struct shard *shard)
-{
-    bool soon_awake = shard_count(shard) > 1 && log_store_is_journalling(shard->store);
-    return mailbox_sleep(&shard->mailbox, soon_awake ? PATIENT_MESSAGES : 0);
-}
-
 static void turn(struct shard *shard)
 {
     timers_run(&shard->timers, shard->io->now_ns);
@@ -128,7 +127,7 @@ static void turn(struct shard *shard)
     if (shard->ended)
         return; // nothing will come any more, so there is nothing to wait for
     listener_advance(shard->listener);
-    if (may_sleep(shard)) {
+    if (shard_may_sleep(shard)) {
         uint64_t due = timers_next(&shard->timers);
         // 0 would mean not to wait, which is right for a timer that is due.
         io_run(shard->io, due <= shard->io->now_ns ? 0 : due);

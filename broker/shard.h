@@ -71,6 +71,10 @@ void shard_post_patiently(struct shard *from, struct shard *to, struct message *
 // when the shard is awake for another reason, or after a while.
 void shard_leave(struct shard *from, struct shard *to, struct message *message);
 
+// Called on the shard's own thread when its turn is over: true when it may wait, after which it
+// must be told of messages that come, until mailbox_wake_up; false when some have come already.
+bool shard_may_sleep(struct shard *shard);
+
 // The shard that owns a partition, or a group: a hash, the same on every shard and in every run
 // with the same number of shards. The metadata partition is not placed by this: it is on shard 0.
 struct shard *shard_of_partition(const struct shard *any, struct kp_uuid topic_id,

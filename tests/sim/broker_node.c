@@ -59,6 +59,7 @@ static void shard_make(struct broker_node *node, uint32_t index)
     CHECK(shard->pool && listener_create(shard, &shard->listener) == 0);
     CHECK(background_create(shard) == 0);
     node->shards[index] = shard;
+    node->loop[index] = (struct broker_loop){0};
 }
 
 // --- the steps of a start, each for all shards: see broker/shard.c
@@ -169,8 +170,38 @@ bool broker_start(struct broker_node *node, struct world *world, struct broker_s
 
 // --- the loop
 
-static void shard_turn(struct shard *shard)
+// Messages may lie in the mailbox of a shard that sleeps, but not for long.
+static void check_sleep(struct broker_node *node, uint32_t index)
 {
+    // Time may pass in large steps: whoever is to remind it must have had a turn since then.
+    enum { MOST_NS = 25000000, MOST_TURNS = 3 };
+    struct shard *shard = node->shards[index];
+    struct broker_loop *loop = &node->loop[index];
+    uint64_t now_ns = sim_now(node->world->sim);
+    bool waits = atomic_load(&shard->mailbox.newest) && !log_store_is_journalling(shard->store);
+    if (!waits)
+        loop->since_ns = 0;
+    else if (loop->since_ns == 0)
+        loop->since_ns = now_ns;
+    else if (now_ns - loop->since_ns <= MOST_NS)
+        loop->late = 0;
+    else if (++loop->late > MOST_TURNS)
+        world_fail(node->world, "shard %u sleeps on what lies in its mailbox", index);
+}
+
+// As in broker/shard.c. A shard that sleeps is left alone until something of its own has completed,
+// a timer is due or another shard wakes it.
+static void shard_turn(struct broker_node *node, uint32_t index)
+{
+    struct shard *shard = node->shards[index];
+    struct broker_loop *loop = &node->loop[index];
+    if (loop->asleep && !sim_has_news(shard->io, timers_next(&shard->timers))) {
+        check_sleep(node, index);
+        return;
+    }
+    loop->since_ns = 0;
+    io_run(shard->io, 0);
+    mailbox_wake_up(&shard->mailbox);
     timers_run(&shard->timers, shard->io->now_ns);
     struct message *message = mailbox_take(&shard->mailbox);
     while (message) {
@@ -179,7 +210,7 @@ static void shard_turn(struct shard *shard)
         message = next;
     }
     listener_advance(shard->listener);
-    io_run(shard->io, 0);
+    loop->asleep = shard_may_sleep(shard);
 }
 
 void broker_turn(struct broker_node *node)
@@ -190,20 +221,22 @@ void broker_turn(struct broker_node *node)
         sim_advance(world->sim, IDLE_NS);
     uint32_t first = (uint32_t)world_random(world, world->shard_count);
     for (uint32_t i = 0; i < world->shard_count; i++)
-        shard_turn(node->shards[(first + i) % world->shard_count]);
+        shard_turn(node, (first + i) % world->shard_count);
 }
 
 // --- the end
 
+// `ended` would be more: the shard goes on serving the others.
 static void drained(struct shard *shard)
 {
-    shard->ended = true;
+    struct broker_node *node = list_entry(shard->server, struct broker_node, server);
+    node->loop[shard->index].drained = true;
 }
 
 static bool all_drained(const struct broker_node *node)
 {
     for (uint32_t i = 0; i < node->server.shard_count; i++) {
-        if (!node->shards[i]->ended)
+        if (!node->loop[i].drained)
             return false;
     }
     return true;
@@ -214,6 +247,7 @@ static void drain(struct broker_node *node)
     for (uint32_t i = 0; i < node->server.shard_count; i++) {
         node->shards[i]->stopping = true;
         listener_stop(node->shards[i]->listener, drained);
+        node->loop[i].asleep = false; // a real one is told by a message
     }
     int turns = 0;
     while (!all_drained(node)) {

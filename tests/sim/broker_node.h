@@ -25,6 +25,12 @@ struct broker_node {
     struct broker_scale scale;
     struct server server;
     struct shard *shards[WORLD_SHARDS];
+    struct broker_loop {
+        bool asleep;
+        bool drained;      // at the end
+        uint64_t since_ns; // with messages in its mailbox; 0 without
+        uint32_t late;     // turns for which that is too long
+    } loop[WORLD_SHARDS];
     struct config *config;
     bool running;
 };

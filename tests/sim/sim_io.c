@@ -585,3 +585,14 @@ bool sim_pass(struct sim *sim)
     pass_to(sim, sim->pending[at].due_ns);
     return true;
 }
+
+uint64_t sim_now(const struct sim *sim)
+{
+    return sim->now_ns;
+}
+
+bool sim_has_news(struct io *io, uint64_t deadline_ns)
+{
+    const struct sim_port *port = port_of(io);
+    return !list_empty(&port->completed) || port->woken || deadline_ns <= port->sim->now_ns;
+}

@@ -103,6 +103,13 @@ void sim_restart_process(struct sim *sim);
 // Time passes until the next operation of any io has had its effect. False when none is pending.
 bool sim_pass(struct sim *sim);
 
+// The monotonic time.
+uint64_t sim_now(const struct sim *sim);
+
+// Whether an io_run that waits until then would return now: something has completed, it was woken,
+// or that time has come.
+bool sim_has_news(struct io *io, uint64_t deadline_ns);
+
 // --- connections: the test is the other end of each
 
 struct sim_socket;
