@@ -8,7 +8,7 @@ import threading
 
 from machine import Failure
 from peers.clients import Discard
-from peers.load import drop_caches
+from peers.load import drop_caches, drop_files
 from peers.peer import Client
 
 KIB = 1024
@@ -286,7 +286,7 @@ class Replay(Work):
     @staticmethod
     def replay(peer, client, over, speeds):
         while not over.is_set():
-            drop_caches(peer.data())
+            drop_files(peer.data())
             reader = Client(client.command(peer, "bench", "consume", "old"), behind=True)
             while reader.running() and not over.wait(0.02):
                 pass
