@@ -26,6 +26,16 @@ SHORT, SHORT_ROUNDS, SHORT_MINUTES = 0.5, 5, 60
 GUESS_S = (6, 9)  # of a measurement that nobody has made yet: whatever the amount, and of the full amount
 
 
+OF_THIS_MACHINE = ("--build", "--results", "--docs", "--dir")  # options that say where, not what
+
+
+def repeat_command(words):
+    """What to type for the same run, without the places of this machine."""
+    kept = [word for before, word in zip(["", *words], words)
+            if word not in OF_THIS_MACHINE and before not in OF_THIS_MACHINE]
+    return " ".join(["./dev bench --peers", *kept])
+
+
 class TimeOver(Exception):
     """No measurement is to begin any more."""
 
@@ -62,8 +72,7 @@ class Runner:
         self.note(kind="run", quick=options.quick, rounds=options.rounds, amount=options.amount, cpu_source=cpu_source(),
                   once=options.rounds + 1 if options.short else None,
                   date=time.strftime("%Y-%m-%d"), system=system(), filesystem=filesystem(options.dir),
-                  command="./dev bench --peers" + "".join(f" {word}" for word in sys.argv[1:] if word != "--build"
-                                                          and word != options.given_build),
+                  command=repeat_command(sys.argv[1:]),
                   works=[work.name for work in self.works],
                   peers=[{"key": p.key, "label": p.label, "version": p.version, "synced": p.synced,
                           "settings": p.settings()} for p in self.peers],
@@ -238,7 +247,7 @@ def arguments():
         options.rounds, options.amount = min(options.rounds, 2), min(options.amount, QUICK)
     if not options.quick and not options.install:
         os.makedirs(options.docs, exist_ok=True)
-    options.given_build, options.build = options.build, os.path.abspath(options.build)
+    options.build = os.path.abspath(options.build)
     options.dir = os.path.abspath(options.dir)
     os.environ.setdefault("WEIR_BUILD", options.build)
     os.makedirs(install.CACHE, exist_ok=True)

@@ -125,7 +125,8 @@ def beyond(results, target, found):
 def beside_a_replay(results):
     """Its own median beside what it is alone."""
     alone, beside = (median(results, "replay", WEIR, OURS, figure) for figure in ("alone_p50_us", "p50_us"))
-    text = "with two processors for the broker and three clients, whoever waits for one waits for a tick (4 ms)"
+    text = ("stalls of 2 to 3 ms, most of them the virtual machine's, and steps of the shard between which a message waits "
+            "(performance.md)")
     return text + (f"; p50 goes from {number(alone)} to {number(beside)} us" if alone and beside else "")
 
 
@@ -143,12 +144,18 @@ def beside_unsynced_end_to_end(results):
 # Why a target is missed where it is, as far as known: (work, figure, compared with whom) of TARGETS. Where the
 # least work itself misses it, that is said first.
 WHY = {
+    ("produce-1k", "broker_cpu_s_per_gb", LEAST[0]):
+        "a second copy and a second checksum of every byte (performance.md); runs differ by a tenth",
     ("single", "p50_us", "roofline"):
         "one sleeping thread more has to be woken: the ring's write completes on a kernel thread",
     ("single", "p50_us", SHIPPED):
         "Kafka as shipped does not wait for the device",
+    ("paced-10k", "p99_us", None):
+        "stalls of the device and of the virtual machine, in some rounds more than in others (the range is in its table)",
     ("paced-10k", "p999_us", None): "stalls of one tick of the scheduler (4 ms) and of the device",
     ("paced-10k", "p99_us", SHIPPED): beside_unsynced_end_to_end,
+    ("consume-1k", "mb_per_s", LEAST[0]):
+        "a request and a wake-up for each answer of 1 MiB; with answers of 2 MiB it is nearer, see the tail fetch above",
     ("consume-1k", "broker_cpu_s_per_gb", None): "all but a little of it is the kernel's sending to loopback (performance.md)",
     ("replay", "ack_p99_us", WEIR): beside_a_replay,
     ("keyed-1000", "broker_cpu_s_per_gb", WEIR):
