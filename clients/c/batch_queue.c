@@ -143,12 +143,10 @@ static struct batch *waiting_pop(struct batch_queue *queue)
 
 struct batch *batch_queue_take(struct batch_queue *queue)
 {
-    bool partial = list_empty(&queue->waiting);
-    if (partial)
+    if (list_empty(&queue->waiting))
         batch_queue_close(queue);
     CHECK(!list_empty(&queue->waiting));
     struct batch *batch = waiting_pop(queue);
-    batch->partial = partial;
     batch->attempts++;
     batch->alone = queue->in_flight++ == 0;
     if (queue->to_repeat == 0)

@@ -34,7 +34,6 @@ struct batch {
     uint64_t sequence;   // place in the partition's order, the first of its `places`
     uint64_t places;     // there, for when it is split
     uint32_t attempts;
-    bool partial;                   // was not full when it was taken
     struct batch_producer producer; // id -1: not numbered
     bool alone;                     // nothing of its partition was under way when it was sent
     bool placeless; // its one message never got a partition; it is reported without one

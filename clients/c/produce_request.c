@@ -137,7 +137,7 @@ bool produce_request_seal(struct weir_producer *producer, struct batch *batch)
     return true;
 }
 
-bool produce_request_add(struct produce_request *request, struct batch *batch)
+bool produce_request_add(struct produce_request *request, struct batch *batch, bool partial)
 {
     if (!produce_request_seal(request->producer, batch))
         return false;
@@ -153,7 +153,7 @@ bool produce_request_add(struct produce_request *request, struct batch *batch)
     }
     request->batches[request->batch_count++] = batch;
     request->bytes += batch->slice.iov_len;
-    if (batch->partial)
+    if (partial)
         request->partial_bytes += batch->builder.size;
     if (batch->attempts == 1) {
         request->producer->stats.batches++;

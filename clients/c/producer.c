@@ -431,20 +431,19 @@ static uint64_t queue_drive(struct weir_producer *producer, struct batch_queue *
         return expiry_ns;
     if (!node || !idempotence_ready(&producer->idempotence, queue))
         return expiry_ns;
-    const struct batch *next = list_empty(&queue->waiting)
-                                   ? queue->open
-                                   : list_entry(queue->waiting.next, struct batch, node);
+    bool open = list_empty(&queue->waiting);
+    const struct batch *next =
+        open ? queue->open : list_entry(queue->waiting.next, struct batch, node);
     // Flushed batches get no fuller.
-    bool partial = next == queue->open && !producer->flushing;
     struct produce_request *request =
-        produce_request_for(producer, node, next->builder.size, partial);
+        produce_request_for(producer, node, next->builder.size, open && !producer->flushing);
     if (!request)
         return expiry_ns; // an answer will make room
     struct batch *batch = batch_queue_take(queue);
     queue->destination = node;
     producer->stats.repeats += batch->attempts > 1;
     idempotence_number(&producer->idempotence, queue, batch);
-    if (!produce_request_add(request, batch)) {
+    if (!produce_request_add(request, batch, open)) {
         batch_queue_settled(queue, batch);
         producer_batch_done(producer, batch, batch->error);
     }

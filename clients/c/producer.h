@@ -89,9 +89,9 @@ struct produce_request *produce_request_for(struct weir_producer *producer, stru
 // takes no more messages then. False, with its error and reason set, when that fails.
 bool produce_request_seal(struct weir_producer *producer, struct batch *batch);
 
-// Adds a batch that was taken from its queue. False when memory is short or compressing failed:
-// the batch is then still the caller's, its error and reason set.
-bool produce_request_add(struct produce_request *request, struct batch *batch);
+// Adds a batch that was taken from its queue; `partial`: while it was not full. False when memory
+// is short or compressing failed: the batch is then still the caller's, its error and reason set.
+bool produce_request_add(struct produce_request *request, struct batch *batch, bool partial);
 
 // Submits what was built in this round.
 void produce_request_submit_all(struct weir_producer *producer);
