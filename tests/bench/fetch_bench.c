@@ -13,7 +13,6 @@
 // Prints one line of JSON. MB are 10^6 bytes of record batches that came in full; what the kernel
 // and the broker need for the first answers does not count.
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -30,6 +29,7 @@
 #include "protocol/error.h"
 #include "protocol/frame.h"
 #include "protocol/record_batch.h"
+#include "tests/bench/wire.h"
 
 enum {
     METADATA_VERSION = 4, // the first that can ask not to create the topic
@@ -82,89 +82,40 @@ struct tally {
     uint32_t us[SAMPLES_MAX];
 };
 
-static _Noreturn void give_up(const char *what, const char *why)
-{
-    fprintf(stderr, "fetch_bench: %s: %s\n", what, why);
-    exit(1);
-}
-
 static void must(bool right, const char *what)
 {
     if (!right)
-        give_up("the broker's answer is wrong", what);
+        wire_give_up("the broker's answer is wrong", what);
 }
 
 static void must_succeed(int16_t error, const char *what)
 {
     if (error != KP_ERROR_NONE)
-        give_up(what, kp_error_name(error));
+        wire_give_up(what, kp_error_name(error));
 }
 
 // --- the wire ---------------------------------------------------------------------------------
 
 static int connect_to(const char *address)
 {
-    char host[256];
-    const char *colon = strrchr(address, ':');
-    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM};
-    if (!colon || (size_t)(colon - address) >= sizeof(host))
-        give_up(address, "this is no HOST:PORT");
-    memcpy(host, address, (size_t)(colon - address));
-    host[colon - address] = '\0';
-    int error = getaddrinfo(host, colon + 1, &hints, &found);
-    if (error != 0)
-        give_up(address, gai_strerror(error));
-    int fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, found->ai_addr, found->ai_addrlen) != 0)
-        give_up(address, strerror(errno));
-    freeaddrinfo(found);
+    int fd = wire_connect(address);
     int on = 1;
     struct timeval silence = {.tv_sec = SILENCE_MAX_S};
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence)) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence)) != 0)
-        give_up("socket options", strerror(errno));
+        wire_give_up("socket options", strerror(errno));
     return fd;
 }
 
 static struct kp_writer request_begin(struct bench *bench, int16_t key, int16_t version)
 {
-    struct kp_writer writer;
-    arena_reset(&bench->arena);
-    kp_writer_init(&writer, &bench->arena);
-    kp_frame_begin(&writer);
     struct kp_request_header header = {.api_key = key,
                                        .api_version = version,
                                        .correlation_id = bench->sent++,
                                        .client_id = span_text("fetch_bench")};
-    kp_request_header_write(&writer, &header);
-    return writer;
-}
-
-static void request_send(const struct bench *bench, struct kp_writer *writer)
-{
-    kp_frame_end(writer, 0);
-    CHECK(!writer->failed);
-    for (size_t at = 0; at < writer->size;) {
-        ssize_t sent = send(bench->fd, writer->data + at, writer->size - at, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EINTR)
-            give_up("sending", strerror(errno));
-        if (sent > 0)
-            at += (size_t)sent;
-    }
-}
-
-static void receive_exactly(const struct bench *bench, void *to, size_t size)
-{
-    for (size_t at = 0; at < size;) {
-        ssize_t got = recv(bench->fd, (char *)to + at, size - at, MSG_WAITALL);
-        if (got == 0)
-            give_up("receiving", "the broker closed the connection");
-        if (got < 0 && errno != EINTR)
-            give_up("receiving", strerror(errno));
-        if (got > 0)
-            at += (size_t)got;
-    }
+    arena_reset(&bench->arena);
+    return wire_begin(&bench->arena, &header);
 }
 
 // The next answer, which must be one of that kind; valid until the next one is received.
@@ -172,10 +123,10 @@ static struct kp_reader receive(struct bench *bench, int16_t key, int16_t versio
 {
     uint8_t length[KP_FRAME_LENGTH_SIZE];
     int32_t correlation;
-    receive_exactly(bench, length, sizeof(length));
+    wire_receive(bench->fd, length, sizeof(length));
     size_t size = load_be32(length);
     must(size <= bench->buffer_size, "it is longer than anything that was asked for");
-    receive_exactly(bench, bench->buffer, size);
+    wire_receive(bench->fd, bench->buffer, size);
     struct kp_reader reader = kp_reader_init(bench->buffer, size);
     must(kp_response_header_read(&reader, kp_api_find(key), version, &correlation) == 0, "header");
     must(correlation == bench->answered++, "it belongs to another request");
@@ -201,7 +152,7 @@ static void find_topic(struct bench *bench)
     in.allow_auto_topic_creation = false;
     struct kp_writer writer = request_begin(bench, KP_METADATA_KEY, METADATA_VERSION);
     kp_metadata_request_encode(&writer, METADATA_VERSION, &in);
-    request_send(bench, &writer);
+    wire_send(bench->fd, &writer);
 
     struct kp_reader reader = receive(bench, KP_METADATA_KEY, METADATA_VERSION);
     struct kp_metadata_response out;
@@ -242,7 +193,7 @@ static void fetch_send(struct bench *bench, struct place *place)
     struct kp_writer writer = request_begin(bench, KP_FETCH_KEY, FETCH_VERSION);
     kp_fetch_request_encode(&writer, FETCH_VERSION, &in);
     place->sent_ns = clock_monotonic_ns();
-    request_send(bench, &writer);
+    wire_send(bench->fd, &writer);
 }
 
 // Hops from batch to batch. The last one may have been cut off: it is left for the next answer.
@@ -255,7 +206,7 @@ static void read_heads(const struct kp_records *records, int64_t asked, struct a
         struct batch_header header;
         enum batch_error error = batch_header_read(span_of(at, left), &header);
         if (error != BATCH_OK)
-            give_up("a batch's head", batch_error_text(error));
+            wire_give_up("a batch's head", batch_error_text(error));
         size_t size = batch_total_size(&header);
         if (size > left)
             break;

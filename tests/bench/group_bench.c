@@ -7,17 +7,14 @@
 //                                              joins with another wish, all others hear of it, join
 //                                              and sync
 //   group_bench HOST:PORT groups N             N groups of one member each, then a heartbeat of
-//   each
+//                                              each
 //
 // Prints one line of JSON. The members do not leave: the group stays as it is for a while.
-#include <errno.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -29,6 +26,7 @@
 #include "gen/kp_join_group.h"
 #include "gen/kp_sync_group.h"
 #include "protocol/frame.h"
+#include "tests/bench/wire.h"
 
 enum {
     MEMBERS_MAX = 20000,
@@ -61,63 +59,21 @@ struct bench {
 
 // --- the wire ---------------------------------------------------------------------------------
 
-static int connect_to(const char *address)
-{
-    char host[256];
-    const char *colon = strrchr(address, ':');
-    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM};
-    CHECK(colon && (size_t)(colon - address) < sizeof(host));
-    memcpy(host, address, (size_t)(colon - address));
-    host[colon - address] = '\0';
-    CHECK(getaddrinfo(host, colon + 1, &hints, &found) == 0);
-    int fd = socket(found->ai_family, found->ai_socktype, 0);
-    if (fd < 0 || connect(fd, found->ai_addr, found->ai_addrlen) != 0) {
-        fprintf(stderr, "group_bench: cannot connect to %s: %s\n", address, strerror(errno));
-        exit(1);
-    }
-    freeaddrinfo(found);
-    return fd;
-}
-
 static struct kp_writer begin(struct bench *bench, int16_t key, int16_t version)
 {
-    struct kp_writer writer;
-    kp_writer_init(&writer, &bench->arena);
-    kp_frame_begin(&writer);
     struct kp_request_header header = {.api_key = key, .api_version = version};
-    kp_request_header_write(&writer, &header);
-    return writer;
-}
-
-static void send_all(int fd, struct kp_writer *writer)
-{
-    kp_frame_end(writer, 0);
-    CHECK(!writer->failed);
-    for (size_t at = 0; at < writer->size;) {
-        ssize_t sent = send(fd, writer->data + at, writer->size - at, MSG_NOSIGNAL);
-        CHECK(sent > 0);
-        at += (size_t)sent;
-    }
-}
-
-static void receive_exactly(int fd, void *to, size_t size)
-{
-    for (size_t at = 0; at < size;) {
-        ssize_t got = recv(fd, (char *)to + at, size - at, 0);
-        CHECK(got > 0);
-        at += (size_t)got;
-    }
+    return wire_begin(&bench->arena, &header);
 }
 
 static struct kp_reader receive(struct bench *bench, int fd, int16_t key, int16_t version)
 {
     uint8_t length[4];
     int32_t correlation;
-    receive_exactly(fd, length, sizeof(length));
+    wire_receive(fd, length, sizeof(length));
     size_t size = load_be32(length);
     void *bytes = arena_raw(&bench->arena, size);
     CHECK(bytes);
-    receive_exactly(fd, bytes, size);
+    wire_receive(fd, bytes, size);
     struct kp_reader reader = kp_reader_init(bytes, size);
     CHECK(kp_response_header_read(&reader, kp_api_find(key), version, &correlation) == 0);
     return reader;
@@ -142,7 +98,7 @@ static void send_join(struct bench *bench, const struct member *member)
     in.protocols_count = 1;
     struct kp_writer writer = begin(bench, KP_JOIN_GROUP_KEY, JOIN_VERSION);
     kp_join_group_request_encode(&writer, JOIN_VERSION, &in);
-    send_all(member->fd, &writer);
+    wire_send(member->fd, &writer);
 }
 
 static void receive_join(struct bench *bench, struct member *member)
@@ -180,7 +136,7 @@ static void send_sync(struct bench *bench, const struct member *member, int firs
             .assignment = span_of(assignment, sizeof(assignment))};
     struct kp_writer writer = begin(bench, KP_SYNC_GROUP_KEY, SYNC_VERSION);
     kp_sync_group_request_encode(&writer, SYNC_VERSION, &in);
-    send_all(member->fd, &writer);
+    wire_send(member->fd, &writer);
 }
 
 static void receive_sync(struct bench *bench, const struct member *member)
@@ -200,7 +156,7 @@ static void send_heartbeat(struct bench *bench, const struct member *member)
     in.member_id = span_text(member->id);
     struct kp_writer writer = begin(bench, KP_HEARTBEAT_KEY, HEARTBEAT_VERSION);
     kp_heartbeat_request_encode(&writer, HEARTBEAT_VERSION, &in);
-    send_all(member->fd, &writer);
+    wire_send(member->fd, &writer);
 }
 
 static int16_t receive_heartbeat(struct bench *bench, const struct member *member)
@@ -322,7 +278,7 @@ static void run_members(struct bench *bench, int count)
     static struct rounds rounds;
     struct beside beside = {.address = bench->address};
     for (int i = 0; i < bench->count; i++) {
-        bench->members[i].fd = connect_to(bench->address);
+        bench->members[i].fd = wire_connect(bench->address);
         snprintf(bench->members[i].group, sizeof(bench->members[i].group), "large");
     }
     for (int i = 0; i < 2; i++) {
@@ -407,7 +363,7 @@ static void hear_heartbeat(struct bench *bench, int at)
 
 static void run_groups(struct bench *bench)
 {
-    int fd = connect_to(bench->address);
+    int fd = wire_connect(bench->address);
     for (int i = 0; i < bench->count; i++) {
         bench->members[i].fd = fd;
         snprintf(bench->members[i].group, sizeof(bench->members[i].group), "group-%d", i);
