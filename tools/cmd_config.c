@@ -251,11 +251,7 @@ static int run_set(struct app *app, const void *settings, int count, char **argu
                                    (size_t)count - 2, WEIR_SETTING_SET);
 
     if (code == 0)
-        code = setting_changes_add(&changes, app, "--append: ", options->append.items,
-                                   options->append.count, WEIR_SETTING_APPEND);
-    if (code == 0)
-        code = setting_changes_add(&changes, app, "--subtract: ", options->subtract.items,
-                                   options->subtract.count, WEIR_SETTING_SUBTRACT);
+        code = setting_changes_add_words(&changes, app, &options->append, &options->subtract);
     if (code == 0 && changes.count == 0)
         code = app_fail(app, EXIT_USAGE,
                         "nothing to change: SETTING=VALUE, --append and --subtract are missing");

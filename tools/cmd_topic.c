@@ -404,11 +404,7 @@ static int read_changes(const struct app *app, const struct topic_settings *opti
                                    WEIR_SETTING_SET);
 
     if (code == 0)
-        code = setting_changes_add(changes, app, "--append: ", options->append.items,
-                                   options->append.count, WEIR_SETTING_APPEND);
-    if (code == 0)
-        code = setting_changes_add(changes, app, "--subtract: ", options->subtract.items,
-                                   options->subtract.count, WEIR_SETTING_SUBTRACT);
+        code = setting_changes_add_words(changes, app, &options->append, &options->subtract);
     if (code == 0)
         code = setting_changes_unset(changes, app, options->unset.items, options->unset.count);
     if (code == 0 && changes->count == 0 && options->partitions == 0)

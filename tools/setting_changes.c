@@ -37,6 +37,18 @@ int setting_changes_add(struct setting_changes *changes, const struct app *app, 
     return code;
 }
 
+int setting_changes_add_words(struct setting_changes *changes, const struct app *app,
+                              const struct text_list *append, const struct text_list *subtract)
+{
+    int code = setting_changes_add(changes, app, "--append: ", append->items, append->count,
+                                   WEIR_SETTING_APPEND);
+
+    if (code == 0)
+        code = setting_changes_add(changes, app, "--subtract: ", subtract->items, subtract->count,
+                                   WEIR_SETTING_SUBTRACT);
+    return code;
+}
+
 int setting_changes_unset(struct setting_changes *changes, const struct app *app,
                           const char *const *names, size_t count)
 {

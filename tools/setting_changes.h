@@ -16,6 +16,10 @@ struct setting_changes {
 int setting_changes_add(struct setting_changes *changes, const struct app *app, const char *option,
                         const char *const *texts, size_t count, enum weir_setting_change change);
 
+// Adds what --append and --subtract were given. 0, or an exit code as above.
+int setting_changes_add_words(struct setting_changes *changes, const struct app *app,
+                              const struct text_list *append, const struct text_list *subtract);
+
 // Adds the way back to the default for each name. 0, or an exit code as above.
 int setting_changes_unset(struct setting_changes *changes, const struct app *app,
                           const char *const *names, size_t count);
