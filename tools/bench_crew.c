@@ -7,7 +7,7 @@
 //  2. What a client counts is its own until its thread has been joined; only struct bench_shared
 //     and struct bench_counters are touched by two threads, and those are atomic.
 //  3. What a client reports goes into a text of its own; of several only the first failure is
-//  shown.
+//     shown.
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 //  - bytes: those written `durable`, and those written before a sync of the file was started and
 //    has succeeded. Of the rest any part may have survived, in units of 512 bytes, each by itself;
 //  - a file's size: as far as durable writes reach, or as it was at a sync; else the old or the
-//  new;
+//    new;
 //  - names (created, renamed, removed): after a sync of their directory. Of the changes since, any
 //    number of first ones may have survived, for each directory by itself. A file whose name did
 //    not survive is gone.

@@ -147,6 +147,14 @@ Test(broker, partition_append_and_read)
     for_both_places(check_append_and_read);
 }
 
+static struct partition_key add_partition_of(struct shards *shards, const struct shard *owner)
+{
+    struct partition_key key = shards_add_partition(shards, 7, 0);
+    if (shard_of_partition(owner, key.topic_id, key.partition) == owner)
+        return key;
+    return shards_add_partition(shards, 7, 1);
+}
+
 static bool is_asleep(struct shard *shard)
 {
     return atomic_load(&shard->mailbox.sleeping) > 0;
@@ -157,10 +165,8 @@ Test(broker, partition_release_that_nobody_waits_for)
 {
     struct shards *shards = shards_open(2);
     struct shard *home = &shards->shard[0];
-    struct partition_key key = shards_add_partition(shards, 7, 0);
-    if (shard_of_partition(home, key.topic_id, 0) == home)
-        key = shards_add_partition(shards, 7, 1);
     struct shard *owner = &shards->shard[1];
+    struct partition_key key = add_partition_of(shards, owner);
     append(shards, key, 1000);
     struct tried tried = {0};
     struct partition_read read = {.log = {.max_bytes = 1 << 20}};
@@ -196,11 +202,8 @@ Test(broker, partition_release_that_nobody_waits_for)
 Test(broker, partition_append_is_patient)
 {
     struct shards *shards = shards_open(2);
-    struct shard *home = &shards->shard[0];
-    struct partition_key key = shards_add_partition(shards, 7, 0);
-    if (shard_of_partition(home, key.topic_id, 0) == home)
-        key = shards_add_partition(shards, 7, 1);
     struct shard *owner = &shards->shard[1];
+    struct partition_key key = add_partition_of(shards, owner);
     static const size_t sizes[] = {1000, 20000};
     for (size_t i = 0; i < 2; i++) {
         struct tried tried = {0};
